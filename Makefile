@@ -1,0 +1,45 @@
+# make demo   an environment, the package, and `hcodec demo`
+# make test   an environment, the package with its tools, then ruff, mypy and pytest
+#
+# Both start from a fresh clone. PYTHON chooses the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV    = .venv
+
+BIN     = $(VENV)/bin
+SETUP   = pyproject.toml constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
+
+.PHONY: demo test lint typed clean
+
+demo: $(VENV)/core
+	mkdir -p demo
+	$(BIN)/hcodec demo --force -o demo/levels.png
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev typed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The three source folders as they are laid out when installed, for mypy.
+typed: $(VENV)/dev
+	rm -rf $(VENV)/typed
+	mkdir -p $(VENV)/typed/hcodec
+	ln -s $(CURDIR)/hcodec/* $(CURDIR)/models $(CURDIR)/cli $(VENV)/typed/hcodec/
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One pip command for everything, so that the constraint holds torch while the rest is resolved.
+$(VENV)/core: $(SETUP) | $(BIN)/python
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/dev: $(SETUP) | $(BIN)/python
+	$(INSTALL) ".[dev]"
+	touch $@ $(VENV)/core
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

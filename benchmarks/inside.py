@@ -1,0 +1,119 @@
+"""What cannot be seen from outside of hcodec: the rate that its model estimates, and where its time goes.
+
+The only file of the benchmarks that looks behind hcodec's public names. It changes nothing: functions are wrapped for the
+time of one call.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.images import Pixels
+
+_STAGES = {
+    "hcodec.models.load": "load model",
+    "hcodec.picture.read": "read picture",
+    "hcodec.picture.to_tensor": "read picture",
+    "hcodec.picture.from_tensor": "write picture",
+    "hcodec.models.hvae.Network.analyze": "analysis",
+    "hcodec.models.hvae.Network.synthesize": "synthesis",
+    "hcodec.models.walk.Walk.predict": "prior",
+    "hcodec.models.walk.Walk.posterior": "posterior",
+    "hcodec.models.walk.Walk.advance": "advance",
+    "hcodec.entropy.EntropyModel": "entropy tables",
+    "hcodec.entropy.encode": "entropy coding",
+    "hcodec.entropy.LayerDecoder.decode": "entropy coding",
+    "hcodec.container.write": "container",
+    "hcodec.container.Reader.feed": "container",
+}
+
+
+@dataclass
+class _Clock:
+    """Seconds of each stage, without those of the stages that it calls."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    children: list[float] = field(default_factory=list)
+
+    def wrap(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+            self.children.append(0.0)
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                total = time.perf_counter() - start
+                own = total - self.children.pop()
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + own
+                if self.children:
+                    self.children[-1] += total
+
+        return timed
+
+
+def stage_seconds(call: Callable[[], object]) -> dict[str, float]:
+    """Seconds of each stage of one call of hcodec, and of what is in no stage as "other"."""
+    clock = _Clock()
+    with ExitStack() as stack:
+        for target, stage in _STAGES.items():
+            stack.enter_context(_wrapped(target, stage, clock))
+        clock.wrap("other", call)()
+    return clock.seconds
+
+
+@contextmanager
+def _wrapped(target: str, stage: str, clock: _Clock) -> Iterator[None]:
+    owner, name = _resolve(target)
+    with patch.object(owner, name, clock.wrap(stage, getattr(owner, name))):
+        yield
+
+
+def _resolve(target: str) -> tuple[Any, str]:
+    """The module or class that holds a dotted name, and the last part of the name. Raises ImportError, AttributeError."""
+    import pkgutil
+
+    owner, _, name = target.rpartition(".")
+    return pkgutil.resolve_name(owner), name
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Bits of one encoded picture: `table_bits` by the coder's tables, `model_bits` by the model's likelihoods."""
+
+    layer_bits: float
+    table_bits: float
+    model_bits: float
+    container_bits: float
+
+
+def rate(pixels: Pixels) -> Rate:
+    """What encoding a picture costs, and what the model said that it would."""
+    import hcodec
+    from hcodec import entropy
+
+    estimates: list[tuple[float, float]] = []
+
+    def listening(tables: Any, coded: Sequence[Any]) -> bytes:  # noqa: ANN401 - hcodec's own types
+        estimates.extend((tables.estimate(*latent), _model_bits(*latent)) for latent in coded)
+        return original(tables, coded)
+
+    original = entropy.encode
+    with patch.object(entropy, "encode", listening):
+        data = hcodec.encode(pixels)
+    table_bits, model_bits = map(sum, zip(*estimates, strict=True))
+    layer_bits = 8 * sum(level.num_bytes for level in hcodec.info(data).levels)
+    return Rate(layer_bits, table_bits, model_bits, 8 * len(data) - layer_bits)
+
+
+def _model_bits(symbols: Any, indices: Any) -> float:  # noqa: ANN401 - arrays (1, H_l, W_l, C_l)
+    import torch
+    from hcodec.models.loss import symbol_bits
+    from hcodec.models.walk import log_scale
+
+    bits = symbol_bits(torch.from_numpy(symbols).double(), log_scale(torch.from_numpy(indices)).double())
+    return float(bits.sum())

@@ -1,0 +1,118 @@
+"""hcodec itself, through its public names only.
+
+One file per picture: `hcodec` is cut at its levels, `hcodec-cuts` at bytes in between; `hcodec-received` is not cut at all
+but interrupted, as a download is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.images import Pixels
+from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream
+
+_CUTS_BPP = (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.55, 0.75, 1.0, 1.3, 1.7, 2.2)
+
+
+def found() -> Found:
+    """hcodec at levels, at byte cuts, interrupted, and lossless."""
+    try:
+        version = _version()
+    except Exception as error:  # whatever is wrong with it is reported, and its peers are measured all the same
+        return [Absent("hcodec", f"{type(error).__name__}: {error}")]
+    return [
+        _peer("hcodec", "hcodec (one file, its levels)", version, Stream(_level_steps, cut)),
+        _peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)),
+        _peer("hcodec-received", "hcodec", version, Stream(_level_steps, _first_bytes)),
+        _lossless(version),
+    ]
+
+
+def _peer(name: str, label: str, version: str, stream: Stream) -> Peer:
+    return Peer(name, label, version, (0,), 0, encode, decode, stream=stream)
+
+
+def _version() -> str:
+    """Version, model and a digest of the sources, so that results of yesterday's code are not taken for today's."""
+    import hcodec
+    from hcodec import models
+
+    names = models.names()
+    if not names:
+        raise RuntimeError("no model is installed")
+    digest = hashlib.sha256()
+    for package in (hcodec, models):
+        for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+            digest.update(source.read_bytes())
+    fingerprint = models.summary(names[0]).fingerprint
+    return f"hcodec {hcodec.__version__}, model {names[0]} {fingerprint}, source {digest.hexdigest()[:8]}"
+
+
+def encode(pixels: Pixels, _: float) -> bytes:
+    """The whole file, all lossy levels."""
+    import hcodec
+
+    return hcodec.encode(pixels)
+
+
+def decode(data: bytes) -> Pixels:
+    """Pixels of whatever has been received; raises NothingYetError before the first symbols of the first level."""
+    import hcodec
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hcodec.HcodecWarning)
+        try:
+            return np.asarray(hcodec.decode(data).convert("RGB"))
+        except hcodec.TruncatedError as error:
+            raise NothingYetError(str(error)) from error
+
+
+def cut(data: bytes, num_bytes: int) -> bytes:
+    """A file of at most `num_bytes`, by hcodec's own truncation."""
+    import hcodec
+
+    if num_bytes >= len(data):
+        return data
+    try:
+        return hcodec.truncate(data, num_bytes=num_bytes)
+    except hcodec.TruncatedError as error:
+        raise NothingYetError(str(error)) from error
+
+
+def _level_steps(data: bytes) -> dict[float, int]:
+    import hcodec
+
+    levels = hcodec.info(data).levels
+    return {float(level.level): len(hcodec.truncate(data, levels=level.level)) for level in levels}
+
+
+def _byte_steps(data: bytes) -> dict[float, int]:
+    import hcodec
+
+    info = hcodec.info(data)
+    budgets = {bpp: int(bpp * info.width * info.height / 8) for bpp in _CUTS_BPP}
+    return {bpp: num_bytes for bpp, num_bytes in budgets.items() if num_bytes < len(data)}
+
+
+def _first_bytes(data: bytes, num_bytes: int) -> bytes:
+    return data[:num_bytes]
+
+
+def _lossless(version: str) -> Peer | Absent:
+    import hcodec
+
+    if "lossless" not in inspect.signature(hcodec.encode).parameters:
+        return Absent("hcodec-lossless", "this version has no lossless layer")
+    return Peer("hcodec-lossless", "hcodec lossless", version, (0,), 0, _encode_lossless, decode, lossless=True)
+
+
+def _encode_lossless(pixels: Pixels, _: float) -> bytes:
+    import hcodec
+
+    return partial(hcodec.encode, lossless=True)(pixels)

@@ -1,0 +1,53 @@
+"""The command line: a click group that imports a command's module only when that command is wanted.
+
+Step 1 of the data's path: options become one call of the package each, and what comes back becomes a report. Nothing
+here or in the command modules imports torch, numpy or Pillow at the top: `hcodec --help` must answer at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+_COMMANDS = ("encode", "decode", "info", "truncate", "demo", "models")
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        return command
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from hcodec import __version__, models
+    from hcodec.header import VERSION
+
+    known = ", ".join(f"{name} {models.summary(name).fingerprint}" for name in models.names())
+    click.echo(f"hcodec {__version__} (file format {VERSION}; models: {known or 'none'})")
+    ctx.exit()
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version,
+    help="Show the versions of program, file format and models.",
+)  # fmt: skip
+def main() -> None:
+    """Progressive image codec: one file, every quality.
+
+    An image is encoded once; every prefix of the file decodes to an image, and more bytes give a better one.
+
+    \b
+      hcodec encode img.png                   # writes img.hcodec, all levels
+      hcodec decode img.hcodec -o out.png     # --levels 2 for a preview
+      hcodec info img.hcodec                  # layers, bytes, bits per pixel
+      hcodec truncate img.hcodec --levels 2   # cuts, re-encodes nothing
+    """

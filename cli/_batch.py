@@ -1,0 +1,129 @@
+"""Many inputs, one after the other: reports, warnings, errors, progress and the exit code.
+
+The frame around every command's one call of the package. A file that fails costs one line on stderr and the exit code
+1; the files after it are still processed. Stdlib, click and hcodec.errors only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from hcodec.cli._files import STDIO, Job, refuse_existing, write_bytes
+from hcodec.cli._report import Report, describe, shown
+from hcodec.errors import HcodecError, HcodecWarning
+
+Maker = Callable[[Job], tuple[bytes, Report]]
+Action = Callable[[str], Report]
+
+
+@dataclass
+class Console:
+    """Where reports, warnings and errors go.
+
+    Data owns stdout: reports are written to stderr, but those of commands that only report (`text_on_stderr` False) to
+    stdout. JSON goes to stdout unless data does.
+    """
+
+    quiet: bool = False
+    as_json: bool = False
+    text_on_stderr: bool = True
+    json_on_stderr: bool = False
+    bar: Any = None
+
+    def report(self, report: Report) -> None:
+        """Says that a file is done."""
+        if self.as_json:
+            self._line(json.dumps(report.fields), err=self.json_on_stderr)
+        elif not self.quiet:
+            self._line(report.text, err=self.text_on_stderr)
+
+    def warn(self, source: str, message: str) -> None:
+        """Says what was lost."""
+        self._line(f"Warning: {shown(source)}: {message}")
+
+    def fail(self, source: str, message: str) -> None:
+        """Says why a file failed."""
+        if self.as_json:
+            self._line(json.dumps({"input": source, "error": message}), err=self.json_on_stderr)
+        self._line(f"Error: {shown(source)}: {message}")
+
+    def progress(self, total: int) -> AbstractContextManager[Any]:
+        """A progress bar for batches, on a terminal only."""
+        if total < 2 or self.quiet or not self.text_on_stderr or not sys.stderr.isatty():
+            return nullcontext()
+        self.bar = click.progressbar(length=total, file=sys.stderr, show_pos=True)
+        return self.bar
+
+    def advance(self) -> None:
+        """Moves the progress bar by one file."""
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def _line(self, text: str, err: bool = True) -> None:
+        if self.bar is not None:
+            click.echo("\r\x1b[K", err=True, nl=False)  # the bar's line is cleared and drawn again below the text
+        click.echo(text, err=err)
+        if self.bar is not None:
+            self.bar.render_progress()
+
+
+def run(sources: Sequence[str], action: Action, console: Console) -> None:
+    """Does `action` for every input; leaves the program with 1 if one of them failed."""
+    failed = False
+    with console.progress(len(sources)):
+        for source in sources:
+            failed |= not _attempt(source, action, console)
+            console.advance()
+    if failed:
+        click.get_current_context().exit(1)
+
+
+def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, *, force: bool) -> None:
+    """Makes and writes every output; leaves the program with 1 if one of them failed."""
+    targets = iter(jobs)
+    written: set[str] = set()
+
+    def action(_source: str) -> Report:
+        job = next(targets)
+        if job.target in written:
+            raise click.ClickException(f"{job.target} was just written from another input")
+        refuse_existing(job.target, force=force)
+        data, report = make(job)
+        write_bytes(job.target, data, force=force)
+        if job.target != STDIO:
+            written.add(job.target)
+        target = "stdout" if job.target == STDIO else job.target
+        return Report(
+            f"{shown(job.source)} -> {target}  {report.text}",
+            {"input": job.source, "output": job.target, **report.fields},
+        )
+
+    console.json_on_stderr = any(job.target == STDIO for job in jobs)
+    run([job.source for job in jobs], action, console)
+
+
+def _attempt(source: str, action: Action, console: Console) -> bool:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            report, problem = action(source), ""
+        except BrokenPipeError:
+            raise  # the reader has left: click ends the program quietly
+        except (HcodecError, click.ClickException, OSError, MemoryError, RuntimeError) as error:
+            report, problem = None, describe(error, source)
+    lost = dict.fromkeys(str(entry.message) for entry in caught if issubclass(entry.category, HcodecWarning))
+    for message in lost:
+        console.warn(source, message)
+    if report is None:
+        console.fail(source, problem)
+        return False
+    console.report(Report(report.text, {**report.fields, "warnings": list(lost)}))
+    return True

@@ -1,0 +1,128 @@
+"""Paths of the command line: which input goes to which output, and how bytes are read and written.
+
+Both ends of the data's path. Writing is atomic: bytes go to a temporary file beside the target, which is renamed when
+it is whole, so that neither an error nor Ctrl-C leaves half a file. Stdlib and click only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+STDIO = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the output it becomes: paths, or "-" for standard input and output."""
+
+    source: str
+    target: str
+
+
+def plan(
+    sources: Sequence[str], output: str | None, *, ending: str, recursive: bool, accepts: frozenset[str]
+) -> list[Job]:
+    """Every input with its output, in order.
+
+    Outputs are named after the input, its suffix replaced by `ending`, and lie beside it or in the folder `output`.
+    With `recursive`, folders stand for the files below them whose suffix is in `accepts`; the tree below each is kept.
+    Raises click.UsageError where the outputs cannot be told apart.
+    """
+    walked = recursive and any(os.path.isdir(source) for source in sources)
+    into_folder = output is not None and output != STDIO and (walked or _means_folder(output))
+    if (len(sources) > 1 or walked) and output is not None and not into_folder:
+        raise click.UsageError("Several inputs need a folder as output: -o DIR/")
+    if list(sources).count(STDIO) > 1:
+        raise click.UsageError("Standard input can be read only once.")
+    jobs = [
+        Job(source, _target(source, inside, output, ending, into_folder))
+        for source, inside in _expand(sources, recursive, accepts)
+    ]
+    if not jobs:
+        raise click.ClickException(f"nothing to read in {', '.join(sources)}")
+    if any(job.target == STDIO for job in jobs) and sys.stdout.isatty():
+        raise click.UsageError("Standard output is a terminal; name a file with -o.")
+    return jobs
+
+
+def _means_folder(path: str) -> bool:
+    return path.endswith(("/", os.sep)) or os.path.isdir(path)
+
+
+def _expand(sources: Sequence[str], recursive: bool, accepts: frozenset[str]) -> Iterator[tuple[str, Path]]:
+    """Pairs of a file's path and its path inside the given folder (only its name if it was given itself)."""
+    for source in sources:
+        if recursive and os.path.isdir(source):
+            yield from ((str(path), path.relative_to(source)) for path in _walk(source, accepts))
+        else:
+            yield source, Path("stdin" if source == STDIO else os.path.basename(source))
+
+
+def _walk(folder: str, accepts: frozenset[str]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in accepts:
+                yield Path(parent, name)
+
+
+def _target(source: str, inside: Path, output: str | None, ending: str, into_folder: bool) -> str:
+    if output is None and source == STDIO:
+        return STDIO
+    if output is not None and not into_folder:
+        return output
+    folder = Path(source).parent if output is None else output / inside.parent
+    return str(folder / f"{inside.stem}{ending}")
+
+
+def read_bytes(source: str) -> bytes:
+    """The whole of a file, or of standard input for "-"."""
+    if source == STDIO:
+        return sys.stdin.buffer.read()
+    return Path(source).read_bytes()
+
+
+def refuse_existing(target: str, *, force: bool) -> None:
+    """Raises click.ClickException if writing `target` would destroy a file and that is not wanted."""
+    if not force and target != STDIO and os.path.isfile(target):
+        raise click.ClickException(f"{target} exists already (--force overwrites it)")
+
+
+def write_bytes(target: str, data: bytes, *, force: bool) -> None:
+    """Writes `data` to a file, wholly or not at all, or to standard output for "-".
+
+    Missing folders on the way are made. Raises click.ClickException if the file exists and `force` is not given, or if
+    it cannot be written.
+    """
+    if target == STDIO:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    refuse_existing(target, force=force)
+    try:
+        _replace(Path(os.path.realpath(target)), data)
+    except OSError as error:
+        raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)  # a device or named pipe must be written to, not replaced; a folder raises OSError
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        temporary.write_bytes(data)
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""Options that several commands share, and the types of their values. Click only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+_METADATA = ("icc", "exif", "xmp")
+
+
+class Size(click.ParamType):
+    """A number of bytes: 40000, 40kB (thousands) or 40KiB (1024s)."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes, at least 1."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+|\d*\.\d+)\s*([kmg]i?)?b?", value.strip().lower())
+        num_bytes = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+        if num_bytes < 1:
+            self.fail(f"{value!r} is not a size such as 40000, 40kB or 40KiB.", param, ctx)
+        return num_bytes
+
+
+class MetadataKinds(click.ParamType):
+    """`all`, `none`, or a list such as icc,exif."""
+
+    name = "KINDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The kinds of metadata to keep."""
+        if isinstance(value, tuple):
+            return value
+        named = {"all": _METADATA, "none": ()}.get(value.strip().lower())
+        kinds = tuple(part.strip().lower() for part in value.split(",")) if named is None else named
+        if not set(kinds) <= set(_METADATA):
+            self.fail(f"{value!r} is not all, none or a list of icc,exif,xmp.", param, ctx)
+        return kinds
+
+
+def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """One decorator that adds all `options`, in their order."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+INPUTS = click.argument("sources", metavar="IN...", nargs=-1, required=True)
+FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take the files in folders, too.")
+QUIET = click.option("--quiet", is_flag=True, help="No reports, only warnings and errors.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Report one JSON object a line, on stdout unless data is.")
+MODEL = click.option("--model", default="photo", show_default=True, metavar="NAME", help="The model to encode with.")
+SEVERAL_INPUTS = together(
+    INPUTS,
+    click.option("-o", "--output", metavar="OUT", help="A file, a folder (DIR/), or - for stdout."),
+    FORCE, RECURSIVE, QUIET, JSON,
+)  # fmt: skip
+COMPUTE = together(
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True,
+        help="Where to compute; the result is the same.",
+    ),
+    click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with."),
+)  # fmt: skip
+
+
+def at_most_one(**values: object) -> None:
+    """Raises click.UsageError if two or more of the options were given."""
+    given = ["--" + name.replace("_", "-") for name, value in values.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other.")
+
+
+def set_threads(threads: int | None) -> None:
+    """Limits the threads that torch computes with; None leaves them as they are."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

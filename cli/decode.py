@@ -1,0 +1,91 @@
+"""`hcodec decode`: hcodec files, whole or cut short, to pictures."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from io import BytesIO
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hcodec.cli._batch import Console, run_jobs
+from hcodec.cli._files import Job, plan, read_bytes
+from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, set_threads
+from hcodec.cli._report import Report, say_levels, whole_levels
+
+if TYPE_CHECKING:
+    from hcodec.container import Info
+
+_INPUTS = frozenset([".hcodec"])
+_ENDINGS = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "PPM": ".ppm"}
+
+
+@click.command()
+@SEVERAL_INPUTS
+@click.option("--levels", type=click.IntRange(min=1), metavar="N", help="Decode the first N levels only.")
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="T",
+              help="Sample what is missing: 0 gives the likeliest picture, 1 plausible detail.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of that sampling.")
+@click.option("--format", "format_name", metavar="NAME", help="png, jpeg, webp...; else the suffix of OUT, or png.")
+@click.option("--strict", is_flag=True, help="Fail on cut or corrupt files instead of decoding what is good.")
+@COMPUTE
+def command(
+    sources: tuple[str, ...], output: str | None, force: bool, recursive: bool, quiet: bool, as_json: bool,
+    threads: int | None, format_name: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Decode hcodec files to pictures.
+
+    img.hcodec becomes img.png beside it, or the file or folder that -o names. A file cut short decodes as far as it
+    goes, with a warning.
+
+    \b
+      hcodec decode img.hcodec                     # img.png
+      hcodec decode img.hcodec -o preview.jpg --levels 2
+      hcodec decode *.hcodec -o out/ --format webp
+      head -c 5000 img.hcodec | hcodec decode - > preview.png
+    """
+    pillow_format = _pillow_format(format_name or _suffix(output) or "png")
+    ending = _ENDINGS.get(pillow_format, f".{pillow_format.lower()}")
+    jobs = plan(sources, output, ending=ending, recursive=recursive, accepts=_INPUTS)
+    set_threads(threads)
+    run_jobs(jobs, partial(_decode, settings, pillow_format), Console(quiet, as_json), force=force)
+
+
+def _suffix(output: str | None) -> str:
+    if output is None or os.path.isdir(output):
+        return ""
+    return os.path.splitext(output)[1]
+
+
+def _pillow_format(name: str) -> str:
+    """Pillow's name of a format that is given as a name or as a file's suffix."""
+    from PIL import Image
+
+    endings = Image.registered_extensions()
+    known = endings.get("." + name.lstrip(".").lower(), name.upper())
+    if known not in Image.SAVE:
+        raise click.UsageError(f"{name!r} is not a format that pictures can be written in.")
+    return known
+
+
+def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[bytes, Report]:
+    from hcodec import codec, container, picture
+
+    data = read_bytes(job.source)
+    start = perf_counter()
+    image = codec.decode(data, **settings)
+    target = BytesIO()
+    picture.save(image, target, pillow_format)
+    seconds = perf_counter() - start
+    return target.getvalue(), _report(container.info(data), settings["levels"], seconds)
+
+
+def _report(info: Info, wanted: int | None, seconds: float) -> Report:
+    levels = min(whole_levels(info), wanted or len(info.levels))
+    used_bytes = info.levels[levels - 1].prefix_bytes if levels == wanted else info.file_bytes
+    bpp = 8 * used_bytes / (info.width * info.height)
+    text = f"{info.width}x{info.height}  {say_levels(info, wanted)}  {bpp:.3f} bpp  {seconds:.2f} s"
+    fields = {"width": info.width, "height": info.height, "levels": levels, "levels_in_file": len(info.levels)}
+    return Report(text, {**fields, "used_bytes": used_bytes, "bpp": bpp, "seconds": seconds})

@@ -1,0 +1,77 @@
+"""`hcodec info`: what a file holds, without decoding it. Needs the container only: no torch, no numpy, no Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from hcodec.cli._batch import Console, run
+from hcodec.cli._files import read_bytes
+from hcodec.cli._options import INPUTS, JSON
+from hcodec.cli._report import Report, shown
+from hcodec.errors import HcodecWarning
+
+if TYPE_CHECKING:
+    from hcodec.container import Info, LevelInfo
+
+
+@click.command()
+@INPUTS
+@JSON
+def command(sources: tuple[str, ...], as_json: bool) -> None:
+    """Show what files hold, level by level.
+
+    \b
+      hcodec info img.hcodec
+      hcodec info img.hcodec --json
+    """
+    run(sources, _describe, Console(as_json=as_json, text_on_stderr=False))
+
+
+def _describe(source: str) -> Report:
+    from hcodec import container
+
+    info = container.info(read_bytes(source))
+    for warning in info.warnings:
+        warnings.warn(warning, HcodecWarning, stacklevel=1)
+    text = "\n".join([shown(source), *_picture_lines(info), *_level_lines(info)])
+    return Report(text, {"input": source, **info.as_dict()})
+
+
+def _picture_lines(info: Info) -> Iterator[str]:
+    pixels = "gray" if info.gray else "RGB"
+    bpp = 8 * info.file_bytes / (info.width * info.height)
+    state = "complete" if info.complete else f"the first of {info.total_bytes:,}"
+    yield f"  picture    {info.width}x{info.height}, {pixels}{' with alpha' if info.has_alpha else ''}"
+    yield f"  file       {info.file_bytes:,} bytes, {bpp:.3f} bpp, {state}"
+    yield f"  model      {info.fingerprint}{_model_name(info.fingerprint)}, file format {info.version}"
+    sizes = {"alpha": info.alpha_bytes, "ICC": info.icc_bytes, "Exif": info.exif_bytes, "XMP": info.xmp_bytes}
+    extras = [f"{name} {num_bytes:,} bytes" for name, num_bytes in sizes.items() if num_bytes]
+    yield f"  container  {info.container_bytes:,} bytes" + "".join(f", {extra}" for extra in extras)
+
+
+def _model_name(fingerprint: str) -> str:
+    from hcodec import models
+
+    names = [name for name in models.names() if models.summary(name).fingerprint == fingerprint]
+    return f" ({names[0]})" if names else " (not installed)"
+
+
+def _level_lines(info: Info) -> Iterator[str]:
+    yield "  level       bytes       bpp    file up to here"
+    for level in info.levels:
+        yield (
+            f"  {level.level:>5}  {level.num_bytes:>10,}  {level.bpp:>8.3f}  {level.prefix_bytes:>11,} bytes"
+            f"  {_level_state(level, incomplete=info.cut and level is info.levels[-1])}"
+        ).rstrip()
+
+
+def _level_state(level: LevelInfo, *, incomplete: bool) -> str:
+    if level.present_bytes < level.num_bytes:
+        return f"{level.present_bytes:,} bytes present" if level.present_bytes else "missing"
+    if level.crc_ok is None:
+        return "lost behind a corrupt level"
+    return "incomplete" if level.crc_ok and incomplete else "" if level.crc_ok else "corrupt"

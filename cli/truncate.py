@@ -1,0 +1,59 @@
+"""`hcodec truncate`: keeps a prefix of files, without re-encoding. Needs the container only, no torch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from hcodec.cli._batch import Console, run_jobs
+from hcodec.cli._files import Job, plan, read_bytes
+from hcodec.cli._options import SEVERAL_INPUTS, Size
+from hcodec.cli._report import Report, say_levels, whole_levels
+
+_INPUTS = frozenset([".hcodec"])
+
+
+@click.command()
+@SEVERAL_INPUTS
+@click.option("--levels", type=click.IntRange(min=1), metavar="N", help="Keep the first N levels.")
+@click.option("--target-bpp", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Keep X bits a pixel.")
+@click.option("--target-size", type=Size(), help="Keep this size: 40kB, 40KiB, 40000.")
+def command(
+    sources: tuple[str, ...], output: str | None, force: bool, recursive: bool, quiet: bool, as_json: bool,
+    levels: int | None, target_bpp: float | None, target_size: int | None,
+) -> None:  # fmt: skip
+    """Cut files to levels or bytes, re-encoding nothing.
+
+    Without -o, img.hcodec becomes img-L2.hcodec, img-40000B.hcodec or img-0.5bpp.hcodec beside it.
+
+    \b
+      hcodec truncate img.hcodec --levels 2
+      hcodec truncate img.hcodec --target-size 40kB -o small.hcodec
+    """
+    labels = (
+        f"L{levels}" if levels is not None else "",
+        f"{target_bpp:g}bpp" if target_bpp is not None else "",
+        f"{target_size}B" if target_size is not None else "",
+    )
+    if sum(map(bool, labels)) != 1:
+        raise click.UsageError("Give one of --levels, --target-bpp and --target-size.")
+    jobs = plan(sources, output, ending=f"-{''.join(labels)}.hcodec", recursive=recursive, accepts=_INPUTS)
+    run_jobs(jobs, partial(_truncate, levels, target_bpp, target_size), Console(quiet, as_json), force=force)
+
+
+def _truncate(
+    levels: int | None, target_bpp: float | None, target_size: int | None, job: Job
+) -> tuple[bytes, Report]:
+    from hcodec import container
+
+    data = read_bytes(job.source)
+    info = container.info(data)
+    pixels = info.width * info.height
+    if target_bpp is not None:
+        target_size = int(target_bpp * pixels / 8)
+    short = container.truncate(data, levels=levels, num_bytes=target_size)
+    kept, bpp = container.info(short), 8 * len(short) / pixels
+    text = f"{len(data):,} -> {len(short):,} bytes  {bpp:.3f} bpp  {say_levels(kept)}"
+    fields = {"input_bytes": len(data), "file_bytes": len(short), "bpp": bpp, "levels": whole_levels(kept)}
+    return short, Report(text, fields)

@@ -1,0 +1,58 @@
+"""A progressive image codec with learned transforms.
+
+The room of the public names, and nothing else. They are looked up on first use, so that `import hcodec` costs no more
+than this file: torch comes in with the first `encode` or `decode`, never with `info` or `truncate`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hcodec.codec import decode, decode_picture, encode
+    from hcodec.container import info, truncate
+    from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
+    from hcodec.picture import Metadata, Picture
+    from hcodec.stream import StreamDecoder
+
+__all__ = [
+    "FormatError",
+    "HcodecError",
+    "HcodecWarning",
+    "Metadata",
+    "ModelError",
+    "Picture",
+    "PictureError",
+    "StreamDecoder",
+    "TruncatedError",
+    "__version__",
+    "decode",
+    "decode_picture",
+    "encode",
+    "info",
+    "truncate",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "codec": ("decode", "decode_picture", "encode"),
+    "container": ("info", "truncate"),
+    "errors": ("FormatError", "HcodecError", "HcodecWarning", "ModelError", "PictureError", "TruncatedError"),
+    "picture": ("Metadata", "Picture"),
+    "stream": ("StreamDecoder",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value  # the next look-up is an ordinary one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,323 @@
+"""encode() and decode(): the one file that knows pictures, networks, entropy coding and bytes.
+
+Both walk the same path, `models.walk.Walk`: predict a latent, take its symbols from the posterior or from the stream,
+advance. torch comes in when a model is loaded, not before.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from hcodec import container, entropy, models, picture
+from hcodec.container import Header, Reader
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
+from hcodec.picture import Metadata, Picture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hcodec.models.walk import Walk
+
+ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
+METADATA_KINDS = ("icc", "exif", "xmp")
+_BYTES_PER_PIXEL = 260  # peak working memory of encoding, measured; decoding takes less
+Layers = list[tuple[bytes, "Walk"]]  # the bytes of each level and the walk just after it
+
+
+def encode(
+    image: ImageSource,
+    *,
+    levels: int | None = None,
+    target_bpp: float | None = None,
+    target_size: int | None = None,
+    target_psnr: float | None = None,
+    model: str = "photo",
+    metadata: Collection[str] = METADATA_KINDS,
+    device: str = "cpu",
+) -> bytes:
+    """Returns the picture as an hcodec file.
+
+    image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
+    levels: how many levels to keep, from 1; None keeps all. target_bpp (bits per pixel, container included), target_size
+    (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
+    reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep. device: "auto", "cpu" or "cuda".
+    Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
+    """
+    source = image if isinstance(image, Picture) else picture.read(image)
+    source = replace(source, metadata=_kept(source.metadata, metadata))
+    _check_memory(source.pixels.shape[0] * source.pixels.shape[1])
+    loaded = models.load(model, device)
+    count = _check_levels(levels, loaded.agreed.config.num_levels)
+    layers = _encode_layers(loaded, source.pixels, count)
+    data = _pack(source, loaded.fingerprint, [layer for layer, _ in layers])
+    if target_psnr is not None:
+        data = _cut_to_psnr(data, source, loaded, layers, target_psnr)
+    limit = _byte_limit(source, target_bpp, target_size)
+    return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
+
+
+def decode(
+    data: bytes | str | os.PathLike[str] | BinaryIO,
+    *,
+    levels: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    device: str = "cpu",
+    strict: bool = False,
+) -> Image.Image:
+    """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
+
+    levels: stop after that many; TruncatedError if the file has fewer. temperature: 0 puts missing levels at their
+    prior mean, above 0 samples them (1 is the prior itself) with `seed`. What is lost (a damaged layer, a missing end)
+    is warned of as HcodecWarning, or raised with strict. Raises FormatError, TruncatedError, ModelError, OSError.
+    """
+    decoded = decode_picture(
+        data, levels=levels, temperature=temperature, seed=seed, device=device, strict=strict
+    )
+    return picture.to_image(decoded)
+
+
+def decode_picture(
+    data: bytes | str | os.PathLike[str] | BinaryIO,
+    *,
+    levels: int | None = None,
+    temperature: float = 0.0,
+    seed: int = 0,
+    device: str = "cpu",
+    strict: bool = False,
+) -> Picture:
+    """Returns what `decode` returns, as a Picture."""
+    if not (np.isfinite(temperature) and temperature >= 0):
+        raise HcodecError(f"temperature is {temperature}; it must be 0 or more")
+    reader = Reader()
+    reader.feed(_read(data))
+    if levels is None or strict:
+        _report(reader, strict)
+    header = _header(reader)
+    if levels is not None and reader.damaged == len(reader.layers) + 1 <= levels:
+        raise FormatError(f"layer {reader.damaged} is damaged")
+    count = _check_levels(levels, len(reader.layers))
+    if not reader.layers:
+        raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
+    decoder = LevelDecoder.open(header, device)
+    _push_all(decoder, reader, count, levels is None, strict)
+    return picture_of(reader, decoder.pixels(temperature, seed))
+
+
+def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: bool, strict: bool) -> None:
+    """Decodes layers until one proves to be malformed in spite of its checksum; the levels before it stay."""
+    try:
+        for layer in reader.layers[:count]:
+            decoder.push(layer)
+        if with_partial and reader.partial:
+            decoder.push_partial(reader.partial)
+    except FormatError as error:
+        if strict or not decoder.levels:
+            raise
+        warnings.warn(f"level {int(decoder.levels) + 1} is malformed, it was ignored: {error}", HcodecWarning, stacklevel=4)
+
+
+class LevelDecoder:
+    """The state of decoding, held open between layers: each new layer costs one step."""
+
+    def __init__(self, model: models.Model, height: int, width: int) -> None:
+        from hcodec.models.walk import Walk
+
+        self.model, self.tables = model, entropy.EntropyModel(model.tables)
+        self.walk = Walk(model.network, model.agreed, height, width)
+        self.levels = 0.0  # whole levels decoded, plus the share of a partial one
+
+    @classmethod
+    def open(cls, header: Header, device: str) -> LevelDecoder:
+        """Returns a decoder for a file. Raises ModelError, PictureError (not enough memory) or FormatError."""
+        _check_memory(header.width * header.height)
+        model = models.load(models.find(header.fingerprint), device)
+        if len(header.layers) > model.agreed.config.num_levels:
+            raise FormatError(f"the file has {len(header.layers)} layers, more than its model")
+        return cls(model, header.height, header.width)
+
+    def push(self, layer: bytes) -> None:
+        """Decodes the next whole layer. Raises FormatError, leaving the state as it was, if it is not well-formed."""
+        walk = self.walk.copy()
+        decoder = entropy.LayerDecoder(self.tables, layer, whole=True)
+        self._advance(walk, decoder)
+        decoder.close()
+        self.walk, self.levels = walk, self.levels + 1
+
+    def push_partial(self, data: bytes) -> None:
+        """Decodes what there is of the next layer; nothing can follow it."""
+        decoder = entropy.LayerDecoder(self.tables, data, whole=False)
+        self._advance(self.walk, decoder)
+        self.levels += decoder.num_decoded / max(decoder.num_expected, 1)
+
+    def pixels(self, temperature: float = 0.0, seed: int = 0) -> NDArray[np.uint8]:
+        """Returns the picture that the state holds, uint8 (H, W, 3)."""
+        return picture.from_tensor(self.walk.render(self.levels, temperature, seed))
+
+    def pixels_with(self, partial: bytes) -> NDArray[np.uint8]:
+        """Returns the picture that the state and the beginning of the next layer hold; the state stays as it is."""
+        before = self.walk.copy(), self.levels
+        if partial:
+            self.push_partial(partial)
+        try:
+            return self.pixels()
+        finally:
+            self.walk, self.levels = before
+
+    def _advance(self, walk: Walk, decoder: entropy.LayerDecoder) -> None:
+        import torch
+
+        level = walk.latent.level
+        while not walk.done and walk.latent.level == level:
+            index = walk.predict()[1].cpu().numpy()
+            walk.advance(torch.from_numpy(decoder.decode(index)).to(self.model.device))
+
+
+def picture_of(reader: Reader, pixels: NDArray[np.uint8]) -> Picture:
+    """Returns the Picture of decoded pixels with the alpha and metadata that the reader has so far."""
+    header = _header(reader)
+    alpha = None
+    if reader.alpha:
+        try:
+            alpha = picture.decode_alpha(reader.alpha, header.width, header.height)
+        except FormatError as error:
+            warnings.warn(str(error), HcodecWarning, stacklevel=3)
+    return Picture(pixels, alpha, header.gray, Metadata(reader.icc, reader.exif, reader.xmp))
+
+
+def _encode_layers(model: models.Model, pixels: NDArray[np.uint8], levels: int) -> Layers:
+    """Returns the first `levels` layers of a picture."""
+    import torch
+
+    from hcodec.models.walk import Walk
+
+    tables = entropy.EntropyModel(model.tables)
+    walk = Walk(model.network, model.agreed, pixels.shape[0], pixels.shape[1])
+    layers: Layers = []
+    with torch.inference_mode():
+        features = model.network.analyze(picture.to_tensor(pixels).to(model.device))
+        for level in range(1, levels + 1):
+            coded = []
+            while not walk.done and walk.latent.level == level:
+                index = walk.predict()[1].cpu().numpy()
+                wanted = walk.posterior(features).round().clamp(-(2**20), 2**20).to(torch.int32)
+                coded.append((tables.clamp(wanted.cpu().numpy(), index), index))
+                walk.advance(torch.from_numpy(coded[-1][0]).to(model.device))
+            layers.append((entropy.encode(tables, coded), walk.copy()))
+    return layers
+
+
+def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes]) -> bytes:
+    height, width = source.pixels.shape[:2]
+    alpha = b"" if source.alpha is None else picture.encode_alpha(source.alpha)
+    icc, exif, xmp = source.metadata.icc, source.metadata.exif, source.metadata.xmp
+    return container.write(
+        width=width, height=height, fingerprint=fingerprint, layers=layers, gray=source.gray,
+        alpha=alpha, icc=icc, exif=exif, xmp=xmp,
+    )  # fmt: skip
+
+
+def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
+    """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
+    decoder = LevelDecoder(model, *source.pixels.shape[:2])
+
+    def reaches(level: int, part: bytes = b"") -> bool:
+        decoder.walk, decoder.levels = layers[level - 1][1].copy(), float(level)
+        if part:
+            decoder.push_partial(part)
+        return picture.psnr(decoder.pixels(), source.pixels) >= target
+
+    enough = next((level for level in range(1, len(layers) + 1) if reaches(level)), None)
+    if enough is None:
+        warnings.warn(f"the PSNR stays below {target} dB with all levels", HcodecWarning, stacklevel=3)
+        return data
+    whole = container.truncate(data, levels=enough)
+    if enough == 1:
+        return whole
+    layer = layers[enough - 1][0]
+    low, high = 0, len(layer)
+    while high - low > max(4, len(layer) // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(enough - 1, layer[:middle]) else (middle, high)
+    return container.truncate(data, num_bytes=len(whole) - (len(layer) - high))
+
+
+def _kept(metadata: Metadata, kinds: Collection[str]) -> Metadata:
+    unknown = set(kinds) - set(METADATA_KINDS)
+    if unknown:
+        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(METADATA_KINDS)}")
+    return Metadata(**{kind: getattr(metadata, kind) for kind in kinds})
+
+
+def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:
+    """Returns the smaller of both limits in bytes, or None."""
+    pixels = source.pixels.shape[0] * source.pixels.shape[1]
+    limits = [] if target_size is None else [target_size]
+    if target_bpp is not None:
+        limits.append(int(target_bpp * pixels / 8))
+    if any(limit <= 0 for limit in limits):
+        raise HcodecError("a target must be above 0")
+    return min(limits, default=None)
+
+
+def _check_levels(levels: int | None, present: int) -> int:
+    """Returns how many levels to use of those present."""
+    if levels is not None and levels < 1:
+        raise HcodecError(f"levels is {levels}; at least 1 is needed")
+    if levels is not None and levels > present:
+        raise TruncatedError(f"{levels} levels were asked for, there are {present}")
+    return present if levels is None else levels
+
+
+def _check_memory(num_pixels: int) -> None:
+    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
+    needed = num_pixels * _BYTES_PER_PIXEL
+    free = _free_memory()
+    if free is not None and needed > free:
+        raise PictureError(f"{num_pixels / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
+
+
+def _free_memory() -> int | None:
+    """Returns the bytes of memory that can be taken without swapping, or None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            values = dict(line.split(":") for line in file)
+        return int(values["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _read(data: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    if isinstance(data, str | os.PathLike):
+        with open(data, "rb") as file:
+            return file.read()
+    return data.read()
+
+
+def _header(reader: Reader) -> Header:
+    if reader.header is None:
+        raise TruncatedError("the file ends inside its header")
+    return reader.header
+
+
+def _report(reader: Reader, strict: bool) -> None:
+    """Warns of what the reader could not use, or raises it."""
+    for line in reader.warnings:
+        if strict:
+            raise FormatError(line)
+        warnings.warn(line, HcodecWarning, stacklevel=4)
+    try:
+        reader.close()
+    except TruncatedError as error:
+        if strict or reader.header is None:
+            raise
+        warnings.warn(str(error), HcodecWarning, stacklevel=4)

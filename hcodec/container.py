@@ -1,0 +1,252 @@
+"""The file around the layers: write it, read it as the bytes arrive, cut it, list what is in it.
+
+Room: bytes. It is the last step of encoding (step 11: header and layers to bytes) and the first of decoding (step 2:
+bytes to header and layers). A layer is opaque here. FORMAT.md is the text of the format. Imports
+`header`, `reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hcodec.errors import FormatError, HcodecError, TruncatedError
+from hcodec.header import (
+    CHUNK_HEAD_BYTES,
+    CHUNK_NAMES,
+    CRC_BYTES,
+    MAX_LENGTH_BYTES,
+    Header,
+    LayerEntry,
+    chunk_crc,
+    pack_header,
+)
+from hcodec.reader import Reader
+
+__all__ = ["Header", "Info", "LayerEntry", "LevelInfo", "Reader", "info", "truncate", "write"]
+
+
+def write(
+    *,
+    width: int,
+    height: int,
+    fingerprint: bytes,
+    layers: Sequence[bytes],
+    gray: bool = False,
+    alpha: bytes = b"",
+    icc: bytes = b"",
+    exif: bytes = b"",
+    xmp: bytes = b"",
+    cut: bool = False,
+) -> bytes:
+    """The bytes of a file.
+
+    `width`, `height`: 1 .. 2^24 pixels, together at most 2^31; `fingerprint`: 4 bytes; `layers`: 1 to 32, coarse first;
+    `alpha`: as from `picture.encode_alpha`; empty metadata costs nothing; `cut`: the last layer is an incomplete one.
+    Raises FormatError when a value is outside the format's range.
+    """
+    front = _pack_chunks({b"ALPH": alpha, b"ICCP": icc})  # before the layers: needed to show the first of them
+    back = _pack_chunks({b"EXIF": exif, b"XMP ": xmp})
+    header = Header(
+        width=width,
+        height=height,
+        fingerprint=fingerprint,
+        layers=_table(layers),
+        gray=gray,
+        cut=cut,
+        front_bytes=len(front),
+        back_bytes=len(back),
+    )
+    return b"".join((pack_header(header), front, *layers, back))
+
+
+def _table(layers: Iterable[bytes]) -> tuple[LayerEntry, ...]:
+    return tuple(LayerEntry(len(layer), zlib.crc32(layer)) for layer in layers)
+
+
+def _pack_chunks(payloads: dict[bytes, bytes]) -> bytes:
+    return b"".join(_pack_chunk(tag, payload) for tag, payload in payloads.items() if payload)
+
+
+def _pack_chunk(tag: bytes, payload: bytes) -> bytes:
+    if len(payload) > MAX_LENGTH_BYTES:
+        raise FormatError(f"{len(payload)} bytes of {CHUNK_NAMES[tag]} are more than the format holds")
+    return b"".join((tag, len(payload).to_bytes(4, "little"), chunk_crc(tag, payload), payload))
+
+
+def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = None) -> bytes:
+    """A shorter file from the whole and undamaged parts of `data`, without re-encoding; alpha and metadata are kept.
+
+    `levels`: how many layers to keep; `num_bytes`: a length that the result does not exceed, for which a layer may be
+    cut inside (the header then says so). With both, both hold; with neither, everything usable is kept, which makes a
+    well-formed file of the first bytes of one. Raises FormatError if the header is bad or a layer that was asked for
+    is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit.
+    """
+    reader, header = _read_all(data)
+    layers = reader.layers[: _check_levels(levels, reader)]
+    if levels is None and reader.partial:
+        layers.append(reader.partial)
+    front = data[header.header_bytes : header.prefix_bytes(0)]
+    back = _whole_chunks(data[header.prefix_bytes(len(header.layers)) : header.file_bytes], header.back_bytes)
+    header = replace(header, cut=False, back_bytes=len(back))
+    if num_bytes is not None:
+        layers = _fit(layers, header, num_bytes)
+    cut = layers != reader.layers[: len(layers)]
+    return b"".join((pack_header(replace(header, layers=_table(layers), cut=cut)), front, *layers, back))
+
+
+def _read_all(data: bytes) -> tuple[Reader, Header]:
+    reader = Reader()
+    reader.feed(data)
+    if reader.header is None:
+        raise TruncatedError(f"the file ends after {len(data)} bytes, inside its header")
+    return reader, reader.header
+
+
+def _check_levels(levels: int | None, reader: Reader) -> int:
+    """How many whole layers to keep."""
+    whole = len(reader.layers)
+    if levels is not None and levels < 1:
+        raise HcodecError(f"levels is {levels}, at least 1 must be kept")
+    needed = levels or 1
+    if reader.damaged is not None and needed > whole:
+        raise FormatError(f"layer {reader.damaged} is damaged")
+    if needed > whole:
+        raise TruncatedError(f"{needed} levels were asked for, the file has {whole} whole ones")
+    return levels or whole
+
+
+def _whole_chunks(section: bytes, section_bytes: int) -> bytes:
+    """`section` as it is if it has all its `section_bytes`, else the whole chunks at its start."""
+    if len(section) == section_bytes:
+        return section
+    end = position = 0
+    while position <= len(section):
+        end = position
+        position += CHUNK_HEAD_BYTES + int.from_bytes(section[position + 4 : position + 8], "little")
+    return section[:end]
+
+
+def _fit(layers: list[bytes], header: Header, num_bytes: int) -> list[bytes]:
+    """The longest beginning of `layers` that makes a file of at most `num_bytes` bytes; the last may be shortened."""
+
+    def size(lengths: Sequence[int]) -> int:
+        return replace(header, layers=tuple(LayerEntry(length, 0) for length in lengths)).file_bytes
+
+    lengths = [len(layer) for layer in layers]
+    if size(lengths[:1]) > num_bytes:
+        raise TruncatedError(f"the first level alone needs {size(lengths[:1])} bytes, {num_bytes} were asked for")
+    num_fitting = sum(size(lengths[:levels]) <= num_bytes for levels in range(1, len(layers) + 1))
+    fitting = layers[:num_fitting]
+    if num_fitting < len(layers):
+        length = num_bytes - size(lengths[:num_fitting]) - CRC_BYTES
+        while length > 0 and size([*lengths[:num_fitting], length]) > num_bytes:  # its own length takes 1 to 5 bytes
+            length -= 1
+        if length > 0:
+            fitting.append(layers[num_fitting][:length])
+    return fitting
+
+
+@dataclass(frozen=True)
+class LevelInfo:
+    """What a file says, and holds, of one level.
+
+    `num_bytes`: the whole layer; `bpp`: its bits per image pixel; `prefix_bytes`: from the start of the file to the
+    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that cannot be told, because the
+    layer is not whole or comes after a damaged one.
+    """
+
+    level: int
+    num_bytes: int
+    bpp: float
+    prefix_bytes: int
+    present_bytes: int
+    crc_ok: bool | None
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is in a file, without decoding it.
+
+    `fingerprint`: 8 hexadecimal digits; `cut`: the last layer is an incomplete one; `alpha_bytes`, `icc_bytes`,
+    `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent; `container_bytes`: everything but the layers,
+    in the whole file; `file_bytes`: what was read; `total_bytes`: what the header promises; `warnings`: as in
+    `Reader`.
+    """
+
+    version: int
+    width: int
+    height: int
+    fingerprint: str
+    gray: bool
+    cut: bool
+    levels: tuple[LevelInfo, ...]
+    alpha_bytes: int
+    icc_bytes: int
+    exif_bytes: int
+    xmp_bytes: int
+    container_bytes: int
+    file_bytes: int
+    total_bytes: int
+    complete: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether an alpha channel is present."""
+        return self.alpha_bytes > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, in dicts, lists, strings, numbers and booleans, as JSON takes them."""
+        return {**asdict(self), "has_alpha": self.has_alpha}
+
+
+def info(source: bytes | str | os.PathLike[str]) -> Info:
+    """What is in a file, given by its path or its bytes, be they all or only the first.
+
+    Raises FormatError if it is not ours, too new or damaged in its header, TruncatedError if it ends inside the header,
+    and OSError if it cannot be read.
+    """
+    if isinstance(source, bytes):
+        return _describe(*_read_all(source))
+    with open(source, "rb") as file:
+        return _describe(*_read_all(file.read()))
+
+
+def _describe(reader: Reader, header: Header) -> Info:
+    return Info(
+        version=header.version,
+        width=header.width,
+        height=header.height,
+        fingerprint=header.fingerprint.hex(),
+        gray=header.gray,
+        cut=header.cut,
+        levels=tuple(_describe_level(reader, header, level) for level in range(1, len(header.layers) + 1)),
+        alpha_bytes=len(reader.alpha),
+        icc_bytes=len(reader.icc),
+        exif_bytes=len(reader.exif),
+        xmp_bytes=len(reader.xmp),
+        container_bytes=header.file_bytes - sum(entry.num_bytes for entry in header.layers),
+        file_bytes=reader.num_bytes_fed,
+        total_bytes=header.file_bytes,
+        complete=reader.complete,
+        warnings=tuple(reader.warnings),
+    )
+
+
+def _describe_level(reader: Reader, header: Header, level: int) -> LevelInfo:
+    num_bytes = header.layers[level - 1].num_bytes
+    prefix_bytes = header.prefix_bytes(level)
+    present_bytes = min(max(num_bytes - (prefix_bytes - reader.num_bytes_fed), 0), num_bytes)
+    checked = present_bytes == num_bytes and (reader.damaged is None or level <= reader.damaged)
+    return LevelInfo(
+        level=level,
+        num_bytes=num_bytes,
+        bpp=8 * num_bytes / (header.width * header.height),
+        prefix_bytes=prefix_bytes,
+        present_bytes=present_bytes,
+        crc_ok=level != reader.damaged if checked else None,
+    )

@@ -1,0 +1,125 @@
+"""Symbols and tables to layer bytes and back: one ANS stack per layer.
+
+Room: entropy coding (step 9 of encoding, 6 of decoding), the only importer of constriction; no torch. Symbols of one latent
+are coded in the order of falling scale index, and within one index in raster order, channels last: both sides know the
+indices, and a layer that is cut anywhere still gives its most valuable symbols. Written down in FORMAT.md, "Layers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from hcodec.errors import FormatError
+from hcodec.models import tables
+
+_STATE_WORDS = 2  # of constriction's coder
+_PAD_WORDS = 4  # stand-ins below a cut stack, so that running dry shows
+
+Symbols = NDArray[np.int32]
+Indices = NDArray[np.uint8]
+
+
+class EntropyModel:
+    """The coding tables of a model, ready for constriction. flat: as `models.tables.make` returns them."""
+
+    def __init__(self, flat: NDArray[np.int32]) -> None:
+        self.num_silent, weights = tables.split(flat)
+        self.half_width = np.array([len(w) // 2 for w in weights], dtype=np.int32)
+        self.half_width[: self.num_silent] = 0
+        # integer weights whose sum leaves one for each symbol make constriction's table exactly weight + 1
+        self.models = [constriction.stream.model.Categorical(w.astype(np.float64), perfect=False) for w in weights]
+        total = float(1 << tables.TOTAL_BITS)
+        self.bits = [-np.log2((w.astype(np.float64) + 1) / total) for w in weights]
+
+    def clamp(self, symbols: Symbols, indices: Indices) -> Symbols:
+        """Returns the symbols (any shape) limited to what the tables of their indices hold; silent ones become 0."""
+        limit = self.half_width[indices]
+        return np.clip(symbols, -limit, limit)
+
+    def estimate(self, symbols: Symbols, indices: Indices) -> float:
+        """Returns the information content of the symbols, in bits."""
+        order, bounds = _by_falling_scale(indices, self.num_silent)
+        values = symbols.ravel()[order]
+        return float(sum(self.bits[i][values[a:b] + self.half_width[i]].sum() for i, a, b in bounds))
+
+
+def _by_falling_scale(indices: Indices, num_silent: int) -> tuple[NDArray[np.intp], list[tuple[int, int, int]]]:
+    """Returns the positions of all coded symbols in coding order, and (index, begin, end) of each run in it."""
+    flat = indices.ravel()
+    order = np.argsort(255 - flat, kind="stable")
+    counts = np.bincount(flat, minlength=256)
+    bounds, begin = [], 0
+    for index in range(255, num_silent - 1, -1):
+        if counts[index]:
+            bounds.append((index, begin, begin + int(counts[index])))
+            begin += int(counts[index])
+    return order[:begin], bounds
+
+
+def encode(model: EntropyModel, latents: Sequence[tuple[Symbols, Indices]]) -> bytes:
+    """Returns the layer that holds the latents' symbols (clamped, int32) in the order given, first ones first."""
+    coder = constriction.stream.stack.AnsCoder()
+    for symbols, indices in reversed(latents):
+        order, bounds = _by_falling_scale(indices, model.num_silent)
+        values = symbols.ravel()[order]
+        for index, begin, end in reversed(bounds):
+            coder.encode_reverse(values[begin:end] + model.half_width[index], model.models[index])
+    return coder.get_compressed()[::-1].astype("<u4").tobytes()
+
+
+class LayerDecoder:
+    """Pops the symbols of one layer, latent after latent.
+
+    data: the layer's bytes; whole: whether they are all there. `exhausted` says that symbols were missing; those are 0.
+    """
+
+    def __init__(self, model: EntropyModel, data: bytes, whole: bool) -> None:
+        self.model, self.whole = model, whole
+        if whole and len(data) % 4:
+            raise FormatError(f"a layer of {len(data)} bytes is not made of 32-bit words")
+        words = np.frombuffer(data[: len(data) // 4 * 4], dtype="<u4").astype(np.uint32)[::-1]
+        if len(words) and not words[-1]:
+            raise FormatError("a layer begins with a zero word")
+        self.exhausted = not whole and len(words) < _STATE_WORDS
+        if not whole:
+            words = np.concatenate([np.ones(_PAD_WORDS, dtype=np.uint32), words])
+        self._coder = constriction.stream.stack.AnsCoder(np.ascontiguousarray(words))
+        self.num_decoded = self.num_expected = 0
+
+    def decode(self, indices: Indices) -> Symbols:
+        """Returns the next latent's symbols, int32, in the shape of its scale indices (uint8)."""
+        order, bounds = _by_falling_scale(indices, self.model.num_silent)
+        values = np.zeros(len(order), dtype=np.int32)
+        for index, begin, end in bounds:
+            if self.exhausted:
+                break
+            popped = self._pop(index, end - begin)
+            values[begin : begin + len(popped)] = popped - self.model.half_width[index]
+            self.num_decoded += len(popped)
+        self.num_expected += len(order)
+        symbols = np.zeros(indices.size, dtype=np.int32)
+        symbols[order] = values
+        return symbols.reshape(indices.shape)
+
+    def close(self) -> None:
+        """Raises FormatError if a whole layer held more than its symbols, which no encoder writes."""
+        if self.whole and not self._coder.is_empty():
+            raise FormatError("a layer does not end where its symbols end")
+
+    def _pop(self, index: int, count: int) -> Symbols:
+        """Pops `count` symbols, of a cut layer only as many as do not need a stand-in word."""
+        model = self.model.models[index]
+        if self.whole:
+            return self._coder.decode(model, count)
+        popped = [np.zeros(0, dtype=np.int32)]
+        while count and not self.exhausted:
+            spare = self._coder.num_words() - _STATE_WORDS - _PAD_WORDS
+            popped.append(self._coder.decode(model, max(1, min(count, spare * 32 // tables.TOTAL_BITS))))
+            count -= len(popped[-1])
+            # the symbol that needed the refill was still read from true bits, the next one would not be
+            self.exhausted = self._coder.num_words() < _STATE_WORDS + _PAD_WORDS
+        return np.concatenate(popped)

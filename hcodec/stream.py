@@ -1,0 +1,77 @@
+"""StreamDecoder: decoding while the bytes arrive.
+
+Room: beside the codec (decode steps 2 to 9 with the state held open). Must not import models or entropy coding itself.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from PIL import Image
+
+from hcodec import picture
+from hcodec.codec import LevelDecoder, picture_of
+from hcodec.container import Header, Reader
+from hcodec.errors import FormatError, HcodecWarning, TruncatedError
+
+
+class StreamDecoder:
+    """Takes a file in pieces of any size; gives a better picture after each of its layers.
+
+    device: "auto", "cpu" or "cuda".
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+        self._reader = Reader()
+        self._decoder: LevelDecoder | None = None
+        self._stopped = False
+
+    @property
+    def header(self) -> Header | None:
+        """The file's header, or None until it has arrived."""
+        return self._reader.header
+
+    @property
+    def levels_decoded(self) -> int:
+        """How many whole levels the present state holds."""
+        return int(self._decoder.levels) if self._decoder else 0
+
+    def feed(self, data: bytes) -> int:
+        """Takes the next bytes and returns how many levels they completed.
+
+        A damaged layer ends decoding with one HcodecWarning; the levels before it stay.
+        Raises FormatError (not ours, newer, damaged header), ModelError, PictureError (not enough memory).
+        """
+        self._reader.feed(data)
+        before = self.levels_decoded
+        try:
+            for layer in self._reader.layers[before:] if not self._stopped else []:
+                self._open().push(layer)
+        except FormatError as error:
+            self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
+        if self._reader.damaged:
+            self._stop(f"layer {self._reader.damaged} is damaged; it and the layers after it were ignored")
+        return self.levels_decoded - before
+
+    def image(self) -> Image.Image:
+        """Returns the picture so far, the bytes of an unfinished layer included; TruncatedError before the first level."""
+        if self._decoder is None or not self._decoder.levels:
+            raise TruncatedError("the first level has not arrived yet")
+        pixels = self._decoder.pixels_with(b"" if self._stopped else self._reader.partial)
+        return picture.to_image(picture_of(self._reader, pixels))
+
+    def close(self) -> None:
+        """Says that no more bytes will come; TruncatedError if something that the file promises is missing."""
+        self._reader.close()
+
+    def _open(self) -> LevelDecoder:
+        if self._decoder is None:
+            assert self._reader.header is not None  # noqa: S101 (for the type checker: layers come after the header)
+            self._decoder = LevelDecoder.open(self._reader.header, self._device)
+        return self._decoder
+
+    def _stop(self, line: str) -> None:
+        if not self._stopped:
+            warnings.warn(line, HcodecWarning, stacklevel=3)
+        self._stopped = True

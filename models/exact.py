@@ -1,0 +1,198 @@
+"""The agreed path: every prior mean and scale index, computed on integers, the same on every machine.
+
+Room: network (steps 6, 7 and 10 of encoding; 4, 5 and 7 of decoding). Integers are held in floating-point tensors, so
+that ordinary kernels run at full speed; each product carries a certificate that no partial sum can reach 2^24 (float32)
+or 2^53 (float64), hence no order of summation, instruction set, thread count or device can change a result. Between
+products stands one correctly rounded multiplication, rounding half to even, and a clamp; nothing else.
+
+Everything in capitals below is part of the format (FORMAT.md, "Layers").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hcodec.errors import ModelError
+from hcodec.models.blocks import depth_to_space
+from hcodec.models.configs import Config
+from hcodec.models.scales import NUM_SCALES
+
+STATE_UNIT = 2.0**-12  # one integer step of the state, in the float network's units
+STATE_LIMIT = 2**22 - 1
+MEAN_UNIT = 2.0**-8  # one integer step of a prior mean and of a decoded latent, in quantization steps
+MEAN_LIMIT = 2**18
+ACTIVATION_LIMIT = 1023  # of the inputs of depthwise and dense products
+FLOAT32_EXACT = 2**24
+FLOAT64_EXACT = 2**53
+_ROWS = 4096  # cells that go through a block at a time, so that hidden activations stay in the cache
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Switches off every reduced-precision shortcut that torch may take for float32 products."""
+    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False), torch.inference_mode():
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.allow_tf32 = cudnn
+
+
+def check_device(device: torch.device) -> None:
+    """Raises ModelError unless float32 and float64 products on the device really are exact, tried near the limits."""
+    with exact_products():
+        for dtype, bits in ((torch.float32, 24), (torch.float64, 53)):
+            a = torch.full((64, 256), 2.0 ** (bits // 2 - 4) - 1, dtype=dtype, device=device)
+            b = torch.full((256, 64), 2.0 ** (bits - bits // 2 - 4) - 1, dtype=dtype, device=device)
+            if (a @ b != 256 * (a[0, 0].double() * b[0, 0].double())).any():
+                raise ModelError(f"{device} does not multiply integers exactly in {dtype}")
+
+
+def requantize(sums: Tensor, gain: Tensor, low: int, high: int) -> Tensor:
+    """Returns clamp(round_half_even(sums * gain), low, high); overwrites sums."""
+    return sums.mul_(gain).round_().clamp_(low, high)
+
+
+@dataclass(frozen=True)
+class Product:
+    """One integer matrix or depthwise kernel: weight (out, ...), bias (out,), gain (out,) that follows it."""
+
+    weight: Tensor
+    bias: Tensor
+    gain: Tensor
+
+    def certify(self, name: str, limit: int) -> None:
+        """Raises ModelError unless inputs up to `limit` keep every partial sum exact in the type that holds them."""
+        exact = FLOAT64_EXACT if self.weight.dtype == torch.float64 else FLOAT32_EXACT
+        rows = self.weight.double().reshape(len(self.weight), -1)
+        worst = (rows.abs().sum(1) * limit + self.bias.double().abs()).max().item()
+        whole = all(bool((t == t.round()).all()) for t in (self.weight, self.bias))
+        if not (whole and worst < exact and bool(self.gain.isfinite().all())):
+            raise ModelError(f"weights of {name} break the exactness certificate ({worst:.0f} of {exact})")
+
+
+@dataclass(frozen=True)
+class IntegerBlock:
+    """`blocks.Block` on integers; head, where present, predicts mean and scale index from the hidden activations."""
+
+    gain: Tensor  # state -> activation
+    kernel: Product
+    fc1: Product
+    fc2: Product
+    head: Product | None
+
+    def certify(self, name: str) -> None:
+        """Raises ModelError unless all products are exact."""
+        for part, product in (("kernel", self.kernel), ("fc1", self.fc1), ("fc2", self.fc2), ("head", self.head)):
+            if product is not None:
+                product.certify(f"{name}.{part}", ACTIVATION_LIMIT)
+
+    def __call__(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns the new state and, with a head, its output (B, H, W, 2 C_l); state (B, H, W, width)."""
+        x = (state * self.gain).round_().clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        y = F.conv2d(x.permute(0, 3, 1, 2), self.kernel.weight, self.kernel.bias, padding=1, groups=x.shape[3])
+        y = y.permute(0, 2, 3, 1).reshape(-1, x.shape[3])
+        flat = state.reshape(-1, state.shape[3])
+        parts = [self._cells(flat[i : i + _ROWS], y[i : i + _ROWS]) for i in range(0, len(flat), _ROWS)]
+        new = torch.cat([part[0] for part in parts]).reshape(state.shape)
+        if self.head is None:
+            return new, None
+        return new, torch.cat([part[1] for part in parts]).reshape(*state.shape[:3], -1)
+
+    def _cells(self, state: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        y = requantize(y, self.kernel.gain, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        hidden = requantize(F.linear(y, self.fc1.weight, self.fc1.bias), self.fc1.gain, 0, ACTIVATION_LIMIT)
+        delta = requantize(F.linear(hidden, self.fc2.weight, self.fc2.bias), self.fc2.gain, -STATE_LIMIT, STATE_LIMIT)
+        new = delta.add_(state).clamp_(-STATE_LIMIT, STATE_LIMIT)
+        if self.head is None:
+            return new, new
+        return new, F.linear(hidden, self.head.weight, self.head.bias).mul_(self.head.gain).round_()
+
+
+def wide_product(x: Tensor, product: Product) -> Tensor:
+    """Returns the requantized product of x with a float64 matrix, as float32 integers within the state's limit."""
+    sums = F.linear(x.double(), product.weight, product.bias)
+    return requantize(sums, product.gain, -STATE_LIMIT, STATE_LIMIT).float()
+
+
+@dataclass(frozen=True)
+class IntegerLatent:
+    """The agreed part of one latent: what encoder and decoder both compute."""
+
+    level: int
+    stride: int
+    channels: int
+    refine: IntegerBlock
+    block: IntegerBlock
+    project: Product
+
+    def prior(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the refined state, the prior mean in MEAN_UNITs (B, H, W, C), and the scale index uint8 (B, H, W, C)."""
+        state, _ = self.refine(state)
+        state, head = self.block(state)
+        assert head is not None  # noqa: S101 (for the type checker: a latent's block has a head)
+        mean = head[..., : self.channels].clamp(-MEAN_LIMIT, MEAN_LIMIT)
+        return state, mean, head[..., self.channels :].clamp(0, NUM_SCALES - 1).to(torch.uint8)
+
+    def advance(self, state: Tensor, z_hat: Tensor) -> Tensor:
+        """Returns the state with the decoded latent added; z_hat (B, H, W, C) in MEAN_UNITs."""
+        return (state + wide_product(z_hat, self.project)).clamp_(-STATE_LIMIT, STATE_LIMIT)
+
+
+class Agreed:
+    """The whole agreed path, from named integer tensors; certified at construction."""
+
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        self.config = config
+        try:
+            self.start = tensors["start"].float()
+            self.up = {s: _wide(tensors, f"up.{s}") for s in (32, 16, 8)}
+            pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
+            self.latents = [
+                IntegerLatent(level, stride, channels, _block(tensors, f"latents.{i}.refine", False),
+                              _block(tensors, f"latents.{i}.block", True), _wide(tensors, f"latents.{i}.project"))
+                for i, (level, stride, channels) in enumerate(pairs)
+            ]  # fmt: skip
+        except KeyError as missing:
+            raise ModelError(f"weights lack the tensor {missing}") from None
+        self._certify()
+
+    def _certify(self) -> None:
+        for stride, product in self.up.items():
+            product.certify(f"up.{stride}", STATE_LIMIT)
+        for i, latent in enumerate(self.latents):
+            latent.refine.certify(f"latents.{i}.refine")
+            latent.block.certify(f"latents.{i}.block")
+            latent.project.certify(f"latents.{i}.project", 2 * MEAN_LIMIT)
+
+    def begin(self, height: int, width: int) -> Tensor:
+        """Returns the first state (1, ceil(H/64), ceil(W/64), width) for a picture of height x width pixels."""
+        return self.start.expand(1, -(-height // 64), -(-width // 64), -1)
+
+    def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
+        """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
+        state = depth_to_space(wide_product(state, self.up[stride]), 2)
+        return state[:, : -(-height // stride), : -(-width // stride)].contiguous()
+
+
+def _wide(tensors: Mapping[str, Tensor], name: str) -> Product:
+    return Product(tensors[f"{name}.weight"].double(), tensors[f"{name}.bias"].double(), tensors[f"{name}.gain"].double())
+
+
+def _narrow(tensors: Mapping[str, Tensor], name: str) -> Product:
+    return Product(tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float(), tensors[f"{name}.gain"].float())
+
+
+def _block(tensors: Mapping[str, Tensor], name: str, with_head: bool) -> IntegerBlock:
+    head = _narrow(tensors, f"{name}.head") if with_head else None
+    parts = (_narrow(tensors, f"{name}.{part}") for part in ("kernel", "fc1", "fc2"))
+    return IntegerBlock(tensors[f"{name}.gain"].float(), *parts, head)

@@ -1,0 +1,261 @@
+"""Trains a model: `python -m hcodec.models.train --data FOLDER_OR_TAR... --out FOLDER --minutes 120`.
+
+Room: network, a script. Runs on CPU or GPU, writes `checkpoint.pt` (everything, for exact resume), `log.csv` and a line of
+progress; `python -m hcodec.models.export` turns a checkpoint into integer weights. Imports neither the codec nor the coder.
+
+Loss, for one picture that exits at level k: weight_k * (bits of levels 1..k per pixel + lmbda_k * MSE), with
+weight_k = (lmbda_L / lmbda_k) ** 0.4, so that neither the first levels nor the last own the gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from hcodec.models import configs, data
+from hcodec.models.hvae import Network
+from hcodec.models.loss import mean_squared_error
+from hcodec.models.skeleton import initialize
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Rates of learning fall with the cosine of the share of the wall-clock budget that is spent."""
+
+    minutes: float
+    batch: int = 16
+    crop: int = 128
+    rate: float = 2e-3
+    warmup_steps: int = 100
+    ema: float = 0.998
+    hard_from: float = 0.8  # share of the budget after which rates are estimated on rounded symbols
+    clip: float = 5.0
+    last_exit: float = 0.27  # share of pictures that keep all levels; the others are spread evenly
+    seed: int = 0
+
+
+class Trainer:
+    """The training state: network, its moving average, optimizer, random numbers, time spent."""
+
+    def __init__(self, network: Network, crops: data.Crops, recipe: Recipe, device: torch.device) -> None:
+        self.network, self.crops, self.recipe, self.device = network, crops, recipe, device
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.95), weight_decay=0.0)
+        self.step, self.seconds, self.skipped = 0, 0.0, 0
+        lmbda = torch.tensor(network.config.lmbda, device=device)
+        self.lmbda, self.weight = lmbda, (lmbda[-1] / lmbda) ** 0.4 / ((lmbda[-1] / lmbda) ** 0.4).mean()
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that is spent."""
+        return min(1.0, self.seconds / (60 * self.recipe.minutes))
+
+    def advance(self) -> dict[str, Any]:
+        """Takes one step and returns what is worth logging."""
+        start = time.perf_counter()
+        x = data.to_float(self.crops.batch(self.recipe.batch), self.device)
+        exits = self._draw_exits(len(x))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            x_hat, bits = self.network(x, exits, self.progress >= self.recipe.hard_from)
+        rate, distortion = bits / x[0, 0].numel(), mean_squared_error(x_hat, x)
+        each = rate.sum(1) + self.lmbda[exits - 1] * distortion
+        loss = (self.weight[exits - 1] * each).mean()
+        norm = self._update(loss)
+        self.seconds += time.perf_counter() - start
+        self.step += 1
+        full = exits == self.network.config.num_levels
+        return {
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            "loss": round(loss.item(), 4),
+            "norm": round(norm, 3),
+            "skipped": self.skipped,
+            "psnr_full": round((10 * (255**2 / distortion[full]).log10()).mean().item(), 3),
+            **{f"bpp_{k + 1}": round(rate[full, k].mean().item(), 4) for k in range(rate.shape[1])},
+        }
+
+    def _draw_exits(self, count: int) -> Tensor:
+        """Returns one exit a picture, stratified over the batch so that each step sees nearly the same mix."""
+        levels = self.network.config.num_levels
+        share = np.full(levels, (1 - self.recipe.last_exit) / (levels - 1))
+        share[-1] = self.recipe.last_exit
+        points = (np.arange(count) + self.crops.random.random()) / count
+        exits = np.minimum(np.searchsorted(share.cumsum(), points) + 1, levels)
+        return torch.from_numpy(exits).to(self.device)
+
+    def _update(self, loss: Tensor) -> float:
+        """Steps the optimizer unless the gradient is not finite; returns the gradient's norm."""
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip).item()
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate()
+            self.optimizer.step()
+            decay = min(self.recipe.ema, self.step / (self.step + 10))
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        else:
+            self.skipped += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
+        return self.recipe.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def save(self, path: Path) -> None:
+        """Writes everything that exact resume needs, atomically."""
+        state = {
+            "config": asdict(self.network.config),
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "torch_random": torch.get_rng_state(),
+            "crops_random": self.crops.random.bit_generator.state,
+            "progress": (self.step, self.seconds, self.skipped),
+        }
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    def restore(self, path: Path, weights_only_from: bool = False) -> None:
+        """Continues where `save` left off, or (weights_only_from) starts a new budget from its averaged weights."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if weights_only_from:
+            self.network.load_state_dict(state["average"])
+            self.average.load_state_dict(state["average"])
+            return
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["torch_random"].cpu())
+        self.crops.random.bit_generator.state = state["crops_random"]
+        self.step, self.seconds, self.skipped = state["progress"]
+
+
+@torch.no_grad()
+def prefix_curve(network: Network, pictures: Tensor) -> list[tuple[float, float]]:
+    """Returns (estimated bpp, mean PSNR in dB) of streams that end at each level, for pictures (B, 3, H, W)."""
+    points = []
+    for level in range(1, network.config.num_levels + 1):
+        exits = torch.full((len(pictures),), level, device=pictures.device)
+        with torch.autocast(pictures.device.type, torch.bfloat16):
+            x_hat, bits = network(pictures, exits, hard=True)
+        error = (x_hat.float().clamp(0, 1) * 255).round() - pictures * 255
+        psnr = 10 * (255**2 / error.square().mean((1, 2, 3))).log10()
+        points.append((bits.sum(1).mean().item() / pictures[0, 0].numel(), psnr.mean().item()))
+    return points
+
+
+class Log:
+    """Appends to log.csv, and to curve.csv the prefix curve of the averaged weights on the validation pictures."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def row(self, values: dict[str, Any]) -> None:
+        """Appends one row to log.csv."""
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, values.keys())
+            if new:
+                writer.writeheader()
+            writer.writerow(values)
+
+    def curve(self, step: int, points: list[tuple[float, float]]) -> None:
+        """Appends one row to curve.csv and shows it."""
+        text = "  ".join(f"{bpp:.3f} {psnr:.2f}" for bpp, psnr in points)
+        with (self.folder / "curve.csv").open("a") as file:
+            file.write(f"{step},{text}\n")
+        click.echo(f"\nvalidation at step {step} (estimated bpp, dB): {text}")
+
+
+def run(trainer: Trainer, out: Path, valid: Tensor | None, checkpoint_minutes: float) -> None:
+    """Trains until the budget is spent; checkpoints early, then every `checkpoint_minutes`."""
+    log = Log(out)
+    saved, shown = time.monotonic() - 60 * checkpoint_minutes + 60, 0.0
+    while trainer.progress < 1:
+        values = trainer.advance()
+        if trainer.step % 20 == 0:
+            log.row(values)
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            speed = trainer.step * trainer.recipe.batch / trainer.seconds
+            click.echo(f"\r{100 * trainer.progress:5.1f} %  {speed:.1f} pictures/s  {values}"[:200], nl=False)
+        if time.monotonic() - saved > 60 * checkpoint_minutes or trainer.progress >= 1:
+            saved = time.monotonic()
+            trainer.save(out / "checkpoint.pt")
+            if valid is not None:
+                log.curve(trainer.step, prefix_curve(trainer.average, valid))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _validation(folder: str | None, device: torch.device) -> Tensor | None:
+    """Returns every fourth picture of the folder, cut to the common size, as float (B, 3, H, W)."""
+    if folder is None:
+        return None
+    pictures = data.load([folder])[::4]
+    edges = [min(p.shape[axis] for p in pictures) // 64 * 64 for axis in (0, 1)]
+    batch = np.stack([p[: edges[0], : edges[1]] for p in pictures])
+    return data.to_float(torch.from_numpy(batch), device)
+
+
+@click.command()
+@click.option("--config", default="photo", help="Name of the configuration to train.")
+@click.option("--data", "sources", multiple=True, required=True, help="Tar shard, folder or picture; repeatable.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where checkpoints go.")
+@click.option("--minutes", required=True, type=float, help="Wall-clock budget of the whole run.")
+@click.option("--valid", default=None, help="Folder of validation pictures.")
+@click.option("--start", default=None, type=click.Path(path_type=Path), help="Checkpoint whose weights to start from.")
+@click.option("--batch", default=16, help="Crops a step.")
+@click.option("--crop", default=128, help="Edge of a crop, in pixels.")
+@click.option("--rate", default=2e-3, help="Highest learning rate.")
+@click.option("--hard-from", default=0.8, help="Share of the budget after which rates use rounded symbols.")
+@click.option("--checkpoint-minutes", default=3.0, help="Time between checkpoints.")
+@click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
+@click.option("--seed", default=0)
+def main(
+    config: str, sources: tuple[str, ...], out: Path, minutes: float, valid: str | None, start: Path | None, batch: int,
+    crop: int, rate: float, hard_from: float, checkpoint_minutes: float, device: str, threads: int, seed: int,
+) -> None:  # fmt: skip
+    """Trains a model, or continues a run that was cut off (checkpoint.pt in --out)."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    torch.set_flush_denormal(True)  # vanishing gradients of idle channels otherwise slow a CPU down a hundredfold
+    where = _device(device)
+    recipe = Recipe(minutes=minutes, batch=batch, crop=crop, rate=rate, hard_from=hard_from, seed=seed)
+    crops = data.Crops(data.load(sources), crop, seed)
+    click.echo(f"{len(crops.pictures)} pictures of at least {crop} pixels; training on {where}")
+    network = Network(configs.CONFIGS[config])
+    out.mkdir(parents=True, exist_ok=True)
+    resume = out / "checkpoint.pt"
+    if not (resume.exists() or start):
+        initialize(network, data.to_float(crops.batch(48)))
+    trainer = Trainer(network.to(where), crops, recipe, where)
+    if resume.exists() or start:
+        trainer.restore(resume if resume.exists() else start, weights_only_from=not resume.exists())  # type: ignore[arg-type]
+    with contextlib.suppress(KeyboardInterrupt):
+        run(trainer, out, _validation(valid, where), checkpoint_minutes)
+    click.echo(f"\n{trainer.step} steps in {trainer.seconds / 60:.1f} minutes; {trainer.skipped} skipped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Loading models: name or fingerprint -> network, agreed path and tables, kept for the next call.
+
+Room: network (step 4 of encoding, 3 of decoding). torch is imported only when a model is really loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hcodec.errors import ModelError
+from hcodec.models import storage
+from hcodec.models.storage import ModelSummary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from hcodec.models.exact import Agreed
+    from hcodec.models.hvae import Network
+
+_SHIPPED = Path(__file__).parent / "weights"
+_VARIABLE = "HCODEC_MODELS"  # environment: further folders with weights files, for models of one's own
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model ready to code: float network, integer agreed path, table weights (int32), fingerprint, device."""
+
+    network: Network
+    agreed: Agreed
+    tables: np.ndarray
+    fingerprint: bytes
+    device: torch.device
+
+
+def names() -> list[str]:
+    """Returns the names of the models that are installed."""
+    return sorted(_files())
+
+
+def summary(name: str) -> ModelSummary:
+    """Returns what is known of a model without loading it; ModelError if there is none of that name."""
+    return storage.summary(_path(name))
+
+
+def card(name: str) -> str:
+    """Returns the model card, in Markdown; ModelError if there is none."""
+    path = _path(name).with_suffix(".md")
+    if not path.exists():
+        raise ModelError(f"model {name!r} has no card")
+    return path.read_text(encoding="utf-8")
+
+
+def find(fingerprint: bytes) -> str:
+    """Returns the name of the installed model with this fingerprint; ModelError if there is none."""
+    for name in names():
+        if summary(name).fingerprint == fingerprint.hex():
+            return name
+    raise ModelError(f"no installed model has the fingerprint {fingerprint.hex()}; a newer version may bring it")
+
+
+def load(name: str, device: str = "cpu") -> Model:
+    """Returns a model on a device ("auto", "cpu", "cuda"); ModelError if unknown, damaged or without that device."""
+    return load_file(_path(name), _device(device))
+
+
+@functools.cache
+def load_file(path: Path, device: str = "cpu") -> Model:
+    """Returns the model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
+    import torch
+
+    from hcodec.models import tables
+    from hcodec.models.exact import Agreed, check_device
+    from hcodec.models.hvae import Network
+
+    config, integers, floats, fingerprint = storage.read(path)
+    flat = integers.pop("tables.weights").numpy()
+    try:
+        tables.split(flat)
+    except ValueError as error:
+        raise ModelError(f"{path.name}: {error}") from None
+    where = torch.device(device)
+    check_device(where)
+    with torch.device("meta"):
+        network = Network(config)
+    network.load_state_dict({name: tensor.float() for name, tensor in floats.items()}, strict=False, assign=True)
+    network = network.requires_grad_(False)
+    del network.start, network.up
+    for latent in network.latents:
+        del latent.refine, latent.block, latent.head, latent.project
+    left = [name for name, tensor in network.state_dict().items() if tensor.is_meta]
+    if left:
+        raise ModelError(f"{path.name} lacks {left[0]}")
+    agreed = Agreed(config, {name: tensor.to(where) for name, tensor in integers.items()})
+    return Model(network.to(where), agreed, flat, fingerprint, where)
+
+
+def _files() -> dict[str, Path]:
+    """Returns the weights file of each model; those that are shipped cannot be replaced."""
+    own = [Path(folder) for folder in os.environ.get(_VARIABLE, "").split(os.pathsep) if folder]
+    return {path.stem: path for folder in (*own, _SHIPPED) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _path(name: str) -> Path:
+    files = _files()
+    if name not in files:
+        raise ModelError(f"unknown model {name!r}; installed: {', '.join(sorted(files)) or 'none'}")
+    return files[name]
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device is available; use --device cpu")
+    if name not in ("cpu", "cuda"):
+        raise ModelError(f"unknown device {name!r}; use auto, cpu or cuda")
+    return name

@@ -1,0 +1,75 @@
+"""The documentation runs: every command and every snippet of README.md, on a small picture in a temporary folder."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hcodec.cli import main
+from hcodec.cli._sample import render
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SET_UP = ("pip install ", "make ")  # these change the machine; what can be checked of them is below
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("readme")
+    Image.fromarray(render()[300:396, 520:648]).save(folder / "img.png")
+    return folder
+
+
+def run(line, folder):
+    if re.search(r"[|<>]", line):
+        shell = f'hcodec() {{ {shlex.quote(sys.executable)} -m hcodec "$@"; }}; set -o pipefail; {line}'
+        return subprocess.run(["bash", "-c", shell], cwd=folder, capture_output=True, timeout=120).returncode
+    return CliRunner().invoke(main, shlex.split(line, comments=True)[1:]).exit_code
+
+
+def test_every_command_is_run_or_sets_up():
+    assert [line for line in COMMANDS if not line.startswith(("hcodec ", *SET_UP))] == []
+
+
+def test_commands(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for line in COMMANDS:
+        if line.startswith("hcodec "):
+            assert run(line, folder) == 0, line
+    assert (folder / "out.png").exists()
+    assert (folder / "preview.png").exists()
+
+
+def test_python_snippets(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    snippets = blocks("python")
+    assert len(snippets) == 2
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+    assert (folder / "level-1.png").exists()
+
+
+def test_make_targets_and_extras_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for extra in re.findall(r"\[(\w+(?:,\w+)*)\]\"", README)[0].split(","):
+        assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE), extra
+
+
+def test_links_lead_to_files():
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
