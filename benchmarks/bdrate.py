@@ -82,7 +82,7 @@ def mean_of_pictures(tested: Curve, anchor: Curve) -> float:
     """BD-rate in per cent picture by picture, averaged: the other way to average; NaN when no picture can be compared."""
     deltas = []
     for photo in set(tested.images) & set(anchor.images):
-        lines = [line(curve.images[photo]["bpp"], curve.images[photo]["psnr-rgb"]) for curve in (tested, anchor)]
-        if (found := delta(*lines)) is not None:
+        ours, theirs = (line(curve.images[photo]["bpp"], curve.images[photo]["psnr-rgb"]) for curve in (tested, anchor))
+        if (found := delta(ours, theirs)) is not None:
             deltas.append(found.percent)
     return float(np.mean(deltas)) if deltas else math.nan

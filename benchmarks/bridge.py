@@ -18,7 +18,7 @@ from typing import Any
 _NAMES = ("torchvision", "torchvision.transforms")
 
 
-def architecture(name: str, quality: int) -> Any:  # noqa: ANN401 - a class of a package without type hints
+def architecture(name: str, quality: int) -> Any:
     """An untrained network of compressai's zoo, its tables made, in evaluation mode. Raises ImportError when absent."""
     zoo = _import("compressai.zoo")
     network = zoo.image_models[name](quality=quality, pretrained=False)

@@ -41,7 +41,7 @@ class _Clock:
     children: list[float] = field(default_factory=list)
 
     def wrap(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the function takes
+        def timed(*args: Any, **kwargs: Any) -> Any:
             self.children.append(0.0)
             start = time.perf_counter()
             try:
@@ -98,7 +98,7 @@ def rate(pixels: Pixels) -> Rate:
 
     estimates: list[tuple[float, float]] = []
 
-    def listening(tables: Any, coded: Sequence[Any]) -> bytes:  # noqa: ANN401 - hcodec's own types
+    def listening(tables: Any, coded: Sequence[Any]) -> bytes:
         estimates.extend((tables.estimate(*latent), _model_bits(*latent)) for latent in coded)
         return original(tables, coded)
 
@@ -110,8 +110,9 @@ def rate(pixels: Pixels) -> Rate:
     return Rate(layer_bits, table_bits, model_bits, 8 * len(data) - layer_bits)
 
 
-def _model_bits(symbols: Any, indices: Any) -> float:  # noqa: ANN401 - arrays (1, H_l, W_l, C_l)
+def _model_bits(symbols: Any, indices: Any) -> float:
     import torch
+
     from hcodec.models.loss import symbol_bits
     from hcodec.models.walk import log_scale
 

@@ -41,12 +41,12 @@ class Workers:
     pools: tuple[Executor, Executor]
     num_jobs: int
 
-    def measure(self, jobs: Sequence[Job], done: Callable[[Job], None] = lambda job: None) -> list[Measurement]:
-        """A measurement for each job, in order; `done(job)` is called after each, from several threads."""
+    def measure(self, jobs: Sequence[Job], done: Callable[[], None] = lambda: None) -> list[Measurement]:
+        """A measurement for each job, in order; `done()` is called after each, from several threads."""
 
         def one(job: Job) -> Measurement:
             measurement = load(*job) or self._fresh(*job)
-            done(job)
+            done()
             return measurement
 
         with ThreadPoolExecutor(self.num_jobs) as threads:
@@ -125,9 +125,7 @@ def _decode(photo: Photo, peer: Peer, files: list[_File]) -> list[Point]:
 def _point(original: Pixels, peer: Peer, file: _File) -> Point:
     decoded, decode_s = timed(peer.decode, file.path.read_bytes())
     num_bytes = file.path.stat().st_size
-    faults = verify.faults(
-        original, decoded, claimed_bytes=file.claimed_bytes, file_bytes=num_bytes, lossless=peer.lossless
-    )
+    faults = verify.faults(original, decoded, claimed_bytes=file.claimed_bytes, file_bytes=num_bytes, lossless=peer.lossless)
     point = Point(file.setting, num_bytes, float("nan"), float("nan"), file.encode_s, decode_s, tuple(faults))
     if decoded.shape != original.shape:
         return point

@@ -89,7 +89,7 @@ def _adapter_digest(peer: Peer) -> str:
     return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
-def _modules_of(function: Any) -> set[str]:  # noqa: ANN401 - a function, a partial one, or a value inside it
+def _modules_of(function: Any) -> set[str]:
     if isinstance(function, partial):
         inner = (function.func, *function.keywords.values())
         return set().union(*(_modules_of(part) for part in inner))

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,7 @@ from matplotlib.ticker import MultipleLocator
 
 _DIGEST_MARK = "results "
 _LABEL_GAP = 0.042  # of the height of the axes
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "svg.hashsalt": "hcodec",

@@ -80,9 +80,7 @@ def drawings(dataset: str, curves: dict[str, Curve]) -> dict[str, Drawing]:
     """What is drawn, by file name: lines and frame."""
     note = f"{dataset}: means over the pictures; rate = bytes of the file. Dashed: published figures, not run here."
     frame = Frame("Quality at a given rate", "bits per pixel", "PSNR (dB, RGB)", (0.0, 1.6), (22.0, 42.0), note=note)
-    ms_ssim_frame = Frame(
-        "MS-SSIM at a given rate", "bits per pixel", "MS-SSIM (dB, RGB)", (0.0, 1.6), (6.0, 24.0), note=note
-    )
+    ms_ssim_frame = Frame("MS-SSIM at a given rate", "bits per pixel", "MS-SSIM (dB, RGB)", (0.0, 1.6), (6.0, 24.0), note=note)
     return {
         "rd": (_series(curves, _psnr_points), frame),
         "rd-ms-ssim": (_series(curves, _ms_ssim_points), ms_ssim_frame),

@@ -50,9 +50,7 @@ def with_block(text: str, new: str) -> str:
 def drawings(target: Path) -> dict[Path, plots.Drawing]:
     """All plots of a results folder: path without suffix -> what is drawn."""
     found = {target / name: drawing for name, drawing in rd.drawings(target.name, rd.all_curves(target)).items()}
-    found[target / "progressive"] = progressive.drawing(
-        target.name, results.load_folder(target / progressive.SUBFOLDER)
-    )
+    found[target / "progressive"] = progressive.drawing(target.name, results.load_folder(target / progressive.SUBFOLDER))
     if (target / "speed.json").exists():
         found[target / "growth"] = speed_report.drawing(json.loads((target / "speed.json").read_text()))
     return {path: (series, frame) for path, (series, frame) in found.items() if series}

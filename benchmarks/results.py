@@ -1,7 +1,7 @@
 """Result files: the form of CompressAI's, with what makes them checkable beside it.
 
-`results` holds means over the pictures, point by point: `bpp`, `psnr-rgb`, `ms-ssim-rgb`, `encoding_time`, `decoding_time`, so that
-CompressAI's plot tool reads them. `images` holds the same per picture, `settings` the points, `faults` what was found wrong.
+`results` holds means over the pictures, point by point: `bpp`, `psnr-rgb`, `ms-ssim-rgb`, `encoding_time`, `decoding_time`, so
+that CompressAI's plot tool reads them. `images` holds the same per picture, `settings` the points, `faults` what was wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.peers import Peer
 PUBLISHED = Path(__file__).parent / "published"
 RESULTS = Path(__file__).parent / "results"
 _NUM_IMAGES = {"kodak": 24}  # of the sets under published/
-_COLUMNS = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
+COLUMNS = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
 _DIGITS = {"bpp": 6, "psnr-rgb": 4, "ms-ssim-rgb": 6, "encoding_time": 4, "decoding_time": 4}
 Table = dict[str, list[float]]
 """Column name to one value for each point."""
@@ -85,10 +85,8 @@ def _table(measurement: Measurement, settings: tuple[float, ...]) -> Table:
 def averaged(curve: Curve) -> Curve:
     """The curve with the means over its pictures, metric per picture first."""
     tables = curve.images.values()
-    means = {column: _mean([table[column] for table in tables]) for column in _COLUMNS if tables}
-    return Curve(
-        curve.name, curve.label, curve.version, curve.settings, curve.images, curve.faults, curve.source, means
-    )
+    means = {column: _mean([table[column] for table in tables]) for column in COLUMNS if tables}
+    return Curve(curve.name, curve.label, curve.version, curve.settings, curve.images, curve.faults, curve.source, means)
 
 
 def _mean(rows: list[list[float]]) -> list[float]:
@@ -121,7 +119,7 @@ def _number(value: float, digits: int) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-def _dump(document: Any, indent: str = "") -> str:  # noqa: ANN401 - any JSON value
+def _dump(document: Any, indent: str = "") -> str:
     """JSON with one line for each list of numbers, which keeps changes readable."""
     if not isinstance(document, dict) or not document:
         return json.dumps(document)
@@ -130,16 +128,17 @@ def _dump(document: Any, indent: str = "") -> str:  # noqa: ANN401 - any JSON va
     return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
 
 
-def load(path: Path) -> Curve:
-    """The curve of a result file that `write` made."""
+def load(path: Path) -> Curve | None:
+    """The curve of a result file that `write` made, or None when the file is something else."""
     document = json.loads(path.read_text())
-    images = {name: _floats(table) for name, table in document["images"].items()}
+    if not isinstance(document, dict) or "images" not in document:
+        return None
     return Curve(
         name=document["name"],
         label=document["label"],
         version=document["version"],
         settings=tuple(document["settings"]),
-        images=images,
+        images={name: _floats(table) for name, table in document["images"].items()},
         faults=tuple(document["faults"]),
         means=_floats(document["results"]),
     )
@@ -151,8 +150,8 @@ def _floats(table: dict[str, list[float | None]]) -> Table:
 
 def load_folder(folder: Path) -> dict[str, Curve]:
     """The curves of a results folder by name, without those that have no points."""
-    curves = (load(path) for path in sorted(folder.glob("*.json")) if '"settings"' in path.read_text())
-    return {curve.name: curve for curve in curves if curve.settings}
+    curves = [load(path) for path in sorted(folder.glob("*.json"))]
+    return {curve.name: curve for curve in curves if curve and curve.settings}
 
 
 def published(dataset: str, num_images: int) -> dict[str, Curve]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,20 +43,25 @@ def remember_absent(found: Found, folder: Path) -> None:
     (folder / "absent.json").write_text(json.dumps(reasons, indent=1) + "\n")
 
 
-def run(photos: Sequence[Photo], peers: Sequence[Peer], num_workers: int) -> dict[str, Curve]:
-    """The curves of the peers by name, measured or from the cache, picture by picture so that all codecs advance together."""
-    jobs: list[Job] = [(photo, peer) for photo in photos for peer in peers]
+@contextmanager
+def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr; gives a function, for any thread, that moves it one step on."""
     lock = threading.Lock()
-    with (
-        click.progressbar(length=len(jobs), label="measuring", show_pos=True, file=click.get_text_stream("stderr")) as bar,
-        start_workers(num_workers) as workers,
-    ):
+    bar: Any = click.progressbar(length=length, label=label, show_pos=True, file=sys.stderr)
+    with bar:
 
-        def done(_: Job) -> None:
+        def advance() -> None:
             with lock:
                 bar.update(1)
 
-        measurements = workers.measure(jobs, done)
+        yield advance
+
+
+def run(photos: Sequence[Photo], peers: Sequence[Peer], num_workers: int) -> dict[str, Curve]:
+    """The curves of the peers by name, measured or from the cache, picture by picture so that all codecs advance together."""
+    jobs: list[Job] = [(photo, peer) for photo in photos for peer in peers]
+    with progress("measuring", len(jobs)) as advance, start_workers(num_workers) as workers:
+        measurements = workers.measure(jobs, advance)
     by_peer = {peer.name: measurements[index :: len(peers)] for index, peer in enumerate(peers)}
     return {peer.name: results.collect(peer, by_peer[peer.name]) for peer in peers}
 

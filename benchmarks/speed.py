@@ -15,8 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,12 +79,6 @@ def _rotated(chosen: Sequence[Peer], start: int) -> list[Peer]:
     return [*chosen[start:], *chosen[:start]]
 
 
-@contextmanager
-def _progress(label: str, length: int) -> Iterator[Callable[[], None]]:
-    with click.progressbar(length=length, label=label, file=click.get_text_stream("stderr")) as bar:
-        yield lambda: bar.update(1)
-
-
 # --- warm
 
 
@@ -93,7 +86,7 @@ def warm(chosen: Sequence[Peer], pictures: Sequence[Pixels], rounds: int = _WARM
     """Seconds of each encode, first image and decode, after one round that is not counted."""
     times: Times = {peer.name: {"encode_s": [], "first_s": [], "decode_s": []} for peer in chosen}
     spent = dict.fromkeys(times, 0.0)
-    with _progress("warm", (rounds + 1) * len(chosen)) as advance:
+    with session.progress("warm", (rounds + 1) * len(chosen)) as advance:
         for number in range(rounds + 1):
             for peer in _rotated(chosen, number):
                 if spent[peer.name] < _BUDGET_S:
@@ -163,7 +156,7 @@ class ChildError(Exception):
 def cold(chosen: Sequence[Peer], pixels: Pixels, rounds: int = _COLD_ROUNDS) -> dict[str, list[dict[str, Any]]]:
     """What each codec costs from the start of a process, several times."""
     runs: dict[str, list[dict[str, Any]]] = {peer.name: [] for peer in chosen}
-    with tempfile.TemporaryDirectory() as folder, _progress("cold", rounds * len(chosen)) as advance:
+    with tempfile.TemporaryDirectory() as folder, session.progress("cold", rounds * len(chosen)) as advance:
         child, source = Child(Path(folder)), Path(folder, "pixels.npy")
         np.save(source, pixels)
         for number in range(rounds):
@@ -179,7 +172,7 @@ def cold(chosen: Sequence[Peer], pixels: Pixels, rounds: int = _COLD_ROUNDS) -> 
 def growth(chosen: Sequence[Peer], photos: list[Photo], sizes: Sequence[float]) -> dict[str, dict[str, Any]]:
     """What each codec costs at each size in megapixels; a size that would take too long is left out with the reason."""
     costs: dict[str, dict[str, Any]] = {peer.name: {} for peer in chosen}
-    with tempfile.TemporaryDirectory() as folder, _progress("growth", len(sizes) * len(chosen)) as advance:
+    with tempfile.TemporaryDirectory() as folder, session.progress("growth", len(sizes) * len(chosen)) as advance:
         child, source = Child(Path(folder)), Path(folder, "pixels.npy")
         for size in sizes:
             np.save(source, mosaic(photos, round(size * 1e6)))

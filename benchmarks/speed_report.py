@@ -77,8 +77,7 @@ def growth_table(document: dict[str, Any]) -> str:
     sizes = list(next(iter(document["growth"].values()), {}))
     head = ("encode / decode (s), peak (MiB)", *(f"{size} Mpx" for size in sizes))
     rows = [
-        [document["labels"][name], *(_growth_cell(costs[size]) for size in sizes)]
-        for name, costs in document["growth"].items()
+        [document["labels"][name], *(_growth_cell(costs[size]) for size in sizes)] for name, costs in document["growth"].items()
     ]
     return tables.markdown(head, rows)
 

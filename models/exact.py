@@ -10,17 +10,16 @@ Everything in capitals below is part of the format (FORMAT.md, "Layers").
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hcodec.errors import ModelError
 from hcodec.models.blocks import depth_to_space
 from hcodec.models.configs import Config
+from hcodec.models.kernels import FLOAT32_EXACT, FLOAT64_EXACT, dense, depthwise
 from hcodec.models.scales import NUM_SCALES
 
 STATE_UNIT = 2.0**-12  # one integer step of the state, in the float network's units
@@ -28,33 +27,7 @@ STATE_LIMIT = 2**22 - 1
 MEAN_UNIT = 2.0**-8  # one integer step of a prior mean and of a decoded latent, in quantization steps
 MEAN_LIMIT = 2**18
 ACTIVATION_LIMIT = 1023  # of the inputs of depthwise and dense products
-FLOAT32_EXACT = 2**24
-FLOAT64_EXACT = 2**53
-_ROWS = 4096  # cells that go through a block at a time, so that hidden activations stay in the cache
-
-
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """Switches off every reduced-precision shortcut that torch may take for float32 products."""
-    precision, cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False), torch.inference_mode():
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        torch.backends.cudnn.allow_tf32 = cudnn
-
-
-def check_device(device: torch.device) -> None:
-    """Raises ModelError unless float32 and float64 products on the device really are exact, tried near the limits."""
-    with exact_products():
-        for dtype, bits in ((torch.float32, 24), (torch.float64, 53)):
-            a = torch.full((64, 256), 2.0 ** (bits // 2 - 4) - 1, dtype=dtype, device=device)
-            b = torch.full((256, 64), 2.0 ** (bits - bits // 2 - 4) - 1, dtype=dtype, device=device)
-            if (a @ b != 256 * (a[0, 0].double() * b[0, 0].double())).any():
-                raise ModelError(f"{device} does not multiply integers exactly in {dtype}")
+_ROWS = 1024  # cells that go through a block at a time, so that hidden activations stay in the cache
 
 
 def requantize(sums: Tensor, gain: Tensor, low: int, high: int) -> Tensor:
@@ -92,6 +65,8 @@ class IntegerBlock:
 
     def certify(self, name: str) -> None:
         """Raises ModelError unless all products are exact."""
+        if not self.gain.isfinite().all():
+            raise ModelError(f"weights of {name} break the exactness certificate (a gain is not finite)")
         for part, product in (("kernel", self.kernel), ("fc1", self.fc1), ("fc2", self.fc2), ("head", self.head)):
             if product is not None:
                 product.certify(f"{name}.{part}", ACTIVATION_LIMIT)
@@ -99,8 +74,7 @@ class IntegerBlock:
     def __call__(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns the new state and, with a head, its output (B, H, W, 2 C_l); state (B, H, W, width)."""
         x = (state * self.gain).round_().clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        y = F.conv2d(x.permute(0, 3, 1, 2), self.kernel.weight, self.kernel.bias, padding=1, groups=x.shape[3])
-        y = y.permute(0, 2, 3, 1).reshape(-1, x.shape[3])
+        y = depthwise(x, self.kernel.weight, self.kernel.bias).reshape(-1, x.shape[3])
         flat = state.reshape(-1, state.shape[3])
         parts = [self._cells(flat[i : i + _ROWS], y[i : i + _ROWS]) for i in range(0, len(flat), _ROWS)]
         new = torch.cat([part[0] for part in parts]).reshape(state.shape)
@@ -110,17 +84,17 @@ class IntegerBlock:
 
     def _cells(self, state: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         y = requantize(y, self.kernel.gain, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        hidden = requantize(F.linear(y, self.fc1.weight, self.fc1.bias), self.fc1.gain, 0, ACTIVATION_LIMIT)
-        delta = requantize(F.linear(hidden, self.fc2.weight, self.fc2.bias), self.fc2.gain, -STATE_LIMIT, STATE_LIMIT)
+        hidden = requantize(dense(y, self.fc1.weight, self.fc1.bias), self.fc1.gain, 0, ACTIVATION_LIMIT)
+        delta = requantize(dense(hidden, self.fc2.weight, self.fc2.bias), self.fc2.gain, -STATE_LIMIT, STATE_LIMIT)
         new = delta.add_(state).clamp_(-STATE_LIMIT, STATE_LIMIT)
         if self.head is None:
             return new, new
-        return new, F.linear(hidden, self.head.weight, self.head.bias).mul_(self.head.gain).round_()
+        return new, dense(hidden, self.head.weight, self.head.bias).mul_(self.head.gain).round_()
 
 
 def wide_product(x: Tensor, product: Product) -> Tensor:
     """Returns the requantized product of x with a float64 matrix, as float32 integers within the state's limit."""
-    sums = F.linear(x.double(), product.weight, product.bias)
+    sums = dense(x.double(), product.weight, product.bias)
     return requantize(sums, product.gain, -STATE_LIMIT, STATE_LIMIT).float()
 
 
@@ -167,6 +141,8 @@ class Agreed:
         self._certify()
 
     def _certify(self) -> None:
+        if not self.start.abs().max() <= STATE_LIMIT:
+            raise ModelError("weights of start break the exactness certificate (beyond the state's limit)")
         for stride, product in self.up.items():
             product.certify(f"up.{stride}", STATE_LIMIT)
         for i, latent in enumerate(self.latents):
@@ -194,5 +170,5 @@ def _narrow(tensors: Mapping[str, Tensor], name: str) -> Product:
 
 def _block(tensors: Mapping[str, Tensor], name: str, with_head: bool) -> IntegerBlock:
     head = _narrow(tensors, f"{name}.head") if with_head else None
-    parts = (_narrow(tensors, f"{name}.{part}") for part in ("kernel", "fc1", "fc2"))
-    return IntegerBlock(tensors[f"{name}.gain"].float(), *parts, head)
+    kernel, fc1, fc2 = (_narrow(tensors, f"{name}.{part}") for part in ("kernel", "fc1", "fc2"))
+    return IntegerBlock(tensors[f"{name}.gain"].float(), kernel, fc1, fc2, head)

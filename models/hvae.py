@@ -78,7 +78,7 @@ class Latent(nn.Module):
         state = self.refine(state)
         hidden = self.block.expand(state)
         mean, log_scale = self.head(hidden).float().chunk(2, -1)
-        return state + self.block.fc2(hidden), mean, LowerBound.apply(log_scale, MIN_LOG_SCALE)  # type: ignore[no-untyped-call]
+        return state + self.block.fc2(hidden), mean, LowerBound.apply(log_scale, MIN_LOG_SCALE)
 
     def advance(self, state: Tensor, z_hat: Tensor) -> Tensor:
         """Returns the state with the decoded latent z_hat (B, H_l, W_l, C_l) added."""
@@ -168,7 +168,7 @@ class Network(nn.Module):
     def ordered_latents(self) -> Iterator[Latent]:
         """Yields the latents in coding order, coarse first."""
         for latent in self.latents:
-            assert isinstance(latent, Latent)  # for the type checker only: ModuleList forgets types
+            assert isinstance(latent, Latent)  # noqa: S101 (for the type checker only: ModuleList forgets types)
             yield latent
 
     def analyze(self, x: Tensor) -> dict[int, Tensor]:

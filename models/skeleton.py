@@ -9,12 +9,13 @@ initialization spends most of a short training run on finding such a transform.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hcodec.models.blocks import space_to_depth
+from hcodec.models.blocks import Dense, space_to_depth
 from hcodec.models.hvae import LANES, STRIDES, Latent, Network, pad_to
 from hcodec.models.loss import symbol_bits
 from hcodec.models.scales import MIN_LOG_SCALE
@@ -96,7 +97,7 @@ def _set_transforms(network: Network, pictures: Tensor) -> dict[int, Tensor]:
     network.start[:LANES] = flat.mean(0) / sigma[64][:LANES]
     for stride in (16, 32, 64):
         fine, coarse = sigma[stride // 2], sigma[stride]
-        down, up = network.analysis.down[str(stride)], network.up[str(stride // 2)]
+        down, up = cast(Dense, network.analysis.down[str(stride)]), cast(Dense, network.up[str(stride // 2)])
         down.weight.copy_(widen(merge, len(coarse), len(fine), groups_in=4))
         down.gain_in.copy_(fine.repeat(4))
         down.gain_out.copy_(1 / coarse)

@@ -58,8 +58,8 @@ def fingerprint(config: Config, agreed: Mapping[str, Tensor]) -> bytes:
 def save(
     path: Path, config: Config, agreed: Mapping[str, Tensor], floats: Mapping[str, Tensor], description: str
 ) -> None:
-    """Writes a weights file."""
-    from safetensors.torch import save_file
+    """Writes a weights file, whole or not at all: a running program may have the old one mapped into its memory."""
+    from safetensors.torch import save as pack
 
     tensors = {f"agreed/{name}": tensor.contiguous() for name, tensor in agreed.items()}
     tensors |= {f"float/{name}": tensor.contiguous() for name, tensor in floats.items()}
@@ -68,7 +68,9 @@ def save(
         "description": description,
         "fingerprint": fingerprint(config, agreed).hex(),
     }
-    save_file(tensors, str(path), metadata=metadata)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(pack(tensors, metadata=metadata))
+    unfinished.replace(path)
 
 
 def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], bytes]:
@@ -80,11 +82,11 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], byte
     try:
         tensors = load_file(str(path))
         config = config_from(json.loads(header["config"]))
-    except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        agreed = {name.removeprefix("agreed/"): t for name, t in tensors.items() if name.startswith("agreed/")}
+        floats = {name.removeprefix("float/"): t for name, t in tensors.items() if name.startswith("float/")}
+        found = fingerprint(config, agreed)
+    except (SafetensorError, OSError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from None
-    agreed = {name.removeprefix("agreed/"): t for name, t in tensors.items() if name.startswith("agreed/")}
-    floats = {name.removeprefix("float/"): t for name, t in tensors.items() if name.startswith("float/")}
-    found = fingerprint(config, agreed)
     if found.hex() != header.get("fingerprint"):
         raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {header.get('fingerprint')}")
     return config, agreed, floats, found
@@ -95,6 +97,7 @@ def summary(path: Path) -> ModelSummary:
     header = _header(path)
     try:
         levels = len(json.loads(header["config"])["levels"])
+        bytes.fromhex(header["fingerprint"])
         return ModelSummary(path.stem, header["fingerprint"], levels, path.stat().st_size, header["description"])
     except (KeyError, TypeError, ValueError):
         raise ModelError(f"{path.name} is no weights file of this program") from None

@@ -122,6 +122,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "torch_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "crops_random": self.crops.random.bit_generator.state,
             "progress": (self.step, self.seconds, self.skipped),
         }
@@ -139,6 +140,8 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["torch_random"].cpu())
+        if len(state.get("cuda_random", [])) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([random.cpu() for random in state.get("cuda_random", [])])
         self.crops.random.bit_generator.state = state["crops_random"]
         self.step, self.seconds, self.skipped = state["progress"]
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from hcodec.models import exact
 from hcodec.models.exact import Agreed, IntegerLatent
 from hcodec.models.hvae import Network
+from hcodec.models.kernels import exact_products
 from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
+from hcodec.models.tables import MAX_SYMBOL
 
 
 class Walk:
@@ -42,7 +44,7 @@ class Walk:
 
     def predict(self) -> tuple[Tensor, Tensor]:
         """Returns prior mean and scale index (1, H_l, W_l, C_l) of the next latent."""
-        with exact.exact_products():
+        with exact_products():
             while self.stride > self.latent.stride:
                 self.stride //= 2
                 self.state = self.agreed.ascend(self.state, self.stride, self.height, self.width)
@@ -51,13 +53,13 @@ class Walk:
 
     def posterior(self, features: dict[int, Tensor]) -> Tensor:
         """Returns posterior minus prior mean of the predicted latent, in steps, from `Network.analyze`'s features."""
-        latent = self.network.latents[self.position]
+        latent = list(self.network.ordered_latents())[self.position]
         lack = features[self.stride] - self.state * exact.STATE_UNIT
         return latent.posterior(lack, self.mean * exact.MEAN_UNIT, log_scale(self.index))
 
     def advance(self, symbols: Tensor) -> None:
         """Adds the predicted latent's symbols (1, H_l, W_l, C_l) and moves on."""
-        with exact.exact_products():
+        with exact_products():
             z_hat = self.mean + symbols * round(1 / exact.MEAN_UNIT)
             self.state = self.latent.advance(self.state, z_hat)
         self.position += 1
@@ -67,12 +69,12 @@ class Walk:
 
         levels: how many levels the state holds; a fraction says how much of the last one.
         """
-        walk, random = self.copy(), torch.Generator().manual_seed(seed)
+        walk, random = self.copy(), torch.Generator("cpu").manual_seed(seed % 2**63)
         while not walk.done:
             _, index = walk.predict()
             walk.advance(_sample(index, temperature, random))
         count = self.agreed.config.num_levels
-        weights = torch.zeros(1, count, device=walk.state.device)
+        weights = torch.zeros(1, count, dtype=torch.float32, device=walk.state.device)
         low = min(max(int(levels), 1), count)
         weights[0, low - 1] = 1.0
         if low < count and levels > low:
@@ -89,6 +91,7 @@ def log_scale(index: Tensor) -> Tensor:
 def _sample(index: Tensor, temperature: float, random: torch.Generator) -> Tensor:
     """Returns symbols drawn from the prior with its scale times the temperature; zeros at temperature 0."""
     if temperature == 0:
-        return torch.zeros(index.shape, device=index.device)
-    uniform = torch.rand(index.shape, generator=random).clamp(1e-6, 1 - 1e-6).to(index.device)
-    return torch.logit(uniform) * log_scale(index).exp() * temperature
+        return torch.zeros(index.shape, dtype=torch.float32, device=index.device)
+    uniform = torch.rand(index.shape, generator=random, dtype=torch.float32, device="cpu").clamp(1e-6, 1 - 1e-6)
+    drawn = torch.logit(uniform).to(index.device) * log_scale(index).exp() * temperature
+    return drawn.clamp(-MAX_SYMBOL, MAX_SYMBOL)  # beyond what can be coded, the state's integers would not be certified

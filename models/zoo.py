@@ -5,6 +5,7 @@ Room: network (step 4 of encoding, 3 of decoding). torch is imported only when a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from hcodec.models.configs import Config
     from hcodec.models.exact import Agreed
     from hcodec.models.hvae import Network
 
@@ -58,8 +60,9 @@ def card(name: str) -> str:
 def find(fingerprint: bytes) -> str:
     """Returns the name of the installed model with this fingerprint; ModelError if there is none."""
     for name in names():
-        if summary(name).fingerprint == fingerprint.hex():
-            return name
+        with contextlib.suppress(ModelError):  # a file that is damaged or none of ours must not hide the others
+            if summary(name).fingerprint == fingerprint.hex():
+                return name
     raise ModelError(f"no installed model has the fingerprint {fingerprint.hex()}; a newer version may bring it")
 
 
@@ -73,30 +76,47 @@ def load_file(path: Path, device: str = "cpu") -> Model:
     """Returns the model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
     import torch
 
-    from hcodec.models import tables
-    from hcodec.models.exact import Agreed, check_device
-    from hcodec.models.hvae import Network
+    from hcodec.models.exact import Agreed
+    from hcodec.models.kernels import check_device
 
     config, integers, floats, fingerprint = storage.read(path)
-    flat = integers.pop("tables.weights").numpy()
-    try:
-        tables.split(flat)
-    except ValueError as error:
-        raise ModelError(f"{path.name}: {error}") from None
     where = torch.device(device)
     check_device(where)
-    with torch.device("meta"):
-        network = Network(config)
-    network.load_state_dict({name: tensor.float() for name, tensor in floats.items()}, strict=False, assign=True)
-    network = network.requires_grad_(False)
-    del network.start, network.up
-    for latent in network.latents:
-        del latent.refine, latent.block, latent.head, latent.project
-    left = [name for name, tensor in network.state_dict().items() if tensor.is_meta]
-    if left:
-        raise ModelError(f"{path.name} lacks {left[0]}")
-    agreed = Agreed(config, {name: tensor.to(where) for name, tensor in integers.items()})
+    try:
+        flat = _checked_tables(integers)
+        network = _float_network(config, floats)
+        agreed = Agreed(config, {name: tensor.to(where) for name, tensor in integers.items()})
+    except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch on tensors of wrong shapes
+        line = " ".join(str(error).split())
+        raise ModelError(f"{path.name} does not fit together: {line}") from None
     return Model(network.to(where), agreed, flat, fingerprint, where)
+
+
+def _checked_tables(integers: dict[str, torch.Tensor]) -> np.ndarray:
+    from hcodec.models import tables
+
+    flat = integers["tables.weights"].numpy()
+    tables.split(flat)
+    return flat
+
+
+def _float_network(config: Config, floats: dict[str, torch.Tensor]) -> Network:
+    """Returns the network without its agreed parts, which only `Agreed` computes."""
+    import torch
+
+    from hcodec.models.hvae import Network
+
+    # on the meta device this would take no memory, but a second more, for torch then loads its compiler
+    with torch.random.fork_rng(devices=[]):
+        network = Network(config).requires_grad_(False)
+    del network.start, network.up
+    for latent in network.ordered_latents():
+        del latent.refine, latent.block, latent.head, latent.project
+    values = {name: tensor.float() for name, tensor in floats.items()}
+    missing = network.load_state_dict(values, strict=False, assign=True).missing_keys
+    if missing:
+        raise ValueError(f"the tensor {missing[0]} is missing")
+    return network
 
 
 def _files() -> dict[str, Path]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    import torch
+
+    from hcodec.models.hvae import Network
 
 TINY = "tiny"
 
@@ -24,24 +30,39 @@ def render(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
-def make_tiny(folder: Path) -> Path:
-    """Writes the tiny model, `tiny.safetensors`, into the folder and returns its path."""
+def make_network() -> tuple[Network, torch.Tensor]:
+    """Returns the tiny network as training finds it, but with priors that depend on what they see, and its pictures."""
     import torch
 
-    from hcodec.models import data, storage, tables
+    from hcodec.models import data
     from hcodec.models.configs import CONFIGS
-    from hcodec.models.exact import Agreed
-    from hcodec.models.export import count_symbols, export_agreed, export_float
     from hcodec.models.hvae import Network
     from hcodec.models.skeleton import initialize
 
     torch.manual_seed(0)
-    network = Network(CONFIGS[TINY])
-    pictures = [render(128, 128, seed) for seed in range(6)]
-    batch = data.to_float(torch.from_numpy(np.stack(pictures)))
+    network = Network(CONFIGS[TINY]).requires_grad_(False)
+    batch = data.to_float(torch.from_numpy(np.stack([render(128, 128, seed) for seed in range(6)])))
     initialize(network, batch)
+    for latent in network.ordered_latents():
+        latent.head.weight.normal_(std=0.1)
+        for block in (latent.refine, latent.block):
+            block.fc2.weight.normal_(std=0.005)
+    return network, batch
+
+
+def make_tiny(folder: Path) -> Path:
+    """Writes the tiny model, `tiny.safetensors`, into the folder and returns its path."""
+    import torch
+
+    from hcodec.models import storage, tables
+    from hcodec.models.configs import CONFIGS
+    from hcodec.models.exact import Agreed
+    from hcodec.models.export import count_symbols, export_agreed, export_float
+
+    network, batch = make_network()
     integers = export_agreed(network, batch)
     agreed = Agreed(CONFIGS[TINY], integers)
+    pictures = [render(128, 128, seed) for seed in range(6)]
     integers["tables.weights"] = torch.from_numpy(tables.make(count_symbols(network, agreed, pictures, lambda _: None)))
     path = folder / f"{TINY}.safetensors"
     storage.save(path, CONFIGS[TINY], integers, export_float(network), "for tests")

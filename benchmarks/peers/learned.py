@@ -44,7 +44,7 @@ def found() -> Found:
 
 
 @lru_cache(maxsize=4)
-def _network(name: str, quality: int) -> Any:  # noqa: ANN401 - a class of a package without type hints
+def _network(name: str, quality: int) -> Any:
     import torch
 
     torch.manual_seed(0)

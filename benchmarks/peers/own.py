@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +27,9 @@ def found() -> Found:
     except Exception as error:  # whatever is wrong with it is reported, and its peers are measured all the same
         return [Absent("hcodec", f"{type(error).__name__}: {error}")]
     return [
-        _peer("hcodec", "hcodec (one file, its levels)", version, Stream(_level_steps, cut)),
+        _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut)),
         _peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)),
-        _peer("hcodec-received", "hcodec", version, Stream(_level_steps, _first_bytes)),
+        _peer("hcodec-received", "hcodec", version, Stream(level_steps, _first_bytes)),
         _lossless(version),
     ]
 
@@ -85,7 +85,8 @@ def cut(data: bytes, num_bytes: int) -> bytes:
         raise NothingYetError(str(error)) from error
 
 
-def _level_steps(data: bytes) -> dict[float, int]:
+def level_steps(data: bytes) -> dict[float, int]:
+    """Bytes of the file that ends with each level."""
     import hcodec
 
     levels = hcodec.info(data).levels
@@ -115,4 +116,5 @@ def _lossless(version: str) -> Peer | Absent:
 def _encode_lossless(pixels: Pixels, _: float) -> bytes:
     import hcodec
 
-    return partial(hcodec.encode, lossless=True)(pixels)
+    options: dict[str, Any] = {"lossless": True}  # not in every version
+    return hcodec.encode(pixels, **options)

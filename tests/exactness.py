@@ -1,0 +1,152 @@
+"""Walks the agreed path under one setting of the processor after another; a script for test_exact.py.
+
+    python exactness.py FOLDER SETTINGS_JSON
+
+Instruction sets are chosen by environment variables that libraries read once, at their first use. So everything is imported
+first, which uses none of them, and each setting gets a fork of this process. FOLDER holds the float network of the model
+`tiny` (float.pt) and a picture (picture.npy); a report on each setting is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional  # noqa: F401 (imported here, so that no fork has to)
+
+from hcodec import codec, container, entropy, models
+from hcodec.models.configs import CONFIGS
+from hcodec.models.hvae import Network
+from hcodec.models.kernels import exact_products
+from hcodec.models.walk import Walk
+
+THREADS = (1, 2, 4)
+HEIGHT, WIDTH = 150, 190  # enough cells for every thread to get some
+Layout = Callable[[torch.Tensor], torch.Tensor]
+
+
+def channels_last(state: torch.Tensor) -> torch.Tensor:
+    """Returns the state (B, H, W, C) as it is made."""
+    return state
+
+
+def channels_first(state: torch.Tensor) -> torch.Tensor:
+    """Returns the state (B, H, W, C) with the channels outermost in memory."""
+    return state.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+
+
+def digest(tensors: Iterable[torch.Tensor]) -> str:
+    """Returns one digest of all tensors; zeros count without their sign."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update((tensor + 0.0).contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+def symbols(shape: tuple[int, ...], position: int) -> torch.Tensor:
+    """Returns symbols of the latent at that position, the same for each call, other ones for each picture of a batch."""
+    random = np.random.default_rng(position)
+    drawn = random.integers(-40, 41, shape) * (random.random(shape) < 0.3)
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def agreed_path(agreed: Any, batch: int, layout: Layout) -> Iterator[torch.Tensor]:
+    """Yields means, scale indices and states of the first picture of a batch, latent after latent."""
+    with exact_products():
+        state, stride = agreed.start.expand(batch, -(-HEIGHT // 64), -(-WIDTH // 64), -1), 64
+        for position, latent in enumerate(agreed.latents):
+            while stride > latent.stride:
+                stride //= 2
+                state = layout(agreed.ascend(state, stride, HEIGHT, WIDTH))
+            state, mean, index = latent.prior(layout(state))
+            drawn = torch.cat([symbols((1, *mean.shape[1:]), position + 100 * i) for i in range(batch)])
+            state = latent.advance(state, mean + 256 * drawn)
+            yield from (mean[:1], index[:1], state[:1])
+
+
+@torch.no_grad()
+def float_path(network: Network) -> Iterator[torch.Tensor]:
+    """Yields the means of the float network on the same symbols."""
+    state, stride = network.begin(1, HEIGHT, WIDTH), 64
+    for position, latent in enumerate(network.ordered_latents()):
+        while stride > latent.stride:
+            stride //= 2
+            state = network.ascend(state, stride, HEIGHT, WIDTH)
+        state, mean, _ = latent.prior(state)
+        state = latent.advance(state, mean + symbols(tuple(mean.shape), position))
+        yield mean
+
+
+def decoded(data: bytes) -> Iterator[torch.Tensor]:
+    """Yields symbols, means, scale indices and states that a file decodes to."""
+    reader = container.Reader()
+    reader.feed(data)
+    model = models.load("tiny")
+    tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, HEIGHT, WIDTH)
+    for level, layer in enumerate(reader.layers, 1):
+        decoder = entropy.LayerDecoder(tables, layer, whole=True)
+        while not walk.done and walk.latent.level == level:
+            mean, index = walk.predict()
+            found = torch.from_numpy(decoder.decode(index.numpy()))
+            walk.advance(found)
+            yield from (found, mean, index, walk.state)
+        decoder.close()
+
+
+def first_half(folder: Path) -> dict[str, Any]:
+    """Returns digests of both paths, and a file encoded, under each number of threads."""
+    agreed = models.load("tiny").agreed
+    network = Network(CONFIGS["tiny"])
+    network.load_state_dict(torch.load(folder / "float.pt", weights_only=True))
+    report: dict[str, Any] = {"cpu": torch.backends.cpu.get_cpu_capability(), "agreed": [], "float": [], "streams": []}
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        for batch, layout in ((1, channels_last), (1, channels_first), (3, channels_last)):
+            report["agreed"].append(digest(agreed_path(agreed, batch, layout)))
+        report["float"].append(digest(float_path(network)))
+        report["streams"].append(codec.encode(np.load(folder / "picture.npy"), model="tiny").hex())
+    return report
+
+
+def second_half(streams: list[str]) -> dict[str, Any]:
+    """Returns what every file decodes to under each number of threads."""
+    report: dict[str, Any] = {"decoded": []}
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        report["decoded"].append([digest(decoded(bytes.fromhex(stream))) for stream in streams])
+    return report
+
+
+def forked(job: Callable[[], dict[str, Any]], environment: dict[str, str]) -> dict[str, Any]:
+    """Returns what the job returns in a fork of this process with these environment variables."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.environ.update(environment)
+        with os.fdopen(writing, "w") as pipe:
+            json.dump(job(), pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    os.wait()
+    return json.loads(text)
+
+
+def main(folder: Path, settings: list[dict[str, str]]) -> None:
+    """Prints a list of reports, one for each setting."""
+    reports = [forked(lambda: first_half(folder), setting) for setting in settings]
+    streams = sorted({stream for report in reports for stream in report["streams"]})
+    for report, setting in zip(reports, settings, strict=True):
+        report |= forked(lambda: second_half(streams), setting)
+    print(json.dumps(reports))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,72 @@
+"""Files written once by the shipped model still decode to the very same symbols, means, scale indices and states.
+
+`python tests/test_golden.py` writes them anew: only when the shipped weights change, which is a new fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import render
+
+from hcodec import codec, container, entropy, models, picture
+from hcodec.models.walk import Walk
+
+FOLDER = Path(__file__).parent / "golden"
+SIZES = ((96, 128), (65, 65), (1, 1), (37, 200))
+
+
+def path_of(size: tuple[int, int]) -> Path:
+    """Returns where the golden file of a size lies."""
+    return FOLDER / f"photo-{size[0]}x{size[1]}.hcodec"
+
+
+def digest(data: bytes) -> str:
+    """Returns the SHA-256 of every prior mean, scale index and symbol on the way, and of the last state."""
+    reader = container.Reader()
+    reader.feed(data)
+    assert reader.header is not None
+    model = models.load("photo")
+    tables = entropy.EntropyModel(model.tables)
+    walk = Walk(model.network, model.agreed, reader.header.height, reader.header.width)
+    sha = hashlib.sha256()
+    for level, layer in enumerate(reader.layers, 1):
+        decoder = entropy.LayerDecoder(tables, layer, whole=True)
+        while not walk.done and walk.latent.level == level:
+            mean, index = walk.predict()
+            symbols = decoder.decode(index.numpy())
+            for values in (mean.numpy().astype("<i4"), index.numpy(), symbols.astype("<i4")):
+                sha.update(np.ascontiguousarray(values).tobytes())
+            walk.advance(torch.from_numpy(symbols))
+    sha.update(np.ascontiguousarray(walk.state.numpy().astype("<i4")).tobytes())
+    return sha.hexdigest()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_golden_files_decode_to_the_same_integers(size: tuple[int, int]) -> None:
+    expected = json.loads((FOLDER / "digests.json").read_text())
+    assert digest(path_of(size).read_bytes()) == expected[path_of(size).name]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_golden_files_decode_to_the_same_picture(size: tuple[int, int]) -> None:
+    """The synthesis is float, so a sample may move by one."""
+    decoded = np.asarray(codec.decode(path_of(size))).astype(int)
+    kept = np.asarray(picture.read(path_of(size).with_suffix(".png")).pixels).astype(int)
+    assert np.abs(decoded - kept).max() <= 1
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    digests = {}
+    for edges in SIZES:
+        file = path_of(edges)
+        file.write_bytes(codec.encode(render(*edges)))
+        codec.decode(file).save(file.with_suffix(".png"))
+        digests[file.name] = digest(file.read_bytes())
+    (FOLDER / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")
