@@ -38,7 +38,7 @@ $(VENV)/core: $(SETUP) | $(BIN)/python
 	touch $@
 
 $(VENV)/dev: $(SETUP) | $(BIN)/python
-	$(INSTALL) ".[dev]"
+	$(INSTALL) ".[dev,bench]"
 	touch $@ $(VENV)/core
 
 clean:

@@ -78,9 +78,9 @@ def run(folder: Path, target: Path, names: tuple[str, ...], limit: int | None, n
             same_everywhere(files, photos[0]),
             *speed(photos[0]),
         ]
+    report(verdicts)
     target.mkdir(parents=True, exist_ok=True)
     (target / FILE).write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1) + "\n")
-    report(verdicts)
     return not all(verdict.kept for verdict in verdicts)
 
 
@@ -229,7 +229,7 @@ def against_jpeg(curve: Curve, photos: list[Photo], num_workers: int) -> list[Ve
     ours, theirs = bdrate.psnr_line(curve), bdrate.psnr_line(best)
     lines, kept = [], True
     for level, (bpp, quality) in enumerate(zip(curve.bpp, curve.psnr, strict=True), start=1):
-        needed = theirs[0][0] if quality < theirs[1][0] else bdrate.rate_at(theirs, quality)
+        needed = float(theirs[0][0]) if quality < theirs[1][0] else bdrate.rate_at(theirs, quality)
         fewer = bpp < needed or math.isnan(needed)
         kept &= fewer or bpp < _MIN_COMPARED_BPP
         lines.append(f"level {level}: {bpp:.4f} bpp, {quality:.2f} dB; JPEG needs {needed:.4f} bpp")

@@ -7,6 +7,7 @@ Room: bytes. Finds the scans of a progressive JPEG (ITU-T T.81 annex B) and the 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,15 +20,18 @@ _EMPTY_PACKET = b"\0"
 
 def scan_ends(data: bytes) -> list[int]:
     """Bytes of a JPEG file up to the end of each of its scans, end marker included."""
-    starts = []
+    return [end + len(_EOI) for _, start, end in _segments(data) if start < end]
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Of each marker segment of a JPEG file: where it starts, where it ends, and where the scan after it ends, if any."""
     at = 2
     while data[at : at + 2] != _EOI:
         marker, length = struct.unpack(">HH", data[at : at + 4])
-        at += 2 + length
-        if marker == _SOS:
-            starts.append(at)
-            at = _next_marker(data, at)
-    return [_next_marker(data, start) + len(_EOI) for start in starts]
+        header_end = at + 2 + length
+        end = _next_marker(data, header_end) if marker == _SOS else header_end
+        yield at, header_end, end
+        at = end
 
 
 def _next_marker(data: bytes, at: int) -> int:
@@ -43,10 +47,15 @@ def cut_jpeg(data: bytes, num_bytes: int) -> bytes:
     """The first bytes of a JPEG file, ended by an end marker: what a viewer has after `num_bytes`."""
     if num_bytes >= len(data):
         return data
-    first_scan = data.index(b"\xff\xda")
-    if num_bytes < first_scan + 64:  # nothing to see before some symbols of the first scan
-        raise NothingYetError(f"the first scan starts at byte {first_scan}")
-    return data[: num_bytes - len(_EOI)] + _EOI
+    room, has_scan = num_bytes - len(_EOI), False
+    for at, header_end, end in _segments(data):
+        if room < end:
+            last = room if room > header_end else at  # half a marker segment is of no use
+            break
+        has_scan |= header_end < end
+    if not has_scan and room <= header_end:
+        raise NothingYetError("the first scan has not begun")
+    return data[:last] + _EOI
 
 
 @dataclass(frozen=True)

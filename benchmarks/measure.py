@@ -6,6 +6,7 @@ codec cannot pass anything around its file.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import tempfile
@@ -126,7 +127,10 @@ def _point(original: Pixels, peer: Peer, file: _File) -> Point:
     decoded, decode_s = timed(peer.decode, file.path.read_bytes())
     num_bytes = file.path.stat().st_size
     faults = verify.faults(original, decoded, claimed_bytes=file.claimed_bytes, file_bytes=num_bytes, lossless=peer.lossless)
-    point = Point(file.setting, num_bytes, float("nan"), float("nan"), file.encode_s, decode_s, tuple(faults))
+    point = Point(file.setting, num_bytes, math.nan, math.nan, file.encode_s, decode_s, tuple(faults))
     if decoded.shape != original.shape:
         return point
-    return replace(point, psnr=metrics.psnr(original, decoded), ms_ssim=metrics.ms_ssim(original, decoded))
+    quality = metrics.psnr(original, decoded)
+    if math.isinf(quality):
+        return replace(point, psnr=quality, ms_ssim=1.0)
+    return replace(point, psnr=quality, ms_ssim=metrics.ms_ssim(original, decoded) if peer.with_ms_ssim else math.nan)

@@ -1,7 +1,7 @@
 """What is known of one codec on one picture, and where it is kept.
 
 Results are cached under `.cache/` by digest of the picture and by version and settings of the codec, so that a run that was
-interrupted goes on where it stopped, and a changed codec is measured anew. Imports the standard library only.
+interrupted goes on where it stopped, and a changed codec is measured anew.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def store(photo: Photo, peer: Peer, measurement: Measurement) -> None:
 
 
 def _path(photo: Photo, peer: Peer) -> Path:
-    key = f"{_SCHEMA} {peer.name} {peer.version} {peer.settings} {peer.typical} {_adapter_digest(peer)}"
+    key = f"{_SCHEMA} {peer.name} {peer.version} {peer.settings} {peer.typical} {peer.with_ms_ssim} {_adapter_digest(peer)}"
     return CACHE / photo.digest[:16] / f"{peer.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
 
 

@@ -132,15 +132,17 @@ def _name_lines(axes: Axes, series: Sequence[Series], frame: Frame) -> None:
     order = sorted(range(len(series)), key=lambda index: ends[index][1])
     heights = _push_apart([_height(ends[index][1], frame) for index in order])
     for index, height in zip(order, heights, strict=True):
+        color, is_short = series[index].color, ends[index][0] < frame.x_range[1]
+        pointer = {"arrowstyle": "-", "color": color, "linewidth": 0.6, "alpha": 0.35 if is_short else 1, "relpos": (0, 0.5)}
         axes.annotate(
             series[index].label,
             xy=ends[index],
             xytext=(1.03, height),
             textcoords="axes fraction",
-            color=series[index].color,
+            color=color,
             va="center",
             fontweight="bold" if series[index].strong else "normal",
-            arrowprops={"arrowstyle": "-", "color": series[index].color, "linewidth": 0.6, "shrinkA": 1, "relpos": (0, 0.5)},
+            arrowprops=pointer | {"shrinkA": 1},
             annotation_clip=False,
         )
 

@@ -58,7 +58,7 @@ def interrupted(peer: Peer) -> Peer:
     if peer.stream is None:
         raise ValueError(f"{peer.name} does not make one file of many qualities")
     settings = tuple(float(budget) for budget in BUDGETS_BYTES)
-    return replace(peer, settings=settings, stream=Stream(BudgetSteps(BUDGETS_BYTES), peer.stream.cut))
+    return replace(peer, settings=settings, stream=Stream(BudgetSteps(BUDGETS_BYTES), peer.stream.cut), with_ms_ssim=False)
 
 
 def report(target: Path) -> None:
@@ -98,7 +98,7 @@ def drawing(dataset: str, curves: dict[str, Curve]) -> Drawing:
         x_label="kB received",
         y_label="PSNR (dB, RGB)",
         x_range=(0.45, 160.0),
-        y_range=(12.0, 44.0),
+        y_range=(12.0, 48.0),
         y_step=4.0,
         log_x=True,
         x_ticks=(0.5, 1, 2, 5, 10, 20, 50, 100),
@@ -108,4 +108,6 @@ def drawing(dataset: str, curves: dict[str, Curve]) -> Drawing:
 
 
 def _points(curve: Curve) -> list[tuple[float, float]]:
-    return [(budget / 1000, psnr) for budget, psnr in zip(curve.settings, curve.psnr, strict=True)]
+    """kB received and PSNR, up to where every file has arrived."""
+    num_points = next((index + 1 for index, psnr in enumerate(curve.psnr) if psnr == curve.psnr[-1]), 0)
+    return [(budget / 1000, psnr) for budget, psnr in zip(curve.settings, curve.psnr, strict=True)][:num_points]

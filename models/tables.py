@@ -7,6 +7,8 @@ the training objective got wrong about rounded symbols. They are integers: files
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -19,7 +21,8 @@ _SILENT = 2e-4  # indices whose symbols differ from zero less often than this ar
 
 def half_width(index: int) -> int:
     """Returns K, the largest magnitude that the table of a scale index holds."""
-    return min(MAX_SYMBOL, 2 + int(np.ceil(14 * np.exp(MIN_LOG_SCALE + index * LOG_SCALE_STEP))))
+    scale = math.exp(MIN_LOG_SCALE + index * LOG_SCALE_STEP)
+    return min(MAX_SYMBOL, 2 + math.ceil(14 * scale - 1e-6))  # the last scale is 64, give or take what exp rounds to here
 
 
 def num_silent(counts: np.ndarray) -> int:

@@ -219,15 +219,29 @@ def _validation(folder: str | None, device: torch.device) -> Tensor | None:
     return data.to_float(torch.from_numpy(batch), device)
 
 
+def _crops(sources: tuple[str, ...], crop: int, seed: int) -> data.Crops:
+    if crop < 64 or crop % 64:
+        raise click.UsageError(f"--crop is {crop}; it must be a multiple of 64")
+    try:
+        return data.Crops(data.load(sources), crop, seed)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
 @click.command()
-@click.option("--config", default="photo", help="Name of the configuration to train.")
-@click.option("--data", "sources", multiple=True, required=True, help="Tar shard, folder or picture; repeatable.")
+@click.option("--config", default="photo", type=click.Choice(sorted(configs.CONFIGS)), help="The configuration to train.")
+@click.option(
+    "--data", "sources", multiple=True, required=True, type=click.Path(exists=True),
+    help="Tar shard, folder or picture; repeatable.",
+)  # fmt: skip
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where checkpoints go.")
 @click.option("--minutes", required=True, type=float, help="Wall-clock budget of the whole run.")
-@click.option("--valid", default=None, help="Folder of validation pictures.")
-@click.option("--start", default=None, type=click.Path(path_type=Path), help="Checkpoint whose weights to start from.")
+@click.option("--valid", default=None, type=click.Path(exists=True), help="Folder of validation pictures.")
+@click.option(
+    "--start", default=None, type=click.Path(exists=True, path_type=Path), help="Checkpoint whose weights to start from."
+)
 @click.option("--batch", default=16, help="Crops a step.")
-@click.option("--crop", default=128, help="Edge of a crop, in pixels.")
+@click.option("--crop", default=128, help="Edge of a crop in pixels, a multiple of 64.")
 @click.option("--rate", default=2e-3, help="Highest learning rate.")
 @click.option("--hard-from", default=0.8, help="Share of the budget after which rates use rounded symbols.")
 @click.option("--checkpoint-minutes", default=3.0, help="Time between checkpoints.")
@@ -245,7 +259,7 @@ def main(
     torch.set_flush_denormal(True)  # vanishing gradients of idle channels otherwise slow a CPU down a hundredfold
     where = _device(device)
     recipe = Recipe(minutes=minutes, batch=batch, crop=crop, rate=rate, hard_from=hard_from, seed=seed)
-    crops = data.Crops(data.load(sources), crop, seed)
+    crops = _crops(sources, crop, seed)
     click.echo(f"{len(crops.pictures)} pictures of at least {crop} pixels; training on {where}")
     network = Network(configs.CONFIGS[config])
     out.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from hcodec.models.kernels import exact_products
 from hcodec.models.walk import Walk
 
 THREADS = (1, 2, 4)
+BATCHES = (1, 3, 1)
 HEIGHT, WIDTH = 150, 190  # enough cells for every thread to get some
 Layout = Callable[[torch.Tensor], torch.Tensor]
 
@@ -42,11 +43,14 @@ def channels_first(state: torch.Tensor) -> torch.Tensor:
     return state.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
 
 
+LAYOUTS = (channels_last, channels_last, channels_first)
+
+
 def digest(tensors: Iterable[torch.Tensor]) -> str:
     """Returns one digest of all tensors; zeros count without their sign."""
     sha = hashlib.sha256()
     for tensor in tensors:
-        sha.update((tensor + 0.0).contiguous().numpy().tobytes())
+        sha.update((tensor.cpu() + 0.0).contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]
 
 
@@ -84,17 +88,17 @@ def float_path(network: Network) -> Iterator[torch.Tensor]:
         yield mean
 
 
-def decoded(data: bytes) -> Iterator[torch.Tensor]:
+def decoded(data: bytes, device: str = "cpu") -> Iterator[torch.Tensor]:
     """Yields symbols, means, scale indices and states that a file decodes to."""
     reader = container.Reader()
     reader.feed(data)
-    model = models.load("tiny")
+    model = models.load("tiny", device)
     tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, HEIGHT, WIDTH)
     for level, layer in enumerate(reader.layers, 1):
         decoder = entropy.LayerDecoder(tables, layer, whole=True)
         while not walk.done and walk.latent.level == level:
             mean, index = walk.predict()
-            found = torch.from_numpy(decoder.decode(index.numpy()))
+            found = torch.from_numpy(decoder.decode(index.cpu().numpy())).to(device)
             walk.advance(found)
             yield from (found, mean, index, walk.state)
         decoder.close()
@@ -106,10 +110,9 @@ def first_half(folder: Path) -> dict[str, Any]:
     network = Network(CONFIGS["tiny"])
     network.load_state_dict(torch.load(folder / "float.pt", weights_only=True))
     report: dict[str, Any] = {"cpu": torch.backends.cpu.get_cpu_capability(), "agreed": [], "float": [], "streams": []}
-    for threads in THREADS:
+    for threads, batch, layout in zip(THREADS, BATCHES, LAYOUTS, strict=True):
         torch.set_num_threads(threads)
-        for batch, layout in ((1, channels_last), (1, channels_first), (3, channels_last)):
-            report["agreed"].append(digest(agreed_path(agreed, batch, layout)))
+        report["agreed"].append(digest(agreed_path(agreed, batch, layout)))
         report["float"].append(digest(float_path(network)))
         report["streams"].append(codec.encode(np.load(folder / "picture.npy"), model="tiny").hex())
     return report
@@ -117,11 +120,11 @@ def first_half(folder: Path) -> dict[str, Any]:
 
 def second_half(streams: list[str]) -> dict[str, Any]:
     """Returns what every file decodes to under each number of threads."""
-    report: dict[str, Any] = {"decoded": []}
+    found = []
     for threads in THREADS:
         torch.set_num_threads(threads)
-        report["decoded"].append([digest(decoded(bytes.fromhex(stream))) for stream in streams])
-    return report
+        found.append([digest(decoded(bytes.fromhex(stream))) for stream in streams])
+    return {"decoded": found}
 
 
 def forked(job: Callable[[], dict[str, Any]], environment: dict[str, str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream
 from benchmarks.peers.pillow_io import Options, built_in, decode, num_threads, save, version_with
 
 _WEBP_QUALITIES = (0, 5, 10, 20, 30, 40, 50, 60, 70, 80, 88, 94, 98)
-_AVIF_QUALITIES = (5, 12, 20, 28, 36, 45, 55, 65, 75, 85, 92)
+_AVIF_QUALITIES = (5, 15, 25, 35, 47, 60, 72, 84, 92)
 _HEIC_QUALITIES = (5, 12, 20, 28, 36, 44, 52, 60, 68)
 _JXL_QUALITIES = (3, 8, 15, 25, 40, 55, 70, 80, 88, 93, 96)
 _AVIF_SPEEDS = (8, 6, 4)
@@ -59,7 +59,7 @@ def _avif(version: str) -> list[Peer]:
             label=f"AVIF 4:4:4 (speed {speed})",
             version=version,
             settings=_AVIF_QUALITIES,
-            typical=65,
+            typical=60,
             encode=partial(save, options=partial(_avif_options, speed=speed)),
             decode=decode,
         )

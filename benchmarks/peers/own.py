@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.images import Pixels
 from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream
 
-_CUTS_BPP = (0.05, 0.07, 0.1, 0.14, 0.2, 0.28, 0.4, 0.55, 0.75, 1.0, 1.3, 1.7, 2.2)
+_CUTS_BPP = (0.05, 0.08, 0.13, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
 
 
 def found() -> Found:

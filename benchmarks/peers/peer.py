@@ -35,7 +35,8 @@ class Peer:
     `name`: of its result file; `label`: in plots; `version`: of codec and options, so that cached results end with it;
     `settings`: the points of its curve, low rate first; `typical`: the setting that speed is measured at;
     `encode(pixels uint8 (H, W, 3), setting)`: the file; `decode(data)`: pixels uint8 (H, W, 3), which may raise NothingYetError;
-    `stream`: set when one file (of setting `typical`) gives the whole curve; `lossless`: what is decoded must be exact.
+    `stream`: set when one file (of setting `typical`) gives the whole curve; `lossless`: what is decoded must be exact;
+    `with_ms_ssim`: whether MS-SSIM is worth its time.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Peer:
     decode: Callable[[bytes], Pixels]
     stream: Stream | None = None
     lossless: bool = False
+    with_ms_ssim: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,421 @@
+"""The network and its files: shapes, transforms, storage, tables, the walk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_network, render
+
+from hcodec import models
+from hcodec.errors import ModelError
+from hcodec.models import skeleton, storage, tables
+from hcodec.models.blocks import LowerBound, depth_to_space, depthwise, space_to_depth
+from hcodec.models.configs import CONFIGS, Config
+from hcodec.models.exact import MEAN_UNIT, STATE_LIMIT
+from hcodec.models.hvae import Network, pad_even, pad_to
+from hcodec.models.loss import mean_squared_error, symbol_bits
+from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
+from hcodec.models.walk import Walk
+from hcodec.picture import to_tensor
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return make_network()[0]
+
+
+@pytest.fixture(scope="module")
+def model() -> models.Model:
+    return models.load("tiny")
+
+
+# Transforms
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8])
+def test_space_to_depth_and_back(factor):
+    x = torch.arange(2 * 16 * 24 * 3.0).reshape(2, 16, 24, 3)
+    y = space_to_depth(x, factor)
+    assert y.shape == (2, 16 // factor, 24 // factor, 3 * factor**2)
+    assert torch.equal(depth_to_space(y, factor), x)
+    row, column = 1 // factor * factor, 3 // factor * factor
+    assert torch.equal(y[0, 1 // factor, 3 // factor, :3], x[0, row, column])  # children row by row, colors innermost
+    if factor > 1:
+        assert torch.equal(y[0, 0, 0, 3:6], x[0, 0, 1]) and torch.equal(y[0, 0, 0, 3 * factor : 3 * factor + 3], x[0, 1, 0])
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [skeleton.dct_matrix(4), skeleton.dct_matrix(8), skeleton.color_matrix(), skeleton.patch_transform(), skeleton.merge_transform()],
+)
+def test_transforms_have_orthonormal_rows(matrix):
+    assert (matrix @ matrix.T - torch.eye(len(matrix), dtype=torch.float64)).abs().max() < 1e-12
+
+
+def test_merging_lanes_is_the_dct_of_half_the_resolution():
+    """A picture that a half-resolution one can hold comes back whole through the parent and its transpose."""
+    patch, merge = skeleton.patch_transform(), skeleton.merge_transform()
+    parent = torch.zeros(skeleton.LANES, dtype=torch.float64)
+    parent[:3] = torch.tensor([5.0, -2, 1])
+    children = (merge.T @ parent).reshape(4, skeleton.LANES)
+    assert torch.allclose(merge @ children.flatten(), parent)
+    pixels = children @ patch  # a constant color over all four
+    assert (pixels.reshape(4, 64, 3) - pixels.reshape(4, 64, 3)[0, 0]).abs().max() < 1e-12
+
+
+def test_depthwise_pads_with_zeros():
+    x = torch.randn(1, 4, 5, 6)
+    weight, bias = torch.zeros(6, 1, 3, 3), torch.zeros(6)
+    weight[:, 0, 0, 1] = 1
+    assert torch.equal(depthwise(x, weight, bias)[:, 1:], x[:, :-1]) and not depthwise(x, weight, bias)[:, 0].any()
+
+
+def test_padding_repeats_the_edge():
+    x = torch.arange(15.0).reshape(1, 3, 5, 1)
+    assert pad_even(x).shape == (1, 4, 6, 1) and torch.equal(pad_even(x)[:, 3, :5], x[:, 2])
+    assert pad_even(x)[0, 3, 5] == x[0, 2, 4]
+    y = torch.rand(1, 3, 1, 9)
+    assert pad_to(y, 8).shape == (1, 3, 8, 16) and torch.equal(pad_to(y, 8)[:, :, 7, 15], y[:, :, 0, 8])
+    assert torch.equal(pad_to(pad_to(y, 8), 8), pad_to(y, 8))
+
+
+def test_lower_bound_lets_gradients_lift_but_not_push():
+    x = torch.tensor([-3.0, -3, 0], requires_grad=True)
+    y = LowerBound.apply(x, -1.0)
+    assert y.tolist() == [-1, -1, 0]
+    (y * torch.tensor([1.0, -1, 1])).sum().backward()
+    assert x.grad.tolist() == [0, -1, 1]
+
+
+# Rate
+
+
+@pytest.mark.parametrize("scale", [0.03, 0.2, 1.0, 7.0, 64.0])
+def test_symbol_bits_is_the_log_of_the_logistic_mass(scale):
+    symbol = torch.tensor([0.0, 1, -1, 2.5, -3, 6], dtype=torch.float64)
+    edges = torch.stack([symbol - 0.5, symbol + 0.5]) / scale
+    mass = torch.sigmoid(-edges.abs().amin(0)) - torch.sigmoid(-edges.abs().amax(0))  # in the tail, where it is precise
+    mass = torch.where(symbol == 0, torch.sigmoid(edges[1]) - torch.sigmoid(edges[0]), mass)
+    bits = symbol_bits(symbol, torch.full_like(symbol, scale).log())
+    known = mass > 1e-250
+    assert torch.allclose(bits[known], -mass[known].log2(), rtol=1e-6, atol=1e-9)
+    assert bits.isfinite().all() and known.sum() >= 2
+    assert torch.equal(bits, symbol_bits(-symbol, torch.full_like(symbol, scale).log()))
+
+
+def test_all_symbols_together_have_mass_one():
+    symbol = torch.arange(-3000.0, 3001, dtype=torch.float64)
+    for scale in (0.05, 1.0, 64.0):
+        assert (-symbol_bits(symbol, torch.full_like(symbol, scale).log())).exp2().sum() == pytest.approx(1, abs=1e-9)
+
+
+def test_mean_squared_error_is_in_steps_of_8_bits():
+    x = torch.zeros(2, 3, 4, 4)
+    assert mean_squared_error(x + torch.tensor([1 / 255, 2 / 255])[:, None, None, None], x).tolist() == pytest.approx([1, 4])
+
+
+# Tables
+
+
+def test_tables_of_nothing_are_logistic():
+    flat = tables.make(np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64))
+    num_silent, weights = tables.split(flat)
+    assert flat.dtype == np.int32 and 0 < num_silent < NUM_SCALES
+    for index, table in enumerate(weights):
+        assert len(table) == 2 * tables.half_width(index) + 1 and int(table.sum()) + len(table) == 2**24
+        assert (table == table[::-1]).all() and table.argmax() == len(table) // 2
+        scale = torch.full((3,), MIN_LOG_SCALE + index * LOG_SCALE_STEP, dtype=torch.float64)
+        wanted = symbol_bits(torch.tensor([0.0, 1, 2], dtype=torch.float64), scale)
+        found = -np.log2((table[len(table) // 2 :][:3] + 1) / 2**24)
+        likely = wanted.numpy() < 14  # beyond, the one that every symbol gets weighs in
+        assert np.allclose(found[likely], wanted[likely], atol=0.02)
+
+
+def test_counted_symbols_outweigh_the_belief():
+    counts = np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64)
+    counts[:, tables.MAX_SYMBOL] = 900_000
+    counts[:, tables.MAX_SYMBOL + 1] = 100_000  # only one side: the tables are made even
+    num_silent, weights = tables.split(tables.make(counts))
+    share = (weights[40] + 1) / 2**24
+    middle = len(share) // 2
+    assert num_silent == 0 and share[middle] == pytest.approx(0.9, abs=1e-3)
+    assert share[middle + 1] == share[middle - 1] == pytest.approx(0.05, abs=1e-3)
+    counts[:, tables.MAX_SYMBOL + 1] = 0
+    assert tables.split(tables.make(counts))[0] == NUM_SCALES  # nothing ever moved
+
+
+def test_damaged_tables_are_refused():
+    flat = tables.make(np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64))
+    for position, change in ((5, 1), (-1, -1), (len(flat) // 2, 100)):
+        broken = flat.copy()
+        broken[position] += change
+        with pytest.raises(ValueError, match="does not add up"):
+            tables.split(broken)
+    below = flat.copy()
+    below[1], below[2] = -1, below[1] + below[2] + 1
+    for broken in (below, flat[:-1], flat[:0], flat[:1]):
+        with pytest.raises(ValueError, match="does not add up"):
+            tables.split(broken)
+    for broken in (np.append(flat, 0), np.append(-1, flat[1:]), np.append(NUM_SCALES + 1, flat[1:])):
+        with pytest.raises(ValueError, match="wrong size"):
+            tables.split(broken)
+
+
+# The network and the walk
+
+SIZES = [(1, 1), (1, 2000), (2000, 1), (63, 65), (65, 64), (64, 64), (129, 7)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_any_size_has_features_and_a_state_on_one_grid(network, height, width):
+    x = to_tensor(render(height, width))
+    with torch.no_grad():
+        features = network.analyze(x)
+        assert {s: f.shape[1:3] for s, f in features.items()} == {s: (-(-height // s), -(-width // s)) for s in (8, 16, 32, 64)}
+        for exit_level in (1, 3):
+            x_hat, bits = network(x, torch.tensor([exit_level]), hard=True)
+            assert x_hat.shape == x.shape and x_hat.isfinite().all()
+            assert (bits[0, :exit_level] > 0).all() and not bits[0, exit_level:].any()
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_walk_and_render_any_size(model, height, width):
+    walk = Walk(model.network, model.agreed, height, width)
+    features = model.network.analyze(to_tensor(render(height, width)))
+    while not walk.done:
+        mean, index = walk.predict()
+        stride = walk.latent.stride
+        assert mean.shape == index.shape == (1, -(-height // stride), -(-width // stride), walk.latent.channels)
+        assert index.dtype == torch.uint8 and index.max() < NUM_SCALES and torch.equal(mean, mean.round())
+        walk.advance(walk.posterior(features).round())
+        assert torch.equal(walk.state, walk.state.round()) and walk.state.abs().max() <= STATE_LIMIT
+    assert walk.render(3.0).shape == (1, 3, height, width)
+
+
+def test_a_rendering_leaves_the_walk_where_it_is(model):
+    walk = Walk(model.network, model.agreed, 40, 50)
+    first, second = walk.render(1.0), walk.render(1.0)
+    assert torch.equal(first, second) and walk.position == 0 and walk.stride == 64
+    copied = walk.copy()
+    copied.predict()
+    copied.advance(torch.ones_like(copied.mean))
+    assert walk.position == 0 and torch.equal(walk.render(1.0), first) and not torch.equal(copied.render(1.0), first)
+
+
+def test_symbols_are_steps_of_one_around_the_mean(model):
+    walk = Walk(model.network, model.agreed, 64, 64)
+    other = walk.copy()
+    mean, _ = walk.predict()
+    other.predict()
+    walk.advance(torch.zeros_like(mean))
+    project = model.agreed.latents[0].project
+    other.advance(torch.ones_like(mean))
+    step = (project.weight.sum(1) / MEAN_UNIT * project.gain).float()
+    assert ((other.state - walk.state)[0, 0, 0] - step).abs().max() <= 1
+
+
+def test_temperature_and_seed(model):
+    walk = Walk(model.network, model.agreed, 40, 50)
+    cold, warm = walk.render(1.0), walk.render(1.0, 0.7, seed=5)
+    assert not torch.equal(cold, warm) and torch.equal(warm, walk.render(1.0, 0.7, seed=5))
+    assert not torch.equal(warm, walk.render(1.0, 0.7, seed=6))
+    little = (walk.render(1.0, 0.01, seed=5) - cold).abs().mean()
+    assert little < 0.2 * (warm - cold).abs().mean()
+    for seed in (-1, 2**70):
+        assert walk.render(1.0, 0.7, seed=seed).shape == cold.shape
+    assert walk.render(1.0, 1e30).isfinite().all()
+    state = torch.get_rng_state()
+    walk.render(1.0, 0.7)
+    assert torch.equal(state, torch.get_rng_state())  # the user's random numbers are left alone
+
+
+def test_the_share_of_a_cut_level_blends_what_synthesis_is_told(model):
+    walk = Walk(model.network, model.agreed, 40, 50)
+    network = model.network
+    seen = []
+    true = network.synthesize
+    try:
+        network.synthesize = lambda state, weights, *size: seen.append(weights[0].tolist()) or true(state, weights, *size)
+        for levels in (0.25, 1.0, 1.25, 2.0, 3.0):
+            walk.render(levels)
+    finally:
+        del network.synthesize
+    assert seen == [[1, 0, 0], [1, 0, 0], [0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]
+
+
+# Files
+
+
+def test_a_config_comes_back_from_json():
+    for config in CONFIGS.values():
+        assert storage.config_from(json.loads(json.dumps(asdict(config)))) == config
+    with pytest.raises(TypeError, match="flavor"):
+        storage.config_from({**asdict(CONFIGS["tiny"]), "flavor": 1})
+
+
+def test_a_file_comes_back(tiny, tmp_path):
+    config, integers, floats, fingerprint = storage.read(tiny)
+    storage.save(tmp_path / "again.safetensors", config, integers, floats, "a copy")
+    again = storage.read(tmp_path / "again.safetensors")
+    assert again[0] == config and again[3] == fingerprint
+    for found, wanted in zip(again[1:3], (integers, floats), strict=True):
+        assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    assert storage.summary(tmp_path / "again.safetensors").description == "a copy"
+
+
+def test_the_fingerprint_covers_integers_and_config_and_nothing_else(tiny):
+    config, integers, _, fingerprint = storage.read(tiny)
+    assert storage.fingerprint(config, dict(reversed(integers.items()))) == fingerprint
+    assert storage.fingerprint(replace(config, lmbda=(1.0, 2.0, 3.0)), integers) != fingerprint
+    for name in ("start", "latents.0.refine.gain", "tables.weights"):
+        changed = integers[name].clone()
+        changed.view(-1)[0] += 1
+        assert storage.fingerprint(config, {**integers, name: changed}) != fingerprint
+    without = {name: tensor for name, tensor in integers.items() if name != "start"}
+    assert storage.fingerprint(config, {**without, "begin": integers["start"]}) != fingerprint
+
+
+def refused(path, match):
+    with pytest.raises(ModelError, match=match) as error:
+        models.load_file.__wrapped__(path)
+    assert "\n" not in str(error.value) and path.name in str(error.value)
+
+
+def test_a_damaged_file_is_refused(tiny, tmp_path):
+    path, whole = tmp_path / "broken.safetensors", tiny.read_bytes()
+    for data in (b"", whole[:4], whole[:1000], whole[:-1], whole[:-5000], b"\xff" * 100, whole + b"1", b"\x02" + bytes(7) + b"[]"):
+        path.write_bytes(data)
+        refused(path, "cannot be read|no weights file")
+    (tmp_path / "folder.safetensors").mkdir()
+    refused(tmp_path / "folder.safetensors", "no weights file")
+    refused(tmp_path / "missing.safetensors", "no weights file")
+
+
+def test_a_changed_integer_is_refused_and_a_changed_float_is_not(tiny, tmp_path):
+    path = tmp_path / "broken.safetensors"
+    data = bytearray(tiny.read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    offsets = {name: value["data_offsets"] for name, value in json.loads(data[8 : 8 + size]).items() if name != "__metadata__"}
+    begin, _ = offsets["agreed/latents.2.block.fc1.weight"]
+    data[8 + size + begin] ^= 1
+    path.write_bytes(data)
+    refused(path, "is damaged: its fingerprint is")
+    data[8 + size + begin] ^= 1
+    data[8 + size + offsets["float/synthesis.embed"][0]] ^= 1
+    path.write_bytes(data)
+    models.load_file.__wrapped__(path)
+
+
+def test_a_wrong_fingerprint_in_the_header_is_refused(tiny, tmp_path):
+    path = tmp_path / "broken.safetensors"
+    fingerprint = storage.summary(tiny).fingerprint.encode()
+    path.write_bytes(tiny.read_bytes().replace(fingerprint, b"12345678"))
+    refused(path, "its fingerprint is .*, not 12345678")
+    path.write_bytes(tiny.read_bytes().replace(b'"fingerprint"', b'"fingerqrint"'))
+    refused(path, "not None")
+
+
+def test_unknown_config_fields_and_strange_configs_are_refused(tiny, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "broken.safetensors"
+    for text in (json.dumps({**asdict(CONFIGS["tiny"]), "flavor": 1}), "{}", "[]", "1", "null", "{"):
+        save_file(load_file(tiny), path, metadata={"config": text, "fingerprint": "00000000", "description": ""})
+        refused(path, "cannot be read")
+    save_file(load_file(tiny), path, metadata={"fingerprint": "00000000", "description": ""})
+    refused(path, "config")
+    save_file(load_file(tiny), path)
+    refused(path, "no weights file")
+
+
+@pytest.mark.parametrize("name", ["agreed/tables.weights", "agreed/up.8.bias", "agreed/start", "float/dct", "float/latents.2.posterior.fc1.bias"])
+def test_a_missing_tensor_is_named_in_the_error(tiny, tmp_path, name):
+    config, integers, floats, _ = storage.read(tiny)
+    kind, _, short = name.partition("/")
+    del {"agreed": integers, "float": floats}[kind][short]
+    path = tmp_path / "broken.safetensors"
+    storage.save(path, config, integers, floats, "")
+    with pytest.raises(ModelError, match=short.replace(".", r"\.")) as error:
+        models.load_file.__wrapped__(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_tensor_of_a_wrong_shape_and_bad_tables_are_refused(tiny, tmp_path):
+    path = tmp_path / "broken.safetensors"
+    config, integers, floats, _ = storage.read(tiny)
+    storage.save(path, config, integers, {**floats, "synthesis.embed": torch.zeros(3, 5)}, "")
+    refused(path, "size mismatch for synthesis.embed")
+    storage.save(path, config, {**integers, "tables.weights": integers["tables.weights"][:-1]}, floats, "")
+    refused(path, "does not add up")
+    storage.save(path, replace(config, width={64: 192}), integers, floats, "")
+    refused(path, "does not fit together")
+
+
+def test_summary_says_what_the_file_says_without_torch(tiny):
+    found = models.summary("tiny")
+    assert (found.name, found.num_levels, found.description, found.num_bytes) == ("tiny", 3, "for tests", tiny.stat().st_size)
+    assert found.fingerprint == models.load("tiny").fingerprint.hex()
+    code = "import sys; from hcodec import models; print(models.summary('tiny').fingerprint, *models.names(), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, timeout=60)
+    assert done.stdout.split()[0] == found.fingerprint and "tiny" in done.stdout and done.stdout.split()[-1] == "False"
+
+
+def test_unknown_names_fingerprints_and_devices():
+    with pytest.raises(ModelError, match="unknown model 'nobody'; installed: .*tiny"):
+        models.load("nobody")
+    with pytest.raises(ModelError, match="unknown model"):
+        models.summary("../tiny")
+    with pytest.raises(ModelError, match="no installed model has the fingerprint 00010203"):
+        models.find(bytes(range(4)))
+    with pytest.raises(ModelError, match="unknown device 'tpu'"):
+        models.load("tiny", "tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelError, match="no CUDA device"):
+            models.load("tiny", "cuda")
+    assert models.find(models.load("tiny").fingerprint) == "tiny" and models.load("tiny") is models.load("tiny")
+    assert models.load("tiny", "auto").fingerprint == models.load("tiny").fingerprint
+
+
+def test_cards(tiny):
+    with pytest.raises(ModelError, match="has no card"):
+        models.card("tiny")
+    card = tiny.with_suffix(".md")
+    try:
+        card.write_text("# tiny\n", encoding="utf-8")
+        assert models.card("tiny") == "# tiny\n"
+    finally:
+        card.unlink()
+
+
+def test_a_stranger_in_the_folder_hides_no_model(tiny, tmp_path, monkeypatch):
+    shutil.copy(tiny, tmp_path / "mine.safetensors")
+    (tmp_path / "alien.safetensors").write_bytes(b"not ours")
+    monkeypatch.setenv("HCODEC_MODELS", os.pathsep.join(["", str(tmp_path), "/nowhere"]))
+    assert {"alien", "mine"} <= set(models.names())
+    assert models.find(bytes.fromhex(storage.summary(tiny).fingerprint)) == "mine"
+    with pytest.raises(ModelError, match=r"alien\.safetensors is no weights file"):
+        models.summary("alien")
+
+
+def test_shipped_models_cannot_be_replaced(tiny, tmp_path, monkeypatch):
+    shutil.copy(tiny, tmp_path / "photo.safetensors")
+    monkeypatch.setenv("HCODEC_MODELS", str(tmp_path))
+    if "photo" in models.names() and models.summary("photo").num_levels != 3:
+        assert models.summary("photo").fingerprint != storage.summary(tiny).fingerprint
+
+
+def test_configs_are_well_formed():
+    for config in CONFIGS.values():
+        assert isinstance(config, Config) and config.num_levels == len(config.levels) == len(config.lmbda)
+        assert list(config.lmbda) == sorted(config.lmbda)
+        strides = [stride for latents in config.levels for stride, _ in latents]
+        assert strides == sorted(strides, reverse=True) and set(strides) <= {64, 32, 16, 8}
+        assert min(config.width.values()) >= 192

@@ -1,0 +1,249 @@
+"""Training on a few rendered pictures: it learns, it resumes exactly, and what it exports is a codec."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import render
+from PIL import Image
+
+import hcodec
+from hcodec import models, picture
+from hcodec.models import data, export, train
+from hcodec.models.configs import CONFIGS
+from hcodec.models.hvae import Network
+from hcodec.models.skeleton import initialize
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by one second whenever it is looked at: the learning rate depends on time spent."""
+    ticks = itertools.count()
+    monkeypatch.setattr(train.time, "perf_counter", lambda: float(next(ticks)))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)  # `train.main` sets it for its process
+
+
+def make_trainer(seed=0, minutes=1.0, crop=64):
+    torch.manual_seed(seed)
+    crops = data.Crops([render(100, 140, i) for i in range(4)], crop, seed)
+    network = Network(CONFIGS["tiny"])
+    initialize(network, data.to_float(crops.batch(8)))
+    return train.Trainer(network, crops, train.Recipe(minutes=minutes, batch=4, crop=crop, warmup_steps=5), torch.device("cpu"))
+
+
+def everything(trainer):
+    """Returns every number of the training state, and the next random numbers."""
+    tensors = [*trainer.network.state_dict().values(), *trainer.average.state_dict().values()]
+    for moments in trainer.optimizer.state_dict()["state"].values():
+        tensors += [value for value in moments.values() if isinstance(value, torch.Tensor)]
+    return [*tensors, torch.rand(3), torch.from_numpy(trainer.crops.random.random(3))]
+
+
+# Learning
+
+
+def test_a_few_steps_lower_the_loss(clock):
+    trainer = make_trainer()
+    fixed = data.to_float(trainer.crops.batch(8))
+
+    def loss():
+        """The objective that is trained, on fixed pictures: mean over exits, weighted as in training."""
+        points = zip(train.prefix_curve(trainer.network, fixed), CONFIGS["tiny"].lmbda, trainer.weight.tolist(), strict=True)
+        return sum(weight * (bpp + lmbda * 255**2 / 10 ** (psnr / 10)) for (bpp, psnr), lmbda, weight in points)
+
+    before = loss()
+    for _ in range(40):
+        values = trainer.advance()
+    assert loss() < 0.98 * before
+    assert values["step"] == 40 and values["skipped"] == 0 and values["seconds"] == 40
+    assert set(values) >= {"loss", "norm", "psnr_full", "bpp_1", "bpp_2", "bpp_3"}
+
+
+def test_the_skeleton_codes_from_the_first_step():
+    """More levels, more bits and more quality, before anything was learned."""
+    trainer = make_trainer()
+    curve = train.prefix_curve(trainer.network, data.to_float(trainer.crops.batch(8)))
+    assert [bpp for bpp, _ in curve] == sorted(bpp for bpp, _ in curve)
+    assert [psnr for _, psnr in curve] == sorted(psnr for _, psnr in curve)
+    assert curve[-1][1] > curve[0][1] + 3
+
+
+def test_exits_are_spread_over_all_levels():
+    trainer = make_trainer()
+    counts = np.bincount(torch.cat([trainer._draw_exits(16) for _ in range(50)]).numpy(), minlength=4)
+    assert counts[0] == 0 and counts.sum() == 800
+    assert counts[3] == pytest.approx(0.27 * 800, abs=30) and counts[1] == pytest.approx(counts[2], abs=30)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_does_no_harm(clock):
+    trainer = make_trainer()
+    trainer.advance()
+    before = [tensor.clone() for tensor in trainer.network.state_dict().values()]
+    weight = next(trainer.network.parameters())
+    trainer._update(weight.sum() * float("nan"))
+    assert trainer.skipped == 1
+    assert all(torch.equal(new, old) for new, old in zip(trainer.network.state_dict().values(), before, strict=True))
+    assert trainer.advance()["skipped"] == 1 and trainer.skipped == 1
+
+
+# Resuming
+
+
+def test_resume_is_exact(clock, tmp_path):
+    straight = make_trainer()
+    for _ in range(6):
+        straight.advance()
+
+    halved = make_trainer()
+    for _ in range(3):
+        halved.advance()
+    halved.save(tmp_path / "checkpoint.pt")
+    resumed = make_trainer(seed=77)  # other weights, other random numbers: all of it must come from the checkpoint
+    resumed.restore(tmp_path / "checkpoint.pt")
+    for _ in range(3):
+        resumed.advance()
+    assert (resumed.step, resumed.seconds, resumed.skipped) == (straight.step, straight.seconds, straight.skipped) == (6, 6, 0)
+    after_resumed = everything(resumed)
+    # both share torch's random numbers, so those of `straight` are set to where it left off, by doing it again
+    again = make_trainer()
+    for _ in range(6):
+        again.advance()
+    for found, wanted in zip(after_resumed, everything(again), strict=True):
+        assert torch.equal(found, wanted)
+    assert list(tmp_path.iterdir()) == [tmp_path / "checkpoint.pt"]
+
+
+def test_starting_from_weights_takes_the_average_and_a_new_budget(clock, tmp_path):
+    first = make_trainer()
+    for _ in range(3):
+        first.advance()
+    first.save(tmp_path / "checkpoint.pt")
+    second = make_trainer(seed=5)
+    second.restore(tmp_path / "checkpoint.pt", weights_only_from=True)
+    assert (second.step, second.seconds) == (0, 0.0)
+    for name, value in first.average.state_dict().items():
+        assert torch.equal(second.network.state_dict()[name], value) and torch.equal(second.average.state_dict()[name], value)
+
+
+def test_the_rate_warms_up_and_falls_with_the_budget(clock):
+    trainer = make_trainer(minutes=1.0)
+    rates = []
+    for step, seconds in ((0, 0.0), (4, 0.0), (99, 30.0), (99, 60.0), (99, 90.0)):
+        trainer.step, trainer.seconds = step, seconds
+        rates.append(trainer._rate() / trainer.recipe.rate)
+    assert rates == pytest.approx([0.2, 1.0, 0.505, 0.01, 0.01])
+
+
+# Pictures
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_shard(path, pictures):
+    with tarfile.open(path, "w") as shard:
+        for number, content in enumerate([*map(png, pictures), None]):
+            member = tarfile.TarInfo(f"{number}.png" if content else "notes.txt")
+            member.size = len(content or b"text")
+            shard.addfile(member, io.BytesIO(content or b"text"))
+
+
+def test_pictures_come_from_shards_folders_and_files(tmp_path):
+    pictures = [render(40, 50, i) for i in range(3)]
+    write_shard(tmp_path / "shard.tar", pictures[:2])
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    Image.fromarray(pictures[2]).convert("L").save(tmp_path / "deep" / "er" / "gray.PNG")
+    (tmp_path / "deep" / "readme.md").write_text("no picture")
+    found = data.load([tmp_path / "shard.tar", str(tmp_path / "deep")])
+    assert len(found) == 3 and all((a == b).all() for a, b in zip(found, pictures[:2], strict=False))
+    assert found[2].shape == (40, 50, 3)
+    assert len(data.load([tmp_path])) == 3 and len(data.load([tmp_path / "deep" / "er" / "gray.PNG"])) == 1
+
+
+def test_crops_are_parts_of_the_pictures_and_drawn_by_area():
+    with pytest.raises(ValueError, match="no training picture is at least 64"):
+        data.Crops([render(63, 200)], 64, 0)
+    flat = [np.full((64, 64, 3), 10, np.uint8), np.full((64, 256, 3), 20, np.uint8), np.full((60, 64, 3), 30, np.uint8)]
+    crops = data.Crops(flat, 64, 0)
+    batch = crops.batch(500)
+    assert batch.shape == (500, 64, 64, 3) and batch.dtype == torch.uint8
+    assert set(batch.unique().tolist()) == {10, 20} and (batch[:, 0, 0, 0] == 20).float().mean() == pytest.approx(0.8, abs=0.07)
+    assert torch.equal(data.Crops(flat, 64, 3).batch(9), data.Crops(flat, 64, 3).batch(9))
+    assert data.to_float(batch).max() == pytest.approx(20 / 255)
+
+
+# From pictures to a codec
+
+
+def run(command, *arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_train_export_encode_decode(tmp_path, monkeypatch):
+    write_shard(tmp_path / "shard.tar", [render(260, 300, i) for i in range(3)])
+    valid = tmp_path / "valid"
+    valid.mkdir()
+    Image.fromarray(render(70, 130, 9)).save(valid / "a.png")
+    out = tmp_path / "run"
+    common = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--out", out, "--crop", 64, "--batch", 4, "--device", "cpu")
+    shown = run(train.main, *common, "--minutes", 0.02, "--valid", valid)
+    assert "3 pictures of at least 64 pixels; training on cpu" in shown and "validation at step" in shown
+    steps = int(shown.rpartition(" steps in ")[0].rsplit(maxsplit=1)[-1])
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert state["progress"][0] == steps > 0 and state["progress"][1] >= 1.2
+
+    shown = run(train.main, *common, "--minutes", state["progress"][1] / 60 + 0.01)  # a longer budget: the run goes on
+    assert int(shown.rpartition(" steps in ")[0].rsplit(maxsplit=1)[-1]) > steps
+    rows = list(csv.DictReader((out / "log.csv").open())) if (out / "log.csv").exists() else []
+    assert all(float(row["loss"]) > 0 for row in rows) and len((out / "curve.csv").read_text().splitlines()) == 1
+
+    folder = tmp_path / "models"
+    folder.mkdir()
+    arguments = ("--data", tmp_path / "shard.tar", "--out", folder / "mine.safetensors", "--count", 3, "--description", "mine")
+    shown = run(export.main, out / "checkpoint.pt", *arguments)
+    assert "all products are certified exact" in shown
+    report = json.loads(shown.splitlines()[-1])
+    monkeypatch.setenv("HCODEC_MODELS", str(folder))
+    assert models.summary("mine").fingerprint == report["fingerprint"] and models.summary("mine").description == "mine"
+
+    pixels = render(100, 120, 4)
+    stream = hcodec.encode(pixels, model="mine")
+    quality = [picture.psnr(np.asarray(hcodec.decode(stream, levels=level)), pixels) for level in (1, 2, 3)]
+    assert quality == sorted(quality) and quality[-1] > 20
+
+
+def test_training_options_that_cannot_be_met_are_refused_in_one_line(tmp_path):
+    write_shard(tmp_path / "shard.tar", [render(70, 70)])
+    common = ["--data", str(tmp_path / "shard.tar"), "--out", str(tmp_path / "out"), "--minutes", "1", "--device", "cpu"]
+    for extra, message in (
+        (["--config", "nobody"], "'nobody' is not one of"),
+        (["--config", "tiny", "--crop", "128"], "no training picture is at least 128 pixels"),
+        (["--config", "tiny", "--crop", "64", "--data", str(tmp_path / "nowhere")], "nowhere"),
+        (["--config", "tiny", "--crop", "48"], "64"),
+        (["--config", "tiny", "--start", str(tmp_path / "none.pt")], "none.pt"),
+    ):
+        result = CliRunner().invoke(train.main, [*common, *extra])
+        assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit), (extra, result.exception)
+        assert message in result.output.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
