@@ -39,7 +39,7 @@ class Recipe:
     rate: float = 2e-3
     warmup_steps: int = 100
     ema: float = 0.998
-    hard_from: float = 0.8  # share of the budget after which rates are estimated on rounded symbols
+    hard_from: float = 1.0  # share of the budget after which rates are estimated on rounded symbols
     clip: float = 5.0
     last_exit: float = 0.27  # share of pictures that keep all levels; the others are spread evenly
     seed: int = 0
@@ -243,7 +243,7 @@ def _crops(sources: tuple[str, ...], crop: int, seed: int) -> data.Crops:
 @click.option("--batch", default=16, help="Crops a step.")
 @click.option("--crop", default=128, help="Edge of a crop in pixels, a multiple of 64.")
 @click.option("--rate", default=2e-3, help="Highest learning rate.")
-@click.option("--hard-from", default=0.8, help="Share of the budget after which rates use rounded symbols.")
+@click.option("--hard-from", default=1.0, help="Share of the budget after which rates use rounded symbols.")
 @click.option("--checkpoint-minutes", default=3.0, help="Time between checkpoints.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
