@@ -72,10 +72,14 @@ def make_tiny(folder: Path) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The weights file of the tiny model, installed for the whole run (also in child processes) as model `tiny`."""
+    import torch
+
+    torch.set_num_threads(1)  # for pictures this small, threads that wait for each other cost more than they bring
     folder = tmp_path_factory.mktemp("models")
     path = make_tiny(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HCODEC_MODELS", str(folder))
+        patch.setenv("OMP_NUM_THREADS", "1")
         yield path
 
 

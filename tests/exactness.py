@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional  # noqa: F401 (imported here, so that no fork has to)
 
 from hcodec import codec, container, entropy, models
 from hcodec.models.configs import CONFIGS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import render
-from PIL import Image
+from PIL import Image, ImageCms
 
 import hcodec
 from hcodec import codec, container, entropy, models
@@ -297,9 +298,8 @@ def test_metadata(picture):
         encode(picture, model="tiny", metadata=("icc", "color"))
 
 
+@functools.cache  # the time of making is in it
 def icc() -> bytes:
-    from PIL import ImageCms
-
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 

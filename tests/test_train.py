@@ -31,11 +31,8 @@ def clock(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def normal_denormals():
     yield
-    torch.set_num_threads(threads)
     torch.set_flush_denormal(False)  # `train.main` sets it for its process
 
 
