@@ -89,7 +89,9 @@ def _comparison(curves: dict[str, Curve]) -> list[str]:
 def _progressive(target: Path, where: str) -> list[str]:
     if not (target / "progressive.svg").exists():
         return []
-    strip = [f"![One photograph as its file arrives]({where}/strip.png)"] if (target / "strip.png").exists() else []
+    # of the picture that `hcodec demo` draws: photographs of others are measured here but not published
+    path = target.parent / "sample" / "strip.png"
+    strip = [f"![A picture as its file arrives]({Path(where).parent.as_posix()}/sample/strip.png)"] if path.exists() else []
     return [f"![PSNR against bytes received]({where}/progressive.svg)", *strip]
 
 
