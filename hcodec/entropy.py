@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcodec.errors import FormatError
-from hcodec.models import tables
+from hcodec.models import likelihood, tables
 
 _STATE_WORDS = 2  # of constriction's coder
 _PAD_WORDS = 4  # stand-ins below a cut stack, so that running dry shows
@@ -123,3 +123,72 @@ class LayerDecoder:
             # the symbol that needed the refill was still read from true bits, the next one would not be
             self.exhausted = self._coder.num_words() < _STATE_WORDS + _PAD_WORDS
         return np.concatenate(popped)
+
+
+class Likelihood:
+    """The tables of a lossless model, ready for constriction. flat: as `models.likelihood.make` returns them."""
+
+    def __init__(self, flat: NDArray[np.int32]) -> None:
+        frequencies = likelihood.split(flat)
+        self.models = [constriction.stream.model.Categorical((f - 1).astype(np.float64), perfect=False) for f in frequencies]
+        self.bits = likelihood.TOTAL_BITS - np.log2(np.stack(frequencies).astype(np.float64))
+
+    def estimate(self, values: Symbols, whole: Symbols, table: Symbols) -> float:
+        """Returns the information content of the values, in bits."""
+        return float(self.bits[table.ravel(), (values - whole).ravel() + likelihood.MAX_DISTANCE].sum())
+
+
+class Stack:
+    """One ANS stack for bits back: what was pushed last is popped first.
+
+    An empty stack gives out arbitrary values for ever: whoever pops checks `num_bits` before, or a checksum after.
+    """
+
+    def __init__(self, data: bytes = b"") -> None:
+        """Opens the stack that `to_bytes` closed; FormatError if no stack can look like that."""
+        if len(data) % 4:
+            raise FormatError(f"a stack of {len(data)} bytes is not made of 32-bit words")
+        words = np.frombuffer(data, dtype="<u4").astype(np.uint32)[::-1]
+        if len(words) and not words[-1]:
+            raise FormatError("a stack begins with a zero word")
+        self._coder = constriction.stream.stack.AnsCoder(np.ascontiguousarray(words))
+
+    @property
+    def num_bits(self) -> int:
+        """How many bits the stack holds."""
+        return int(self._coder.num_valid_bits())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to pop."""
+        return bool(self._coder.is_empty())
+
+    def push(self, model: Likelihood, values: Symbols, whole: Symbols, table: Symbols) -> None:
+        """Puts int32 values on the stack; whole and table, of the same shape, as from `models.likelihood.locate`."""
+        order, bounds = _by_table(table)
+        distance = (values - whole).ravel()[order] + np.int32(likelihood.MAX_DISTANCE)
+        for index, begin, end in reversed(bounds):
+            self._coder.encode_reverse(distance[begin:end], model.models[index])
+
+    def pop(self, model: Likelihood, whole: Symbols, table: Symbols) -> Symbols:
+        """Takes what `push` put there: int32 values in the shape of `whole`."""
+        order, bounds = _by_table(table)
+        distance = np.empty(len(order), dtype=np.int32)
+        for index, begin, end in bounds:
+            distance[begin:end] = self._coder.decode(model.models[index], end - begin)
+        values = np.empty(whole.size, dtype=np.int32)
+        values[order] = distance - np.int32(likelihood.MAX_DISTANCE)
+        return values.reshape(whole.shape) + whole
+
+    def to_bytes(self) -> bytes:
+        """Returns the stack, top first."""
+        return bytes(self._coder.get_compressed()[::-1].astype("<u4").tobytes())
+
+
+def _by_table(table: Symbols) -> tuple[NDArray[np.intp], list[tuple[int, int, int]]]:
+    """Returns the positions of all values in coding order, and (table, begin, end) of each run in it."""
+    flat = table.ravel().astype(np.uint16)
+    order = np.argsort(flat, kind="stable")
+    ends = np.bincount(flat).cumsum().tolist()
+    begins = [0, *ends][:-1]
+    return order, [(index, begin, end) for index, (begin, end) in enumerate(zip(begins, ends, strict=True)) if begin < end]

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hcodec.models.likelihood import WIDE
+
 
 def symbol_bits(symbol: Tensor, log_scale: Tensor) -> Tensor:
     """Returns -log2 of the logistic mass of [symbol - 1/2, symbol + 1/2], elementwise, in bits.
@@ -27,3 +29,14 @@ def symbol_bits(symbol: Tensor, log_scale: Tensor) -> Tensor:
 def mean_squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """Returns the MSE of each picture (B,), on the 0..255 scale, from tensors (B, 3, H, W) in [0, 1]."""
     return (x_hat.float() - x).square().mean((1, 2, 3)) * 255**2
+
+
+def mixture_bits(value: Tensor, mean: Tensor, log_scale: Tensor, tail: Tensor) -> Tensor:
+    """Returns -log2 of the mass of the unit bin around each value under the mixtures of `likelihood`, in bits.
+
+    value, mean, log_scale (natural log, of the narrow logistic) and tail (logit of the wide one's weight): float, one shape.
+    """
+    distance = value - mean
+    narrow = -symbol_bits(distance, log_scale) * math.log(2) + F.logsigmoid(-tail)
+    wide = -symbol_bits(distance, log_scale + math.log(WIDE)) * math.log(2) + F.logsigmoid(tail)
+    return -torch.logaddexp(narrow, wide) / math.log(2)

@@ -29,7 +29,7 @@ def found() -> Found:
     return [
         _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut)),
         _peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)),
-        _peer("hcodec-received", "hcodec", version, Stream(level_steps, _first_bytes)),
+        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, _first_bytes)),
         _lossless(version),
     ]
 
@@ -99,6 +99,13 @@ def _byte_steps(data: bytes) -> dict[float, int]:
     info = hcodec.info(data)
     budgets = {bpp: int(bpp * info.width * info.height / 8) for bpp in _CUTS_BPP}
     return {bpp: num_bytes for bpp, num_bytes in budgets.items() if num_bytes < len(data)}
+
+
+def _prefix_steps(data: bytes) -> dict[float, int]:
+    """Bytes until each level has arrived; a few more than `level_steps`, for the header lists all layers."""
+    import hcodec
+
+    return {float(level.level): level.prefix_bytes for level in hcodec.info(data).levels}
 
 
 def _first_bytes(data: bytes, num_bytes: int) -> bytes:
