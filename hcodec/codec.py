@@ -16,8 +16,10 @@ import numpy as np
 from PIL import Image
 
 from hcodec import container, entropy, models, picture
-from hcodec.container import Header, Reader
-from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
+from hcodec import lossless as last_layer
+from hcodec.container import Reader
+from hcodec.decoder import LevelDecoder, States, check_memory, header_of, picture_of
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.picture import Metadata, Picture
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 METADATA_KINDS = ("icc", "exif", "xmp")
-_BYTES_PER_PIXEL = 260  # peak working memory of encoding, measured; decoding takes less
 Layers = list[tuple[bytes, "Walk"]]  # the bytes of each level and the walk just after it
 
 
@@ -35,6 +36,7 @@ def encode(
     image: ImageSource,
     *,
     levels: int | None = None,
+    lossless: bool = False,
     target_bpp: float | None = None,
     target_size: int | None = None,
     target_psnr: float | None = None,
@@ -45,7 +47,8 @@ def encode(
     """Returns the picture as an hcodec file.
 
     image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
-    levels: how many levels to keep, from 1; None keeps all. target_bpp (bits per pixel, container included), target_size
+    levels: how many levels to keep, from 1; None keeps all. lossless: add the layer that makes the picture exact; then levels
+    None keeps those that make the smallest file. target_bpp (bits per pixel, container included), target_size
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep. device: "auto", "cpu" or "cuda".
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
@@ -53,9 +56,11 @@ def encode(
     for target in (target_bpp, target_size, target_psnr):
         if target is not None and not target > 0:  # nor NaN
             raise HcodecError(f"a target is {target}; it must be above 0")
-    source = image if isinstance(image, Picture) else picture.read(image)
-    source = replace(source, metadata=_kept(source.metadata, metadata))
-    _check_memory(*source.pixels.shape[:2])
+        if target is not None and lossless:
+            raise HcodecError("a target and lossless exclude each other")
+    if lossless:
+        return encode_lossless(image, levels=levels, model=model, metadata=metadata, device=device)[0]
+    source = _source(image, metadata)
     loaded = models.load(model, device)
     count = _check_levels(levels, loaded.agreed.config.num_levels)
     layers = _encode_layers(loaded, source.pixels, count)
@@ -64,6 +69,21 @@ def encode(
         data = _cut_to_psnr(data, source, loaded, layers, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
     return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
+
+
+def encode_lossless(
+    image: ImageSource,
+    *,
+    levels: int | None = None,
+    model: str = "photo",
+    metadata: Collection[str] = METADATA_KINDS,
+    device: str = "cpu",
+) -> tuple[bytes, last_layer.LastCode]:
+    """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
+    source = _source(image, metadata)
+    loaded = models.load(model, device)
+    count = _check_levels(levels, loaded.agreed.config.num_levels)
+    return _with_last(source, loaded, _encode_layers(loaded, source.pixels, count), levels)
 
 
 def decode(
@@ -81,9 +101,7 @@ def decode(
     prior mean, above 0 samples them (1 is the prior itself) with `seed`. What is lost (a damaged layer, a missing end)
     is warned of as HcodecWarning, or raised with strict. Raises FormatError, TruncatedError, ModelError, OSError.
     """
-    decoded = decode_picture(
-        data, levels=levels, temperature=temperature, seed=seed, device=device, strict=strict
-    )
+    decoded = decode_picture(data, levels=levels, temperature=temperature, seed=seed, device=device, strict=strict)
     return picture.to_image(decoded)
 
 
@@ -103,7 +121,7 @@ def decode_picture(
     reader.feed(_read(data))
     if levels is None or strict:
         _report(reader, strict)
-    header = _header(reader)
+    header = header_of(reader)
     if levels is not None and reader.damaged == len(reader.layers) + 1 <= levels:
         raise FormatError(f"layer {reader.damaged} is damaged")
     count = _check_levels(levels, len(reader.layers))
@@ -111,6 +129,8 @@ def decode_picture(
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     decoder = LevelDecoder.open(header, device)
     _push_all(decoder, reader, count, levels is None, strict)
+    if levels is None and reader.last:
+        _push_last(decoder, reader.last, strict)
     return picture_of(reader, decoder.pixels(temperature, seed), strict)
 
 
@@ -127,77 +147,14 @@ def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: b
         warnings.warn(f"level {int(decoder.levels) + 1} is malformed, it was ignored: {error}", HcodecWarning, stacklevel=4)
 
 
-class LevelDecoder:
-    """The state of decoding, held open between layers: each new layer costs one step."""
-
-    def __init__(self, model: models.Model, height: int, width: int) -> None:
-        from hcodec.models.walk import Walk
-
-        self.model, self.tables = model, entropy.EntropyModel(model.tables)
-        self.walk = Walk(model.network, model.agreed, height, width)
-        self.levels = 0.0  # whole levels decoded, plus the share of a partial one
-
-    @classmethod
-    def open(cls, header: Header, device: str) -> LevelDecoder:
-        """Returns a decoder for a file. Raises ModelError, PictureError (not enough memory) or FormatError."""
-        _check_memory(header.height, header.width)
-        model = models.load(models.find(header.fingerprint), device)
-        if len(header.layers) > model.agreed.config.num_levels:
-            raise FormatError(f"the file has {len(header.layers)} layers, more than its model")
-        return cls(model, header.height, header.width)
-
-    def push(self, layer: bytes) -> None:
-        """Decodes the next whole layer. Raises FormatError, leaving the state as it was, if it is not well-formed."""
-        walk = self.walk.copy()
-        decoder = entropy.LayerDecoder(self.tables, layer, whole=True)
-        self._advance(walk, decoder)
-        decoder.close()
-        self.walk, self.levels = walk, self.levels + 1
-
-    def push_partial(self, data: bytes) -> None:
-        """Decodes what there is of the next layer; nothing can follow it."""
-        decoder = entropy.LayerDecoder(self.tables, data, whole=False)
-        self._advance(self.walk, decoder)
-        self.levels += decoder.num_decoded / max(decoder.num_expected, 1)
-
-    def pixels(self, temperature: float = 0.0, seed: int = 0) -> NDArray[np.uint8]:
-        """Returns the picture that the state holds, uint8 (H, W, 3)."""
-        return picture.from_tensor(self.walk.render(self.levels, temperature, seed))
-
-    def pixels_with(self, partial: bytes) -> NDArray[np.uint8]:
-        """Returns the picture that the state and the beginning of the next layer hold; the state stays as it is."""
-        before = self.walk.copy(), self.levels
-        if partial:
-            self.push_partial(partial)
-        try:
-            return self.pixels()
-        finally:
-            self.walk, self.levels = before
-
-    def _advance(self, walk: Walk, decoder: entropy.LayerDecoder) -> None:
-        import torch
-
-        level = walk.latent.level
-        while not walk.done and walk.latent.level == level:
-            index = walk.predict()[1].cpu().numpy()
-            walk.advance(torch.from_numpy(decoder.decode(index)).to(self.model.device))
-
-
-def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) -> Picture:
-    """Returns the Picture of decoded pixels with the alpha and metadata that the reader has so far.
-
-    Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
-    """
-    header = _header(reader)
-    alpha = None
-    if reader.alpha:
-        try:
-            alpha = picture.decode_alpha(reader.alpha, header.width, header.height)
-        except FormatError as error:
-            if strict:
-                raise
-            warnings.warn(str(error), HcodecWarning, stacklevel=3)
-    return Picture(pixels, alpha, header.gray, Metadata(reader.icc, reader.exif, reader.xmp))
+def _push_last(decoder: LevelDecoder, data: bytes, strict: bool) -> None:
+    """Decodes the lossless layer; if it proves to be malformed in spite of its checksum, the levels stay."""
+    try:
+        decoder.push_last(data)
+    except FormatError as error:
+        if strict:
+            raise
+        warnings.warn(f"{error}; it was ignored", HcodecWarning, stacklevel=4)
 
 
 def _encode_layers(model: models.Model, pixels: NDArray[np.uint8], levels: int) -> Layers:
@@ -222,13 +179,28 @@ def _encode_layers(model: models.Model, pixels: NDArray[np.uint8], levels: int) 
     return layers
 
 
-def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes]) -> bytes:
+def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
+    """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
+    source = image if isinstance(image, Picture) else picture.read(image)
+    check_memory(*source.pixels.shape[:2])
+    return replace(source, metadata=_kept(source.metadata, metadata))
+
+
+def _with_last(source: Picture, model: models.Model, layers: Layers, levels: int | None) -> tuple[bytes, last_layer.LastCode]:
+    """Returns the file of a picture with its lossless layer, and what that cost."""
+    states = States({level: walk for level, (_, walk) in enumerate(layers, start=1)})
+    parts = [layer for layer, _ in layers]
+    last = last_layer.encode(model.fingerprint, states, parts, source.pixels, source.gray, levels)
+    return _pack(source, model.fingerprint, parts[: last.start if levels is None else levels], last.data), last
+
+
+def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"") -> bytes:
     height, width = source.pixels.shape[:2]
     alpha = b"" if source.alpha is None else picture.encode_alpha(source.alpha)
     icc, exif, xmp = source.metadata.icc, source.metadata.exif, source.metadata.xmp
     return container.write(
         width=width, height=height, fingerprint=fingerprint, layers=layers, gray=source.gray,
-        alpha=alpha, icc=icc, exif=exif, xmp=xmp,
+        alpha=alpha, icc=icc, exif=exif, xmp=xmp, last=last,
     )  # fmt: skip
 
 
@@ -282,25 +254,6 @@ def _check_levels(levels: int | None, present: int) -> int:
     return present if levels is None else levels
 
 
-def _check_memory(height: int, width: int) -> None:
-    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
-    num_pixels = -(-height // 8) * -(-width // 8) * 64  # with the cells of the finest stride filled up
-    needed = num_pixels * _BYTES_PER_PIXEL
-    free = _free_memory()
-    if free is not None and needed > free:
-        raise PictureError(f"{num_pixels / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
-
-
-def _free_memory() -> int | None:
-    """Returns the bytes of memory that can be taken without swapping, or None where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            values = dict(line.split(":") for line in file)
-        return int(values["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-
-
 def _read(data: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
@@ -308,12 +261,6 @@ def _read(data: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
         with open(data, "rb") as file:
             return file.read()
     return data.read()
-
-
-def _header(reader: Reader) -> Header:
-    if reader.header is None:
-        raise TruncatedError("the file ends inside its header")
-    return reader.header
 
 
 def _report(reader: Reader, strict: bool) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from hcodec import payload
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 from hcodec.header import (
     CHUNK_HEAD_BYTES,
@@ -26,7 +27,7 @@ from hcodec.header import (
 )
 from hcodec.reader import Reader
 
-__all__ = ["Header", "Info", "LayerEntry", "LevelInfo", "Reader", "info", "truncate", "write"]
+__all__ = ["Header", "Info", "LayerEntry", "LevelInfo", "LosslessInfo", "Reader", "info", "truncate", "write"]
 
 
 def write(
@@ -41,26 +42,30 @@ def write(
     exif: bytes = b"",
     xmp: bytes = b"",
     cut: bool = False,
+    last: bytes = b"",
 ) -> bytes:
     """The bytes of a file.
 
     `width`, `height`: 1 .. 2^24 pixels, together at most 2^31; `fingerprint`: 4 bytes; `layers`: 1 to 32, coarse first;
-    `alpha`: as from `picture.encode_alpha`; empty metadata costs nothing; `cut`: the last layer is an incomplete one.
+    `alpha`: as from `picture.encode_alpha`; empty metadata costs nothing; `cut`: the last layer is an incomplete one;
+    `last`: the lossless layer, if there is one.
     Raises FormatError when a value is outside the format's range.
     """
     front = _pack_chunks({b"ALPH": alpha, b"ICCP": icc})  # before the layers: needed to show the first of them
     back = _pack_chunks({b"EXIF": exif, b"XMP ": xmp})
+    every = [*layers, last] if last else layers
     header = Header(
         width=width,
         height=height,
         fingerprint=fingerprint,
-        layers=_table(layers),
+        layers=_table(every),
         gray=gray,
         cut=cut,
+        lossless=bool(last),
         front_bytes=len(front),
         back_bytes=len(back),
     )
-    return b"".join((pack_header(header), front, *layers, back))
+    return b"".join((pack_header(header), front, *every, back))
 
 
 def _table(layers: Iterable[bytes]) -> tuple[LayerEntry, ...]:
@@ -80,9 +85,9 @@ def _pack_chunk(tag: bytes, payload: bytes) -> bytes:
 def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = None) -> bytes:
     """A shorter file from the whole and undamaged parts of `data`, without re-encoding; alpha and metadata are kept.
 
-    `levels`: how many layers to keep; `num_bytes`: a length that the result does not exceed, for which a layer may be
-    cut inside (the header then says so). With both, both hold; with neither, everything usable is kept, which makes a
-    well-formed file of the first bytes of one. Raises FormatError if the header is bad or a layer that was asked for
+    `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a length that the result does not exceed,
+    for which the lossless layer is left out, and then a layer may be cut inside (the header then says so). With both, both
+    hold; with neither, everything usable is kept, which makes a well-formed file of the first bytes of one. Raises FormatError if the header is bad or a layer that was asked for
     is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit.
     """
     reader, header = _read_all(data)
@@ -91,11 +96,21 @@ def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = 
         layers.append(reader.partial)
     front = data[header.header_bytes : header.prefix_bytes(0)]
     back = _whole_chunks(data[header.prefix_bytes(len(header.layers)) : header.file_bytes], header.back_bytes)
-    header = replace(header, cut=False, back_bytes=len(back))
+    whole = _with_last(replace(header, back_bytes=len(back)), reader, levels)
+    if whole is not None and (num_bytes is None or whole.file_bytes <= num_bytes):
+        return b"".join((pack_header(whole), front, *layers, reader.last, back))
+    header = replace(header, layers=_table(layers), cut=False, lossless=False, back_bytes=len(back))
     if num_bytes is not None:
         layers = _fit(layers, header, num_bytes)
     cut = layers != reader.layers[: len(layers)]
     return b"".join((pack_header(replace(header, layers=_table(layers), cut=cut)), front, *layers, back))
+
+
+def _with_last(header: Header, reader: Reader, levels: int | None) -> Header | None:
+    """The header of a file that keeps the lossless layer; None if there is none to keep, or levels alone are wanted."""
+    if not reader.last or levels is not None or len(reader.layers) != header.num_levels:
+        return None
+    return header
 
 
 def _read_all(data: bytes) -> tuple[Reader, Header]:
@@ -168,6 +183,23 @@ class LevelInfo:
 
 
 @dataclass(frozen=True)
+class LosslessInfo:
+    """What a file says, and holds, of its lossless layer.
+
+    `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "direct", "bits back", or
+    empty until the layer begins; `start`: the level that it builds on, 0 for none.
+    """
+
+    num_bytes: int
+    bpp: float
+    prefix_bytes: int
+    present_bytes: int
+    crc_ok: bool | None
+    method: str
+    start: int
+
+
+@dataclass(frozen=True)
 class Info:
     """What is in a file, without decoding it.
 
@@ -184,6 +216,7 @@ class Info:
     gray: bool
     cut: bool
     levels: tuple[LevelInfo, ...]
+    lossless: LosslessInfo | None
     alpha_bytes: int
     icc_bytes: int
     exif_bytes: int
@@ -224,7 +257,8 @@ def _describe(reader: Reader, header: Header) -> Info:
         fingerprint=header.fingerprint.hex(),
         gray=header.gray,
         cut=header.cut,
-        levels=tuple(_describe_level(reader, header, level) for level in range(1, len(header.layers) + 1)),
+        levels=tuple(_describe_level(reader, header, level) for level in range(1, header.num_levels + 1)),
+        lossless=_describe_last(reader, header) if header.lossless else None,
         alpha_bytes=len(reader.alpha),
         icc_bytes=len(reader.icc),
         exif_bytes=len(reader.exif),
@@ -249,4 +283,18 @@ def _describe_level(reader: Reader, header: Header, level: int) -> LevelInfo:
         prefix_bytes=prefix_bytes,
         present_bytes=present_bytes,
         crc_ok=level != reader.damaged if checked else None,
+    )
+
+
+def _describe_last(reader: Reader, header: Header) -> LosslessInfo:
+    row = _describe_level(reader, header, len(header.layers))
+    head = payload.parse(reader.last, header.height, header.width) if reader.last else None
+    return LosslessInfo(
+        num_bytes=row.num_bytes,
+        bpp=row.bpp,
+        prefix_bytes=row.prefix_bytes,
+        present_bytes=row.present_bytes,
+        crc_ok=row.crc_ok,
+        method=payload.METHODS[head.method] if head else "",
+        start=head.start if head else 0,
     )

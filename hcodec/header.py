@@ -25,8 +25,8 @@ MAX_LENGTH_BYTES = 1 << 31  # format: of a layer or of a chunk section
 MAX_LAYERS = 32  # format
 MAX_VARINT_BYTES = 5  # format
 
-_GRAY, _CUT, _FRONT, _BACK = 1, 2, 4, 8  # format: bits of the flags byte
-_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK
+_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS = 1, 2, 4, 8, 16  # format: bits of the flags byte
+_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Header:
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `fingerprint`: the first 4 bytes of the model's
     digest; `layers`: 1 .. 32 entries, coarse first; `gray`: the picture has one channel; `cut`: the last layer is an
-    incomplete one; `front_bytes`, `back_bytes`: size of the chunk sections before and after the layers, 0 when
-    absent.
+    incomplete one; `lossless`: the last layer makes the picture exact and is no level; `front_bytes`, `back_bytes`: size of
+    the chunk sections before and after the layers, 0 when absent.
     """
 
     width: int
@@ -53,6 +53,7 @@ class Header:
     layers: tuple[LayerEntry, ...]
     gray: bool = False
     cut: bool = False
+    lossless: bool = False
     front_bytes: int = 0
     back_bytes: int = 0
     version: int = VERSION
@@ -62,7 +63,9 @@ class Header:
         _check_range("height", self.height, 1, MAX_SIDE_PX)
         _check_range("width * height", self.width * self.height, 1, MAX_PIXELS)
         _check_range("length of the fingerprint", len(self.fingerprint), FINGERPRINT_BYTES, FINGERPRINT_BYTES)
-        _check_range("number of layers", len(self.layers), 2 if self.cut else 1, MAX_LAYERS)
+        _check_range("number of layers", len(self.layers), 1 + self.cut + self.lossless, MAX_LAYERS)
+        if self.cut and self.lossless:
+            raise FormatError("a lossless file cannot be cut inside a layer")
         for level, entry in enumerate(self.layers, start=1):
             _check_range(f"length of layer {level}", entry.num_bytes, 0, MAX_LENGTH_BYTES)
         for section_bytes in (self.front_bytes, self.back_bytes):
@@ -77,6 +80,11 @@ class Header:
         if not 0 <= levels <= len(self.layers):
             raise TruncatedError(f"{levels} levels were asked for, the file has {len(self.layers)}")
         return self.header_bytes + self.front_bytes + sum(entry.num_bytes for entry in self.layers[:levels])
+
+    @property
+    def num_levels(self) -> int:
+        """How many of the layers are levels: all but the lossless one."""
+        return len(self.layers) - self.lossless
 
     @cached_property
     def header_bytes(self) -> int:
@@ -111,7 +119,7 @@ def pack_header(header: Header) -> bytes:
 
 def _flags(header: Header) -> int:
     sections = _FRONT * (header.front_bytes > 0) | _BACK * (header.back_bytes > 0)
-    return _GRAY * header.gray | _CUT * header.cut | sections
+    return _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | sections
 
 
 def pack_varint(value: int) -> bytes:
@@ -152,6 +160,7 @@ def parse_header(data: bytes | bytearray) -> Header:
         layers=layers,
         gray=bool(flags & _GRAY),
         cut=bool(flags & _CUT),
+        lossless=bool(flags & _LOSSLESS),
         front_bytes=front_bytes,
         back_bytes=back_bytes,
         version=version,

@@ -18,7 +18,8 @@ _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 class Reader:
     """Takes a file in pieces of any size and gives out its parts as soon as they are whole.
 
-    `header`: None until it has arrived; `layers`: the whole and undamaged ones, coarse first; `damaged`: the level
+    `header`: None until it has arrived; `layers`: the whole and undamaged levels, coarse first; `last`: the lossless
+    layer, empty until whole; `damaged`: the level
     (from 1) of the first layer with a wrong checksum, after which layers are ignored, or None; `alpha`, `icc`,
     `exif`, `xmp`: empty until whole; `warnings`: one line for each kind of thing that was ignored; `complete`: every
     promised byte has arrived; `num_bytes_fed`. Memory is taken for bytes that have arrived, never for bytes that are
@@ -28,6 +29,7 @@ class Reader:
     def __init__(self) -> None:
         self.header: Header | None = None
         self.layers: list[bytes] = []
+        self.last = b""
         self.damaged: int | None = None
         self.alpha = self.icc = self.exif = self.xmp = b""
         self.warnings: list[str] = []
@@ -73,7 +75,9 @@ class Reader:
         """Yields whenever it needs more bytes."""
         yield from self._parse_section(header.front_bytes)
         for level, entry in enumerate(header.layers, start=1):
-            if self.damaged is None:
+            if self.damaged is None and level > header.num_levels:
+                yield from self._parse_last(level, entry)
+            elif self.damaged is None:
                 yield from self._parse_layer(level, entry, header.cut and level == len(header.layers))
             else:
                 yield from self._skip(entry.num_bytes)
@@ -96,6 +100,14 @@ class Reader:
             self._cut_layer = layer
         else:
             self.layers.append(layer)
+
+    def _parse_last(self, level: int, entry: LayerEntry) -> Iterator[None]:
+        layer = yield from self._take(entry.num_bytes)
+        if zlib.crc32(layer) != entry.crc32:
+            self.damaged = level
+            self._warn("the lossless layer is damaged, it was ignored")
+        else:
+            self.last = layer
 
     def _parse_section(self, num_bytes: int) -> Iterator[None]:
         while num_bytes >= CHUNK_HEAD_BYTES:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from hcodec import picture
-from hcodec.codec import LevelDecoder, picture_of
 from hcodec.container import Header, Reader
+from hcodec.decoder import LevelDecoder, picture_of
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class StreamDecoder:
         before = self.levels_decoded
         if not self._fault and self._reader.layers[before:]:
             self._push_all(self._open(), self._reader.layers[before:])
+        if not self._fault and self._reader.last and self._decoder and self._decoder.exact is None:
+            self._push_last(self._decoder)
         if self._reader.damaged:
             self._stop(f"layer {self._reader.damaged} is damaged; it and the layers after it were ignored")
         return self.levels_decoded - before
@@ -81,6 +83,12 @@ class StreamDecoder:
                 decoder.push(layer)
         except FormatError as error:
             self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
+
+    def _push_last(self, decoder: LevelDecoder) -> None:
+        try:
+            decoder.push_last(self._reader.last)
+        except FormatError as error:
+            self._stop(f"{error}; it was ignored")
 
     def _pixels(self, decoder: LevelDecoder) -> NDArray[np.uint8]:
         if not self._fault:

@@ -129,11 +129,11 @@ class Agreed:
         self.config = config
         try:
             self.start = tensors["start"].float()
-            self.up = {s: _wide(tensors, f"up.{s}") for s in (32, 16, 8)}
+            self.up = {s: wide_weights(tensors, f"up.{s}") for s in (32, 16, 8)}
             pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
             self.latents = [
-                IntegerLatent(level, stride, channels, _block(tensors, f"latents.{i}.refine", False),
-                              _block(tensors, f"latents.{i}.block", True), _wide(tensors, f"latents.{i}.project"))
+                IntegerLatent(level, stride, channels, integer_block(tensors, f"latents.{i}.refine", False),
+                              integer_block(tensors, f"latents.{i}.block", True), wide_weights(tensors, f"latents.{i}.project"))
                 for i, (level, stride, channels) in enumerate(pairs)
             ]  # fmt: skip
         except KeyError as missing:
@@ -160,15 +160,18 @@ class Agreed:
         return state[:, : -(-height // stride), : -(-width // stride)].contiguous()
 
 
-def _wide(tensors: Mapping[str, Tensor], name: str) -> Product:
+def wide_weights(tensors: Mapping[str, Tensor], name: str) -> Product:
+    """Returns the product of that name as `wide_product` takes it; KeyError if tensors are missing."""
     return Product(tensors[f"{name}.weight"].double(), tensors[f"{name}.bias"].double(), tensors[f"{name}.gain"].double())
 
 
-def _narrow(tensors: Mapping[str, Tensor], name: str) -> Product:
+def narrow_weights(tensors: Mapping[str, Tensor], name: str) -> Product:
+    """Returns the product of that name in float32; KeyError if tensors are missing."""
     return Product(tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float(), tensors[f"{name}.gain"].float())
 
 
-def _block(tensors: Mapping[str, Tensor], name: str, with_head: bool) -> IntegerBlock:
-    head = _narrow(tensors, f"{name}.head") if with_head else None
-    kernel, fc1, fc2 = (_narrow(tensors, f"{name}.{part}") for part in ("kernel", "fc1", "fc2"))
+def integer_block(tensors: Mapping[str, Tensor], name: str, with_head: bool) -> IntegerBlock:
+    """Returns the block of that name; KeyError if tensors are missing."""
+    head = narrow_weights(tensors, f"{name}.head") if with_head else None
+    kernel, fc1, fc2 = (narrow_weights(tensors, f"{name}.{part}") for part in ("kernel", "fc1", "fc2"))
     return IntegerBlock(tensors[f"{name}.gain"].float(), kernel, fc1, fc2, head)

@@ -47,41 +47,42 @@ def integer_product(
     return {"weight": whole.to(torch.int16), "bias": offset.to(torch.int32), "gain": (scale / unit_out).to(dtype)}
 
 
-def _units(observed: Tensor) -> Tensor:
+def activation_units(observed: Tensor) -> Tensor:
     """Returns what one integer step of each channel is worth, from observed activations (..., C)."""
     return observed.abs().flatten(0, -2).amax(0).clamp(min=1e-3) * _HEADROOM / ACTIVATION_LIMIT
 
 
-def _put(tensors: Tensors, name: str, product: Tensors) -> None:
+def put(tensors: Tensors, name: str, product: Tensors) -> None:
+    """Adds the parts of a product to the tensors."""
     tensors.update({f"{name}.{key}": value for key, value in product.items()})
 
 
 def export_block(tensors: Tensors, name: str, block: Block, state: Tensor, head: nn.Linear | None = None) -> None:
     """Adds the integer form of a block, calibrated on float states (B, H, W, width), to the tensors."""
-    units = _units(state)
+    units = activation_units(state)
     tensors[f"{name}.gain"] = (STATE_UNIT / units).float()
     middle = depthwise(state, block.kernel, block.kernel_bias)
-    middle_units = _units(middle)
+    middle_units = activation_units(middle)
     kernel = block.kernel.flatten(1) * units[:, None]
     product = integer_product(kernel, block.kernel_bias, torch.ones(9), middle_units, ACTIVATION_LIMIT)
     product["weight"] = product["weight"].reshape(-1, 1, 3, 3)
-    _put(tensors, f"{name}.kernel", product)
+    put(tensors, f"{name}.kernel", product)
     hidden = F.relu(block.fc1(middle))
-    hidden_units = _units(hidden)
-    _put(tensors, f"{name}.fc1", integer_product(block.fc1.weight, block.fc1.bias, middle_units, hidden_units, ACTIVATION_LIMIT))
-    _put(tensors, f"{name}.fc2", integer_product(block.fc2.weight, block.fc2.bias, hidden_units, STATE_UNIT, ACTIVATION_LIMIT))
+    hidden_units = activation_units(hidden)
+    put(tensors, f"{name}.fc1", integer_product(block.fc1.weight, block.fc1.bias, middle_units, hidden_units, ACTIVATION_LIMIT))
+    put(tensors, f"{name}.fc2", integer_product(block.fc2.weight, block.fc2.bias, hidden_units, STATE_UNIT, ACTIVATION_LIMIT))
     if head is not None:
         channels = head.out_features // 2
         unit = torch.cat([torch.full((channels,), MEAN_UNIT), torch.full((channels,), LOG_SCALE_STEP)])
         bias = head.bias.clone()
         bias[channels:] -= MIN_LOG_SCALE
-        _put(tensors, f"{name}.head", integer_product(head.weight, bias, hidden_units, unit, ACTIVATION_LIMIT))
+        put(tensors, f"{name}.head", integer_product(head.weight, bias, hidden_units, unit, ACTIVATION_LIMIT))
 
 
 def export_dense(tensors: Tensors, name: str, dense: Dense, unit_in: float) -> None:
     """Adds the integer form of a signal-carrying product, in float64, to the tensors."""
     weight, bias = dense.folded()
-    _put(tensors, name, integer_product(weight, bias, torch.full((weight.shape[1],), unit_in), STATE_UNIT, 1, True))
+    put(tensors, name, integer_product(weight, bias, torch.full((weight.shape[1],), unit_in), STATE_UNIT, 1, True))
 
 
 @torch.no_grad()

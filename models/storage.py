@@ -45,9 +45,9 @@ def _restored(value: Any) -> Any:
     return tuple(_restored(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def fingerprint(config: Config, agreed: Mapping[str, Tensor]) -> bytes:
-    """Returns the first bytes of the SHA-256 of the configuration and of every integer tensor, in order of name."""
-    digest = hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode())
+def fingerprint(about: Mapping[str, Any], agreed: Mapping[str, Tensor]) -> bytes:
+    """Returns the first bytes of the SHA-256 of what JSON can hold about a model and of every integer tensor, by name."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(agreed):
         tensor = agreed[name].contiguous()
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -55,9 +55,7 @@ def fingerprint(config: Config, agreed: Mapping[str, Tensor]) -> bytes:
     return digest.digest()[:FINGERPRINT_BYTES]
 
 
-def save(
-    path: Path, config: Config, agreed: Mapping[str, Tensor], floats: Mapping[str, Tensor], description: str
-) -> None:
+def save(path: Path, config: Config, agreed: Mapping[str, Tensor], floats: Mapping[str, Tensor], description: str) -> None:
     """Writes a weights file, whole or not at all: a running program may have the old one mapped into its memory."""
     from safetensors.torch import save as pack
 
@@ -66,10 +64,41 @@ def save(
     metadata = {
         "config": json.dumps(asdict(config)),
         "description": description,
-        "fingerprint": fingerprint(config, agreed).hex(),
+        "fingerprint": fingerprint(asdict(config), agreed).hex(),
     }
+    _write(path, pack(tensors, metadata=metadata))
+
+
+def save_exact(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """Writes a file of integer tensors alone, whole or not at all, and returns its fingerprint. about: as JSON takes it."""
+    from safetensors.torch import save as pack
+
+    found = fingerprint(about, tensors)
+    metadata = {"about": json.dumps(about), "fingerprint": found.hex()}
+    _write(path, pack({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
+    return found
+
+
+def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], bytes]:
+    """Returns what `save_exact` wrote and the fingerprint; ModelError unless they belong together."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    header = _header(path)
+    try:
+        tensors = load_file(str(path))
+        about = json.loads(header["about"])
+        found = fingerprint(about, tensors)
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}") from None
+    if found.hex() != header.get("fingerprint"):
+        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {header.get('fingerprint')}")
+    return about, tensors, found
+
+
+def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(pack(tensors, metadata=metadata))
+    unfinished.write_bytes(content)
     unfinished.replace(path)
 
 
@@ -84,7 +113,7 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], byte
         config = config_from(json.loads(header["config"]))
         agreed = {name.removeprefix("agreed/"): t for name, t in tensors.items() if name.startswith("agreed/")}
         floats = {name.removeprefix("float/"): t for name, t in tensors.items() if name.startswith("float/")}
-        found = fingerprint(config, agreed)
+        found = fingerprint(asdict(config), agreed)
     except (SafetensorError, OSError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from None
     if found.hex() != header.get("fingerprint"):

@@ -64,6 +64,15 @@ class Walk:
             self.state = self.latent.advance(self.state, z_hat)
         self.position += 1
 
+    def at_finest(self) -> Tensor:
+        """Returns the state (1, H/8, W/8, width) as the latents so far left it, brought to the finest stride."""
+        walk = self.copy()
+        with exact_products():
+            while walk.stride > 8:
+                walk.stride //= 2
+                walk.state = self.agreed.ascend(walk.state, walk.stride, self.height, self.width)
+        return walk.state
+
     def render(self, levels: float, temperature: float = 0.0, seed: int = 0) -> Tensor:
         """Returns the picture (1, 3, H, W), not clipped, with missing latents at the prior mean, or sampled around it.
 

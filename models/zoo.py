@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hcodec.models.configs import Config
     from hcodec.models.exact import Agreed
     from hcodec.models.hvae import Network
+    from hcodec.models.last_exact import LastExact
 
 _SHIPPED = Path(__file__).parent / "weights"
 _VARIABLE = "HCODEC_MODELS"  # environment: further folders with weights files, for models of one's own
@@ -37,6 +38,21 @@ class Model:
     tables: np.ndarray
     fingerprint: bytes
     device: torch.device
+
+
+@dataclass(frozen=True, eq=False)
+class LastModel:
+    """The last layer of a model: integer network, tables of the likelihood (int32), fingerprint, levels it may start from.
+
+    order: of the colors in coding; num_latents: fine latents in a cell of stride 8.
+    """
+
+    network: LastExact
+    tables: np.ndarray
+    fingerprint: bytes
+    starts: tuple[int, ...]
+    order: tuple[int, ...]
+    num_latents: int
 
 
 def names() -> list[str]:
@@ -92,6 +108,45 @@ def load_file(path: Path, device: str = "cpu") -> Model:
     return Model(network.to(where), agreed, flat, fingerprint, where)
 
 
+def load_last(base: bytes, fingerprint: bytes | None = None) -> LastModel:
+    """Returns the last layer for the model with the fingerprint `base`: the one asked for, or that which is installed."""
+    for path in _last_files():
+        with contextlib.suppress(ModelError):  # a file that is damaged or none of ours must not hide the others
+            model, found = _load_last_file(path)
+            if found == base and fingerprint in (None, model.fingerprint):
+                return model
+    wanted = "" if fingerprint is None else f" with the fingerprint {fingerprint.hex()}"
+    raise ModelError(f"no lossless layer{wanted} is installed for the model {base.hex()}")
+
+
+@functools.cache
+def _load_last_file(path: Path) -> tuple[LastModel, bytes]:
+    """Returns a last layer, verified, and the fingerprint of its base."""
+    import torch
+
+    from hcodec.models import last, likelihood
+    from hcodec.models.kernels import check_device
+    from hcodec.models.last_exact import LastExact
+
+    about, tensors, fingerprint = storage.read_exact(path)
+    check_device(torch.device("cpu"))
+    try:
+        flat = tensors["likelihood.weights"].numpy()
+        likelihood.split(flat)
+        network, starts = LastExact(tensors), tuple(int(level) for level in about["starts"])
+        return LastModel(network, flat, fingerprint, starts, last.ORDER, last.LATENT), bytes.fromhex(about["base"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path.name} does not fit together: {' '.join(str(error).split())}") from None
+
+
+def _last_files() -> list[Path]:
+    return [path for folder in (*_own_folders(), _SHIPPED) for path in sorted((folder / "last").glob("*.safetensors"))]
+
+
+def _own_folders() -> list[Path]:
+    return [Path(folder) for folder in os.environ.get(_VARIABLE, "").split(os.pathsep) if folder]
+
+
 def _checked_tables(integers: dict[str, torch.Tensor]) -> np.ndarray:
     from hcodec.models import tables
 
@@ -121,8 +176,7 @@ def _float_network(config: Config, floats: dict[str, torch.Tensor]) -> Network:
 
 def _files() -> dict[str, Path]:
     """Returns the weights file of each model; those that are shipped cannot be replaced."""
-    own = [Path(folder) for folder in os.environ.get(_VARIABLE, "").split(os.pathsep) if folder]
-    return {path.stem: path for folder in (*own, _SHIPPED) for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for folder in (*_own_folders(), _SHIPPED) for path in sorted(folder.glob("*.safetensors"))}
 
 
 def _path(name: str) -> Path:

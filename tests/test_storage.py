@@ -31,14 +31,14 @@ def test_a_file_comes_back(tiny, tmp_path):
 
 def test_the_fingerprint_covers_integers_and_config_and_nothing_else(tiny):
     config, integers, _, fingerprint = storage.read(tiny)
-    assert storage.fingerprint(config, dict(reversed(integers.items()))) == fingerprint
-    assert storage.fingerprint(replace(config, lmbda=(1.0, 2.0, 3.0)), integers) != fingerprint
+    assert storage.fingerprint(asdict(config), dict(reversed(integers.items()))) == fingerprint
+    assert storage.fingerprint(asdict(replace(config, lmbda=(1.0, 2.0, 3.0))), integers) != fingerprint
     for name in ("start", "latents.0.refine.gain", "tables.weights"):
         changed = integers[name].clone()
         changed.view(-1)[0] += 1
-        assert storage.fingerprint(config, {**integers, name: changed}) != fingerprint
+        assert storage.fingerprint(asdict(config), {**integers, name: changed}) != fingerprint
     without = {name: tensor for name, tensor in integers.items() if name != "start"}
-    assert storage.fingerprint(config, {**without, "begin": integers["start"]}) != fingerprint
+    assert storage.fingerprint(asdict(config), {**without, "begin": integers["start"]}) != fingerprint
 
 
 def refused(path, match):

@@ -1,0 +1,26 @@
+"""How much memory there is, asked before any of it is taken on a file's word.
+
+Room: beside the data's path; whoever is about to make arrays of a promised size asks here. Imports `errors` and
+Python's own modules only.
+"""
+
+from __future__ import annotations
+
+from hcodec.errors import PictureError
+
+
+def check(num_pixels: int, bytes_per_pixel: int) -> None:
+    """Raises PictureError if the machine surely lacks `bytes_per_pixel` of memory for each of `num_pixels` pixels."""
+    needed, free = num_pixels * bytes_per_pixel, free_bytes()
+    if free is not None and needed > free:
+        raise PictureError(f"{num_pixels / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
+
+
+def free_bytes() -> int | None:
+    """The memory that can be taken without swapping, or None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            values = dict(line.split(":") for line in file)
+        return int(values["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
