@@ -19,6 +19,7 @@ from hcodec import container, entropy, models, picture
 from hcodec import lossless as last_layer
 from hcodec.container import Reader
 from hcodec.decoder import LevelDecoder, States, check_memory, header_of, picture_of
+from hcodec.encoder import LevelEncoder
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.picture import Metadata, Picture
 
@@ -159,23 +160,11 @@ def _push_last(decoder: LevelDecoder, data: bytes, strict: bool) -> None:
 
 def _encode_layers(model: models.Model, pixels: NDArray[np.uint8], levels: int) -> Layers:
     """Returns the first `levels` layers of a picture."""
-    import torch
-
-    from hcodec.models.walk import Walk
-
-    tables = entropy.EntropyModel(model.tables)
-    walk = Walk(model.network, model.agreed, pixels.shape[0], pixels.shape[1])
+    encoder = LevelEncoder(model, pixels)
     layers: Layers = []
-    with torch.inference_mode():
-        features = model.network.analyze(picture.to_tensor(pixels).to(model.device))
-        for level in range(1, levels + 1):
-            coded = []
-            while not walk.done and walk.latent.level == level:
-                index = walk.predict()[1].cpu().numpy()
-                wanted = walk.posterior(features).round().clamp(-(2**20), 2**20).to(torch.int32)
-                coded.append((tables.clamp(wanted.cpu().numpy(), index), index))
-                walk.advance(torch.from_numpy(coded[-1][0]).to(model.device))
-            layers.append((entropy.encode(tables, coded), walk.copy()))
+    for _ in range(levels):
+        coded = encoder.next_level()
+        layers.append((entropy.encode(encoder.tables, coded), encoder.walk.copy()))
     return layers
 
 

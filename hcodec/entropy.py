@@ -62,13 +62,10 @@ def _by_falling_scale(indices: Indices, num_silent: int) -> tuple[NDArray[np.int
 
 def encode(model: EntropyModel, latents: Sequence[tuple[Symbols, Indices]]) -> bytes:
     """Returns the layer that holds the latents' symbols (clamped, int32) in the order given, first ones first."""
-    coder = constriction.stream.stack.AnsCoder()
+    stack = Stack()
     for symbols, indices in reversed(latents):
-        order, bounds = _by_falling_scale(indices, model.num_silent)
-        values = symbols.ravel()[order]
-        for index, begin, end in reversed(bounds):
-            coder.encode_reverse(values[begin:end] + model.half_width[index], model.models[index])
-    return coder.get_compressed()[::-1].astype("<u4").tobytes()
+        stack.push_symbols(model, symbols, indices)
+    return stack.to_bytes()
 
 
 class LayerDecoder:
@@ -179,6 +176,21 @@ class Stack:
         values = np.empty(whole.size, dtype=np.int32)
         values[order] = distance - np.int32(likelihood.MAX_DISTANCE)
         return values.reshape(whole.shape) + whole
+
+    def push_symbols(self, model: EntropyModel, symbols: Symbols, indices: Indices) -> None:
+        """Puts a latent's symbols (clamped, int32) on the stack, in the order of `encode`."""
+        order, bounds = _by_falling_scale(indices, model.num_silent)
+        values = symbols.ravel()[order]
+        for index, begin, end in reversed(bounds):
+            self._coder.encode_reverse(values[begin:end] + model.half_width[index], model.models[index])
+
+    def pop_symbols(self, model: EntropyModel, indices: Indices) -> Symbols:
+        """Takes what `push_symbols` put there: int32 symbols in the shape of their scale indices (uint8)."""
+        order, bounds = _by_falling_scale(indices, model.num_silent)
+        symbols = np.zeros(indices.size, dtype=np.int32)
+        for index, begin, end in bounds:
+            symbols[order[begin:end]] = self._coder.decode(model.models[index], end - begin) - model.half_width[index]
+        return symbols.reshape(indices.shape)
 
     def to_bytes(self) -> bytes:
         """Returns the stack, top first."""

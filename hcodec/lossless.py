@@ -53,10 +53,7 @@ def encode(base: bytes, states: States, layers: Sequence[bytes], pixels: Pixels,
     """
     model = zoo.load_last(base)
     sizes = [sum(map(len, layers[:level])) for level in range(len(layers) + 1)]
-    sources = [Source(states[level], level, gray) for level in model.starts if level in states]
-    if not sources:
-        raise HcodecError(f"levels is {levels}; the lossless layer builds on level {min(model.starts)} or later")
-    source, with_latents = _choose(model, sources, pixels, sizes if levels is None else [0] * len(sizes))
+    source, with_latents = choose(model, states, pixels, gray, sizes if levels is None else [0] * len(sizes))
     stack = Stack()
     pushed = tiles.push_picture(model, stack, source, pixels, with_latents)
     method = BITS_BACK if any(pushed.flags) else DIRECT
@@ -68,17 +65,24 @@ def encode(base: bytes, states: States, layers: Sequence[bytes], pixels: Pixels,
     return LastCode(coded, METHODS[method], source.start, pushed.gross_bits, pushed.refunded_bits)
 
 
-def _choose(model: LastModel, sources: Sequence[Source], pixels: Pixels, sizes: Sequence[int]) -> tuple[Source, bool]:
-    """Returns where to start and whether to use fine latents, judged on the middle of the picture."""
-    height, width = pixels.shape[:2]
-    top, left = (max(0, (edge - _PROBE) // 2) // CELL * CELL for edge in (height, width))
+def choose(model: LastModel, states: States, pixels: Pixels, gray: bool, sizes: Sequence[float]) -> tuple[Source, bool]:
+    """Returns where to start and whether to use fine latents, judged on the middle of the picture uint8 (H, W, 3).
+
+    states: by level; sizes: bytes of the levels up to each, from none on. HcodecError if the layer can start from no state.
+    """
+    top, left = (max(0, (edge - _PROBE) // 2) // CELL * CELL for edge in pixels.shape[:2])
     piece = np.ascontiguousarray(pixels[top : top + _PROBE, left : left + _PROBE])
-    share = piece.size / pixels.size
-    probes = [Source(_piece(s.state, top, left), s.start, s.gray) for s in sources]
-    costs = [tiles.estimate(model, probe, piece, False) / share + 8 * sizes[probe.start] for probe in probes]
-    best = int(np.argmin(costs))
-    latents = tiles.estimate(model, probes[best], piece, True) / share + 8 * sizes[probes[best].start]
-    return sources[best], latents < costs[best]
+    share, costs = piece.size / pixels.size, {}
+    for level in model.starts:
+        if level in states:
+            probe = Source(_piece(states[level], top, left), level, gray)
+            costs[level] = tiles.estimate(model, probe, piece, False) / share + 8 * sizes[level]
+    if not costs:
+        raise HcodecError(f"there are {len(sizes) - 1} levels; the lossless layer builds on level {min(model.starts)} or later")
+    best = min(costs, key=costs.__getitem__)
+    source = Source(states[best], best, gray)
+    probe = Source(_piece(source.state, top, left), best, gray)
+    return source, tiles.estimate(model, probe, piece, True) / share + 8 * sizes[best] < costs[best]
 
 
 def _piece(state: Tensor, top: int, left: int) -> Tensor:

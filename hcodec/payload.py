@@ -46,6 +46,11 @@ def tiles(height: int, width: int) -> list[Tile]:
     return [Tile(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
 
 
+def count_tiles(height: int, width: int) -> int:
+    """Returns how many tiles a picture has."""
+    return (len(_cuts(height)) - 1) * (len(_cuts(width)) - 1)
+
+
 def _cuts(edge: int) -> list[int]:
     cells = -(-edge // CELL)
     count = max(1, (2 * edge + TILE) // (2 * TILE))
@@ -86,8 +91,7 @@ def parse(data: bytes, height: int, width: int) -> LastPayload:
         raise FormatError("the lossless layer is coded in an unknown way")
     if data[0] == STORED:
         return LastPayload(STORED, data[1:])
-    count = len(_cuts(height)) - 1, len(_cuts(width)) - 1
-    num_tiles = count[0] * count[1]
+    num_tiles = count_tiles(height, width)
     first = 2 + _FINGERPRINT_BYTES
     second = first + _CRC_BYTES * num_tiles
     third = second + (-(-num_tiles // 8) if data[0] == BITS_BACK else 0)

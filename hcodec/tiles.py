@@ -12,6 +12,7 @@ import functools
 import zlib
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +36,8 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pushed:
-    """What is known of the tiles of a picture beside the stack: which have latents, and the CRC-32 of their pixels.
+    """What is known of the tiles of a picture beside the stack: which have latents, and the CRC-32 of their pixels
+    (none where someone else keeps checksums).
 
     gross_bits: pushed; refunded_bits: popped before; both 0 where unknown.
     """
@@ -222,10 +224,10 @@ def pop_picture(model: LastModel, stack: Stack, source: Source, size: tuple[int,
 
     pixels = np.empty((*size, 3), dtype=np.uint8)
     with exact_products():
-        for tile, has_latents, crc in zip(tiles(*size), pushed.flags, pushed.crcs, strict=True):
+        for tile, has_latents, crc in zip_longest(tiles(*size), pushed.flags, pushed.crcs):
             part = _pop_tile(_TileCoder(model, source, tile), stack, has_latents)
             pixels[tile.inside] = part[..., np.argsort(model.order)]
-            if zlib.crc32(np.ascontiguousarray(pixels[tile.inside])) != crc:
+            if crc is not None and zlib.crc32(np.ascontiguousarray(pixels[tile.inside])) != crc:
                 raise FormatError(f"the lossless layer is damaged: the tile at {tile.left},{tile.top} has a wrong checksum")
     return pixels
 

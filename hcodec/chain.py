@@ -1,0 +1,111 @@
+"""Chains of pictures of any size, lossless, on one ANS stack: what an archive's segment of photographs holds.
+
+Room: beside the codec, for many pictures what the codec is for one; it knows models and entropy coding, no files and no
+container. Each picture is its levels up to the one from which its pixels are coded, and then the pixels, with bits back
+where the stack holds enough. Pictures are pushed last one first, hence popped in order. FORMAT.md, "Archives".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcodec import entropy, lossless, models, tiles
+from hcodec.decoder import States
+from hcodec.encoder import LevelEncoder
+from hcodec.entropy import Stack
+from hcodec.errors import FormatError, HcodecError
+from hcodec.models import zoo
+from hcodec.payload import count_tiles
+from hcodec.tiles import Pushed, Source
+
+if TYPE_CHECKING:
+    from hcodec.models.walk import Walk
+    from hcodec.picture import Picture
+
+Pixels = NDArray[np.uint8]
+_FINGERPRINT_BYTES = 4  # format
+
+
+def fits(pictures: Sequence[Picture]) -> str | None:
+    """Returns the name of a model that takes these pictures: "photo", if its lossless layer is installed, for all of them."""
+    try:
+        zoo.load_last(bytes.fromhex(models.summary("photo").fingerprint))
+    except HcodecError:
+        return None
+    return "photo" if pictures else None
+
+
+def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
+    """Returns the chain of pictures uint8 (H, W, 3) or (H, W)."""
+    loaded = models.load(model)
+    last, stack = zoo.load_last(loaded.fingerprint), Stack()
+    heads = [_push(stack, loaded, last, picture) for picture in reversed(pixels)]
+    return b"".join((last.fingerprint, *reversed(heads), stack.to_bytes()))
+
+
+def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[Pixels]:
+    """Returns the pictures of a chain, uint8 (H, W, 3), given their heights and widths.
+
+    What was gray comes back as three equal planes. Raises FormatError if the bytes are anything else, ModelError.
+    """
+    loaded = models.load(model)
+    last = zoo.load_last(loaded.fingerprint, data[:_FINGERPRINT_BYTES])
+    rest = iter(data[_FINGERPRINT_BYTES:])
+    heads = [_parse_head(rest, size) for size in sizes]
+    stack = Stack(bytes(rest))
+    pictures = [_pop(stack, loaded, last, size, head) for size, head in zip(sizes, heads, strict=True)]
+    if not stack.is_empty:
+        raise FormatError("a chain does not end where its pictures end")
+    return pictures
+
+
+def _push(stack: Stack, model: models.Model, last: zoo.LastModel, pixels: Pixels) -> bytes:
+    """Puts one picture on the stack and returns its head: from which level its pixels are coded, and how its tiles are."""
+    gray = pixels.ndim == 2
+    if gray:
+        pixels = np.repeat(pixels[..., None], 3, 2)
+    encoder = LevelEncoder(model, pixels)
+    walks: dict[int, Walk] = {}
+    coded = []
+    for level in range(1, max(last.starts) + 1):
+        coded.append(encoder.next_level())
+        walks[level] = encoder.walk.copy()
+    sizes = [0.0, *np.cumsum([sum(encoder.tables.estimate(*latent) for latent in level) for level in coded]) / 8]
+    source, with_latents = lossless.choose(last, States(walks), pixels, gray, sizes)
+    pushed = tiles.push_picture(last, stack, source, pixels, with_latents)
+    for latent in reversed([latent for level in coded[: source.start] for latent in level]):
+        stack.push_symbols(encoder.tables, *latent)
+    flags = sum(flag << i for i, flag in enumerate(pushed.flags))
+    return bytes([source.start << 1 | gray]) + flags.to_bytes(-(-len(pushed.flags) // 8), "little")
+
+
+def _parse_head(rest: Iterator[int], size: tuple[int, int]) -> tuple[int, bool, list[bool]]:
+    """Returns the level, whether the picture is gray, and the flags of its tiles."""
+    num_tiles = count_tiles(*size)
+    head = bytes(islice(rest, 1 + -(-num_tiles // 8)))
+    bits = int.from_bytes(head[1:], "little")
+    if len(head) < 1 + -(-num_tiles // 8) or bits >> num_tiles:
+        raise FormatError("a chain is too short for its pictures")
+    return head[0] >> 1, bool(head[0] & 1), [bool(bits >> i & 1) for i in range(num_tiles)]
+
+
+def _pop(
+    stack: Stack, model: models.Model, last: zoo.LastModel, size: tuple[int, int], head: tuple[int, bool, list[bool]]
+) -> Pixels:
+    """Takes one picture off the stack, the mirror image of `_push`."""
+    import torch
+
+    from hcodec.models.walk import Walk
+
+    start, gray, flags = head
+    if start not in last.starts:
+        raise FormatError(f"a chain's picture builds on level {start}, which it cannot")
+    tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, *size)
+    while not walk.done and walk.latent.level <= start:
+        walk.advance(torch.from_numpy(stack.pop_symbols(tables, walk.predict()[1].numpy())))
+    return tiles.pop_picture(last, stack, Source(walk.at_finest(), start, gray), size, Pushed(flags, ()))
