@@ -72,6 +72,15 @@ def lossless(folder: Path, results: Path | None, peers: str, limit: int | None, 
     sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers)))
 
 
+@main.command("last-layer")
+@_common
+def last_layer(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
+    """What the lossless layer costs from each level, and what bits back is worth. --peers and --workers mean nothing here."""
+    from benchmarks.last_layer import run
+
+    sys.exit(int(run(folder, _target(folder, results), limit)))
+
+
 @main.command()
 @_common
 @click.option("--sizes", default="0.1,0.4,2,12,50", show_default=True, help="Megapixels of the growth measurement.")

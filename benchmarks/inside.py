@@ -118,3 +118,54 @@ def _model_bits(symbols: Any, indices: Any) -> float:
 
     bits = symbol_bits(torch.from_numpy(symbols).double(), log_scale(torch.from_numpy(indices)).double())
     return float(bits.sum())
+
+
+@dataclass(frozen=True)
+class LastLayerRate:
+    """Bits of a picture's lossless layer built on one level, whose own layers take `level_bits`.
+
+    `direct_bits`: without fine latents; `net_bits`: with bits back; `gross_bits`: with the same latents and no refund;
+    `elbo_bits`: the negative ELBO by the tables, latents drawn anew, every tile with latents. No container, no checksums.
+    """
+
+    level: int
+    level_bits: int
+    direct_bits: int
+    net_bits: int
+    gross_bits: float
+    elbo_bits: float
+
+
+def last_layer(pixels: Pixels) -> list[LastLayerRate]:
+    """What the lossless layer of a picture costs from each level that it may be built on, coded with the shipped model."""
+    from hcodec import models
+    from hcodec.encoder import LevelEncoder
+    from hcodec.entropy import encode
+    from hcodec.models import zoo
+    from hcodec.tiles import Source
+
+    model = models.load("photo")
+    last, encoder = zoo.load_last(model.fingerprint), LevelEncoder(model, pixels)
+    rates, level_bits = [], 0
+    for level in range(1, max(last.starts) + 1):
+        level_bits += 8 * len(encode(encoder.tables, encoder.next_level()))
+        if level in last.starts:
+            rates.append(_last_layer_on(last, Source(encoder.walk.at_finest(), level, False), pixels, level_bits))
+    return rates
+
+
+def _last_layer_on(last: Any, source: Any, pixels: Pixels, level_bits: int) -> LastLayerRate:
+    from hcodec.entropy import Stack
+    from hcodec.payload import tiles
+    from hcodec.tiles import Source, estimate, push_picture
+
+    direct, net = Stack(), Stack()
+    push_picture(last, direct, source, pixels, False)
+    pushed = push_picture(last, net, source, pixels, True)
+    elbo_bits = sum(
+        estimate(last, Source(source.state[tile.cells].contiguous(), source.start, False), pixels[tile.inside], True)
+        for tile in tiles(*pixels.shape[:2])
+    )
+    return LastLayerRate(
+        source.start, level_bits, 8 * len(direct.to_bytes()), 8 * len(net.to_bytes()), pushed.gross_bits, elbo_bits
+    )

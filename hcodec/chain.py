@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcodec import entropy, lossless, models, tiles
-from hcodec.decoder import States
 from hcodec.encoder import LevelEncoder
 from hcodec.entropy import Stack
 from hcodec.errors import FormatError, HcodecError
@@ -24,7 +23,6 @@ from hcodec.payload import count_tiles
 from hcodec.tiles import Pushed, Source
 
 if TYPE_CHECKING:
-    from hcodec.models.walk import Walk
     from hcodec.picture import Picture
 
 Pixels = NDArray[np.uint8]
@@ -70,18 +68,25 @@ def _push(stack: Stack, model: models.Model, last: zoo.LastModel, pixels: Pixels
     if gray:
         pixels = np.repeat(pixels[..., None], 3, 2)
     encoder = LevelEncoder(model, pixels)
-    walks: dict[int, Walk] = {}
-    coded = []
-    for level in range(1, max(last.starts) + 1):
-        coded.append(encoder.next_level())
-        walks[level] = encoder.walk.copy()
-    sizes = [0.0, *np.cumsum([sum(encoder.tables.estimate(*latent) for latent in level) for level in coded]) / 8]
-    source, with_latents = lossless.choose(last, States(walks), pixels, gray, sizes)
+    levels: list[list[tuple[entropy.Symbols, entropy.Indices]]] = []
+    candidates = _candidates(encoder, levels, max(last.starts))
+    source, with_latents = lossless.choose(last, pixels, gray, candidates)
     pushed = tiles.push_picture(last, stack, source, pixels, with_latents)
-    for latent in reversed([latent for level in coded[: source.start] for latent in level]):
+    for latent in reversed([latent for level in levels[: source.start] for latent in level]):
         stack.push_symbols(encoder.tables, *latent)
     flags = sum(flag << i for i, flag in enumerate(pushed.flags))
     return bytes([source.start << 1 | gray]) + flags.to_bytes(-(-len(pushed.flags) // 8), "little")
+
+
+def _candidates(
+    encoder: LevelEncoder, levels: list[list[tuple[entropy.Symbols, entropy.Indices]]], count: int
+) -> Iterator[lossless.Candidate]:
+    """Encodes level after level into `levels`, as long as more are asked for."""
+    bits = 0.0
+    for level in range(1, count + 1):
+        levels.append(encoder.next_level())
+        bits += sum(encoder.tables.estimate(*latent) for latent in levels[-1])
+        yield lossless.Candidate(level, encoder.walk.copy(), bits)
 
 
 def _parse_head(rest: Iterator[int], size: tuple[int, int]) -> tuple[int, bool, list[bool]]:

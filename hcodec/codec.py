@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,9 +18,9 @@ from PIL import Image
 from hcodec import container, entropy, models, picture
 from hcodec import lossless as last_layer
 from hcodec.container import Reader
-from hcodec.decoder import LevelDecoder, States, check_memory, header_of, picture_of
+from hcodec.decoder import LevelDecoder, check_memory, header_of, picture_of
 from hcodec.encoder import LevelEncoder
-from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
 from hcodec.picture import Metadata, Picture
 
 if TYPE_CHECKING:
@@ -83,8 +83,18 @@ def encode_lossless(
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
     source = _source(image, metadata)
     loaded = models.load(model, device)
+    layers: list[bytes] = []
     count = _check_levels(levels, loaded.agreed.config.num_levels)
-    return _with_last(source, loaded, _encode_layers(loaded, source.pixels, count), levels)
+    candidates = _candidates(LevelEncoder(loaded, source.pixels), layers, count, levels is not None)
+
+    def saved(start: int) -> int:
+        return 0 if levels else sum(map(len, layers[1:start]))
+
+    last = last_layer.encode(loaded.fingerprint, candidates, source.pixels, source.gray, saved)
+    kept = last.start if levels is None else levels
+    while len(layers) < kept:
+        next(candidates)
+    return _pack(source, loaded.fingerprint, layers[:kept], last.data), last
 
 
 def decode(
@@ -123,7 +133,7 @@ def decode_picture(
     if levels is None or strict:
         _report(reader, strict)
     header = header_of(reader)
-    if levels is not None and reader.damaged == len(reader.layers) + 1 <= levels:
+    if levels is not None and reader.damaged == len(reader.layers) + 1 <= min(levels, header.num_levels):
         raise FormatError(f"layer {reader.damaged} is damaged")
     count = _check_levels(levels, len(reader.layers))
     if not reader.layers:
@@ -149,10 +159,10 @@ def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: b
 
 
 def _push_last(decoder: LevelDecoder, data: bytes, strict: bool) -> None:
-    """Decodes the lossless layer; if it proves to be malformed in spite of its checksum, the levels stay."""
+    """Decodes the lossless layer; if it is malformed in spite of its checksum, or its weights are missing, the levels stay."""
     try:
         decoder.push_last(data)
-    except FormatError as error:
+    except (FormatError, ModelError) as error:
         if strict:
             raise
         warnings.warn(f"{error}; it was ignored", HcodecWarning, stacklevel=4)
@@ -175,12 +185,11 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     return replace(source, metadata=_kept(source.metadata, metadata))
 
 
-def _with_last(source: Picture, model: models.Model, layers: Layers, levels: int | None) -> tuple[bytes, last_layer.LastCode]:
-    """Returns the file of a picture with its lossless layer, and what that cost."""
-    states = States({level: walk for level, (_, walk) in enumerate(layers, start=1)})
-    parts = [layer for layer, _ in layers]
-    last = last_layer.encode(model.fingerprint, states, parts, source.pixels, source.gray, levels)
-    return _pack(source, model.fingerprint, parts[: last.start if levels is None else levels], last.data), last
+def _candidates(encoder: LevelEncoder, layers: list[bytes], levels: int, carried: bool) -> Iterator[last_layer.Candidate]:
+    """Encodes level after level into `layers`, as long as more are asked for; carried: the file holds all of them anyway."""
+    for level in range(1, levels + 1):
+        layers.append(entropy.encode(encoder.tables, encoder.next_level()))
+        yield last_layer.Candidate(level, encoder.walk.copy(), 0 if carried else 8 * sum(map(len, layers)))
 
 
 def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"") -> bytes:

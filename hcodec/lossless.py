@@ -5,7 +5,7 @@ Room: codec's own helper for the last layer, as `stream` is for arriving bytes. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from hcodec.tiles import Pushed, Source
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hcodec.models.walk import Walk
     from hcodec.models.zoo import LastModel
 
 _PROBE = 16 * CELL  # edge of the piece of the picture on which ways to code it are compared
@@ -45,44 +46,56 @@ class LastCode:
     refunded_bits: float
 
 
-def encode(base: bytes, states: States, layers: Sequence[bytes], pixels: Pixels, gray: bool, levels: int | None) -> LastCode:
+@dataclass(frozen=True)
+class Candidate:
+    """A level that the lossless layer may build on: the walk just after it, and the bits that starting there costs."""
+
+    level: int
+    walk: Walk
+    num_bits: float
+
+
+def encode(
+    base: bytes, candidates: Iterable[Candidate], pixels: Pixels, gray: bool, first_bytes: Callable[[int], int]
+) -> LastCode:
     """Returns the shortest lossless layer found for a picture uint8 (H, W, 3).
 
-    base: the model's fingerprint; states: the exact state at stride 8 after each level; layers: of the levels;
-    levels: how many of them the file will carry whatever the lossless layer needs; None lets the total decide.
+    base: the model's fingerprint; candidates: as `choose` takes them; first_bytes: how many bytes the file saves with a layer
+    that needs no more than the first level, given the level that it would otherwise build on.
     """
-    model = zoo.load_last(base)
-    sizes = [sum(map(len, layers[:level])) for level in range(len(layers) + 1)]
-    source, with_latents = choose(model, states, pixels, gray, sizes if levels is None else [0] * len(sizes))
-    stack = Stack()
+    model, stack = zoo.load_last(base), Stack()
+    source, with_latents = choose(model, pixels, gray, candidates)
     pushed = tiles.push_picture(model, stack, source, pixels, with_latents)
     method = BITS_BACK if any(pushed.flags) else DIRECT
     coded = LastPayload(method, stack.to_bytes(), source.start, model.fingerprint, pushed.flags, pushed.crcs).pack()
-    limit = len(coded) if levels is not None else len(coded) + sizes[source.start] - sizes[1]
-    plain = _stored(pixels, gray, limit)
+    plain = _stored(pixels, gray, len(coded) + first_bytes(source.start))
     if plain is not None:
         return LastCode(LastPayload(STORED, plain).pack(), METHODS[STORED], 1, 8.0 * len(plain), 0.0)
     return LastCode(coded, METHODS[method], source.start, pushed.gross_bits, pushed.refunded_bits)
 
 
-def choose(model: LastModel, states: States, pixels: Pixels, gray: bool, sizes: Sequence[float]) -> tuple[Source, bool]:
+def choose(model: LastModel, pixels: Pixels, gray: bool, candidates: Iterable[Candidate]) -> tuple[Source, bool]:
     """Returns where to start and whether to use fine latents, judged on the middle of the picture uint8 (H, W, 3).
 
-    states: by level; sizes: bytes of the levels up to each, from none on. HcodecError if the layer can start from no state.
+    candidates: by rising level, tried until one costs more than the one before. HcodecError if none of them will do.
     """
     top, left = (max(0, (edge - _PROBE) // 2) // CELL * CELL for edge in pixels.shape[:2])
     piece = np.ascontiguousarray(pixels[top : top + _PROBE, left : left + _PROBE])
-    share, costs = piece.size / pixels.size, {}
-    for level in model.starts:
-        if level in states:
-            probe = Source(_piece(states[level], top, left), level, gray)
-            costs[level] = tiles.estimate(model, probe, piece, False) / share + 8 * sizes[level]
-    if not costs:
-        raise HcodecError(f"there are {len(sizes) - 1} levels; the lossless layer builds on level {min(model.starts)} or later")
-    best = min(costs, key=costs.__getitem__)
-    source = Source(states[best], best, gray)
-    probe = Source(_piece(source.state, top, left), best, gray)
-    return source, tiles.estimate(model, probe, piece, True) / share + 8 * sizes[best] < costs[best]
+    share = piece.size / pixels.size
+    best: tuple[Source, Source, float, float] | None = None
+    for candidate in candidates:
+        if candidate.level not in model.starts:
+            continue
+        source = Source(candidate.walk.at_finest().cpu(), candidate.level, gray)
+        probe = Source(_piece(source.state, top, left), candidate.level, gray)
+        bits = tiles.estimate(model, probe, piece, False) / share
+        if best is not None and bits + candidate.num_bits >= best[2] + best[3]:
+            break
+        best = source, probe, bits, candidate.num_bits
+    if best is None:
+        raise HcodecError(f"the lossless layer builds on level {min(model.starts)} or a later one; keep that many levels")
+    source, probe, bits, _ = best
+    return source, tiles.estimate(model, probe, piece, True) / share < bits
 
 
 def _piece(state: Tensor, top: int, left: int) -> Tensor:

@@ -108,10 +108,10 @@ class _TileCoder:
 
     def push(self, stack: Stack, pixels: Pixels) -> float:
         """Puts the tile's pixels on the stack, last ones first; returns their bits."""
-        collected = self.collect(pixels)
-        for values, whole, table in reversed(collected):
+        before = stack.num_bits
+        for values, whole, table in reversed(self.collect(pixels)):
             stack.push(self.tables, values, whole, table)
-        return sum(self.tables.estimate(*one) for one in collected)
+        return stack.num_bits - before
 
     def pop(self, stack: Stack) -> Pixels:
         """Takes the tile's pixels, uint8 (H, W, 3) in coding order. FormatError if they are none."""
