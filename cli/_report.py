@@ -48,6 +48,20 @@ def whole_levels(info: Info) -> int:
     return whole - 1 if info.cut and whole == len(info.levels) else whole
 
 
+def say_lossless(info: Info) -> str:
+    """How the lossless layer of a file is coded, as an addition to the levels; empty if it has none that is whole."""
+    last = info.lossless
+    if last is None or not last.crc_ok:
+        return ""
+    origin = f" from level {last.start}" if last.start else ""
+    return f", lossless ({last.method}{origin})"
+
+
+def subpixels(info: Info) -> int:
+    """How many samples the picture has, those of an alpha channel included."""
+    return info.width * info.height * ((1 if info.gray else 3) + info.has_alpha)
+
+
 def say_levels(info: Info, wanted: int | None = None) -> str:
     """The levels of a file that decoding uses: `levels 8 of 8`, or `levels 3 and a part of 8`."""
     whole = whole_levels(info)

@@ -13,7 +13,7 @@ import click
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, set_threads
-from hcodec.cli._report import Report, say_levels, whole_levels
+from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 if TYPE_CHECKING:
     from hcodec.container import Info
@@ -71,23 +71,25 @@ def _pillow_format(name: str) -> str:
 
 
 def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[bytes, Report]:
-    from hcodec import codec, container, models, picture
+    from hcodec import archive, codec, container, models, picture
 
     data = read_bytes(job.source)
+    archive.refuse(data)
     info = container.info(data)
     models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"])  # once, before the clock starts
     start = perf_counter()
-    image = codec.decode(data, **settings)
+    decoded = codec.decode_picture(data, **settings)
     target = BytesIO()
-    picture.save(image, target, pillow_format)
+    picture.save(picture.to_image(decoded), target, pillow_format)
     seconds = perf_counter() - start
-    return target.getvalue(), _report(info, settings["levels"], seconds)
+    return target.getvalue(), _report(info, settings["levels"], decoded.exact, seconds)
 
 
-def _report(info: Info, wanted: int | None, seconds: float) -> Report:
+def _report(info: Info, wanted: int | None, exact: bool, seconds: float) -> Report:
     levels = min(whole_levels(info), wanted or len(info.levels))
     used_bytes = info.levels[levels - 1].prefix_bytes if levels == wanted else info.file_bytes
     bpp = 8 * used_bytes / (info.width * info.height)
-    text = f"{info.width}x{info.height}  {say_levels(info, wanted)}  {bpp:.3f} bpp  {seconds:.2f} s"
+    found = say_levels(info, wanted) + (say_lossless(info) if exact else "")
+    text = f"{info.width}x{info.height}  {found}  {bpp:.3f} bpp  {seconds:.2f} s"
     fields = {"width": info.width, "height": info.height, "levels": levels, "levels_in_file": len(info.levels)}
-    return Report(text, {**fields, "used_bytes": used_bytes, "bpp": bpp, "seconds": seconds})
+    return Report(text, {**fields, "lossless": exact, "used_bytes": used_bytes, "bpp": bpp, "seconds": seconds})

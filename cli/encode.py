@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
 from hcodec.cli._options import COMPUTE, MODEL, SEVERAL_INPUTS, MetadataKinds, Size, at_most_one, set_threads
-from hcodec.cli._report import Report, say_levels, whole_levels
+from hcodec.cli._report import Report, say_levels, say_lossless, subpixels, whole_levels
+
+if TYPE_CHECKING:
+    from hcodec.lossless import LastCode
 
 ENDING = ".hcodec"
-_PICTURES = frozenset([
+PICTURES = frozenset([
     ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
     ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
 ])  # fmt: skip
@@ -28,13 +31,15 @@ _PICTURES = frozenset([
               help="Keep the longest prefix of at most X bits a pixel.")  # fmt: skip
 @click.option("--target-size", type=Size(), help="Keep the longest prefix of at most this size: 40kB, 40KiB, 40000.")
 @click.option("--target-psnr", type=float, metavar="DB", help="Keep the shortest prefix of at least this quality.")
+@click.option("--lossless", is_flag=True, help="Add the layer that makes the picture exact; keeps the levels it needs, or N.")
+@click.option("--level-cost", is_flag=True, help="With --lossless: say what carrying all levels would cost.")
 @MODEL
 @click.option("--metadata", type=MetadataKinds(), default="all", show_default=True,
               help="What to keep: all, none, or some of icc,exif,xmp.")  # fmt: skip
 @COMPUTE
 def command(
     sources: tuple[str, ...], output: str | None, force: bool, recursive: bool, quiet: bool, as_json: bool,
-    threads: int | None, **settings: Any,
+    threads: int | None, level_cost: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Encode pictures to hcodec files.
 
@@ -44,17 +49,21 @@ def command(
       hcodec encode img.png                    # img.hcodec, all levels
       hcodec encode img.png --levels 3         # the first three only
       hcodec encode img.png --target-size 40kB
+      hcodec encode img.png --lossless         # every pixel as it was
       hcodec encode *.jpg -o out/              # many files
       hcodec encode -r holiday -o out/         # whole folders
       hcodec encode - < img.png > img.hcodec   # a pipe
     """
-    at_most_one(**{name: value for name, value in settings.items() if name.startswith("target_")})
-    jobs = plan(sources, output, ending=ENDING, recursive=recursive, accepts=_PICTURES)
+    targets = {name: value for name, value in settings.items() if name.startswith("target_")}
+    at_most_one(**targets, lossless=settings["lossless"] or None)
+    if level_cost and not settings["lossless"]:
+        raise click.UsageError("--level-cost needs --lossless.")
+    jobs = plan(sources, output, ending=ENDING, recursive=recursive, accepts=PICTURES)
     set_threads(threads)
-    run_jobs(jobs, partial(_encode, settings), Console(quiet, as_json), force=force)
+    run_jobs(jobs, partial(_encode, settings, level_cost), Console(quiet, as_json), force=force)
 
 
-def _encode(settings: dict[str, Any], job: Job) -> tuple[bytes, Report]:
+def _encode(settings: dict[str, Any], level_cost: bool, job: Job) -> tuple[bytes, Report]:
     from hcodec import codec, models, picture
     from hcodec.errors import HcodecWarning
 
@@ -64,8 +73,16 @@ def _encode(settings: dict[str, Any], job: Job) -> tuple[bytes, Report]:
     image = picture.read(source)
     for note in image.notes:
         warnings.warn(note, HcodecWarning, stacklevel=1)
-    data = codec.encode(image, **settings)
-    return data, _report(len(source), data, perf_counter() - start)
+    if not settings["lossless"]:
+        data = codec.encode(image, **settings)
+        return data, _report(len(source), data, perf_counter() - start)
+    options = {name: settings[name] for name in ("model", "metadata", "device")}
+    data, last = codec.encode_lossless(image, levels=settings["levels"], **options)
+    report = _lossless_report(_report(len(source), data, perf_counter() - start), data, last)
+    if level_cost:
+        every, _ = codec.encode_lossless(image, levels=models.summary(settings["model"]).num_levels, **options)
+        report = _with_level_cost(report, len(every) - len(data), len(data))
+    return data, report
 
 
 def _report(input_bytes: int, data: bytes, seconds: float) -> Report:
@@ -75,7 +92,31 @@ def _report(input_bytes: int, data: bytes, seconds: float) -> Report:
     bpp = 8 * len(data) / (info.width * info.height)
     text = (
         f"{info.width}x{info.height}  {input_bytes:,} -> {len(data):,} bytes  {bpp:.3f} bpp  "
-        f"{say_levels(info)}  {seconds:.2f} s"
+        f"{say_levels(info)}{say_lossless(info)}  {seconds:.2f} s"
     )
     fields = {"width": info.width, "height": info.height, "input_bytes": input_bytes, "file_bytes": len(data)}
     return Report(text, {**fields, "bpp": bpp, "levels": whole_levels(info), "seconds": seconds})
+
+
+def _lossless_report(report: Report, data: bytes, last: LastCode) -> Report:
+    """Adds how the lossless layer was coded and what that took: bits pushed, popped before, and the difference."""
+    from hcodec import container
+
+    info = container.info(data)
+    bpsp = 8 * len(data) / subpixels(info)
+    fields = {
+        "bpsp": bpsp,
+        "method": last.method,
+        "start_level": info.lossless.start if info.lossless else 0,
+        "lossless_bytes": len(last.data),
+        "gross_bits": last.gross_bits,
+        "refunded_bits": last.refunded_bits,
+        "net_bits": last.gross_bits - last.refunded_bits,
+    }
+    return Report(f"{report.text}  {bpsp:.3f} bpsp", {**report.fields, **fields})
+
+
+def _with_level_cost(report: Report, more_bytes: int, num_bytes: int) -> Report:
+    percent = 100 * more_bytes / num_bytes
+    text = f"{report.text}\n  all levels would cost {more_bytes:,} bytes more ({percent:.1f} %)"
+    return Report(text, {**report.fields, "level_cost_bytes": more_bytes, "level_cost_percent": percent})

@@ -11,11 +11,11 @@ import click
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import read_bytes
 from hcodec.cli._options import INPUTS, JSON
-from hcodec.cli._report import Report, shown
+from hcodec.cli._report import Report, shown, subpixels
 from hcodec.errors import HcodecWarning
 
 if TYPE_CHECKING:
-    from hcodec.container import Info, LevelInfo
+    from hcodec.container import Info, LevelInfo, LosslessInfo
 
 
 @click.command()
@@ -32,9 +32,11 @@ def command(sources: tuple[str, ...], as_json: bool) -> None:
 
 
 def _describe(source: str) -> Report:
-    from hcodec import container
+    from hcodec import archive, container
 
-    info = container.info(read_bytes(source))
+    data = read_bytes(source)
+    archive.refuse(data)
+    info = container.info(data)
     for warning in info.warnings:
         warnings.warn(warning, HcodecWarning, stacklevel=1)
     text = "\n".join([shown(source), *_picture_lines(info), *_level_lines(info)])
@@ -67,9 +69,20 @@ def _level_lines(info: Info) -> Iterator[str]:
             f"  {level.level:>5}  {level.num_bytes:>10,}  {level.bpp:>8.3f}  {level.prefix_bytes:>11,} bytes"
             f"  {_level_state(level, incomplete=info.cut and level is info.levels[-1])}"
         ).rstrip()
+    if info.lossless is not None:
+        last = info.lossless
+        yield f"  exact  {last.num_bytes:>10,}  {last.bpp:>8.3f}  {last.prefix_bytes:>11,} bytes  {_lossless_state(info, last)}"
 
 
-def _level_state(level: LevelInfo, *, incomplete: bool) -> str:
+def _lossless_state(info: Info, last: LosslessInfo) -> str:
+    state = _level_state(last, incomplete=False)
+    if state or not last.method:
+        return state or "malformed"
+    origin = f" from level {last.start}" if last.start else ""
+    return f"{8 * last.num_bytes / subpixels(info):.3f} bpsp, {last.method}{origin}"
+
+
+def _level_state(level: LevelInfo | LosslessInfo, *, incomplete: bool) -> str:
     if level.present_bytes < level.num_bytes:
         return f"{level.present_bytes:,} bytes present" if level.present_bytes else "missing"
     if level.crc_ok is None:

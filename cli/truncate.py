@@ -9,7 +9,7 @@ import click
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
 from hcodec.cli._options import SEVERAL_INPUTS, Size
-from hcodec.cli._report import Report, say_levels, whole_levels
+from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 _INPUTS = frozenset([".hcodec"])
 
@@ -42,9 +42,7 @@ def command(
     run_jobs(jobs, partial(_truncate, levels, target_bpp, target_size), Console(quiet, as_json), force=force)
 
 
-def _truncate(
-    levels: int | None, target_bpp: float | None, target_size: int | None, job: Job
-) -> tuple[bytes, Report]:
+def _truncate(levels: int | None, target_bpp: float | None, target_size: int | None, job: Job) -> tuple[bytes, Report]:
     from hcodec import container
 
     data = read_bytes(job.source)
@@ -54,6 +52,6 @@ def _truncate(
         target_size = int(target_bpp * pixels / 8)
     short = container.truncate(data, levels=levels, num_bytes=target_size)
     kept, bpp = container.info(short), 8 * len(short) / pixels
-    text = f"{len(data):,} -> {len(short):,} bytes  {bpp:.3f} bpp  {say_levels(kept)}"
+    text = f"{len(data):,} -> {len(short):,} bytes  {bpp:.3f} bpp  {say_levels(kept)}{say_lossless(kept)}"
     fields = {"input_bytes": len(data), "file_bytes": len(short), "bpp": bpp, "levels": whole_levels(kept)}
     return short, Report(text, fields)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hcodec.codec import decode, decode_picture, encode
     from hcodec.container import info, truncate
     from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
+    from hcodec.packing import pack, unpack
     from hcodec.picture import Metadata, Picture
     from hcodec.stream import StreamDecoder
 
@@ -31,7 +32,9 @@ __all__ = [
     "decode_picture",
     "encode",
     "info",
+    "pack",
     "truncate",
+    "unpack",
 ]
 
 __version__ = "0.1.0"
@@ -40,6 +43,7 @@ _HOMES = {
     "codec": ("decode", "decode_picture", "encode"),
     "container": ("info", "truncate"),
     "errors": ("FormatError", "HcodecError", "HcodecWarning", "ModelError", "PictureError", "TruncatedError"),
+    "packing": ("pack", "unpack"),
     "picture": ("Metadata", "Picture"),
     "stream": ("StreamDecoder",),
 }

@@ -142,7 +142,7 @@ def decode_picture(
     _push_all(decoder, reader, count, levels is None, strict)
     if levels is None and reader.last:
         _push_last(decoder, reader.last, strict)
-    return picture_of(reader, decoder.pixels(temperature, seed), strict)
+    return replace(picture_of(reader, decoder.pixels(temperature, seed), strict), exact=decoder.exact is not None)
 
 
 def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: bool, strict: bool) -> None:

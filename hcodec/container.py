@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -87,11 +88,12 @@ def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = 
 
     `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a length that the result does not exceed,
     for which the lossless layer is left out, and then a layer may be cut inside (the header then says so). With both, both
-    hold; with neither, everything usable is kept, which makes a well-formed file of the first bytes of one. Raises FormatError if the header is bad or a layer that was asked for
-    is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit.
+    hold; with neither, everything usable is kept, which makes a well-formed file of the first bytes of one. Raises
+    FormatError if the header is bad or a layer that was asked for is damaged, TruncatedError if a layer that was asked
+    for is not whole or if the first does not fit.
     """
     reader, header = _read_all(data)
-    layers = reader.layers[: _check_levels(levels, reader)]
+    layers = reader.layers[: _check_levels(levels, reader, header.num_levels)]
     if levels is None and reader.partial:
         layers.append(reader.partial)
     front = data[header.header_bytes : header.prefix_bytes(0)]
@@ -121,13 +123,13 @@ def _read_all(data: bytes) -> tuple[Reader, Header]:
     return reader, reader.header
 
 
-def _check_levels(levels: int | None, reader: Reader) -> int:
-    """How many whole layers to keep."""
+def _check_levels(levels: int | None, reader: Reader, num_levels: int) -> int:
+    """How many whole levels to keep."""
     whole = len(reader.layers)
     if levels is not None and levels < 1:
         raise HcodecError(f"levels is {levels}, at least 1 must be kept")
     needed = levels or 1
-    if reader.damaged is not None and needed > whole:
+    if reader.damaged is not None and reader.damaged <= min(needed, num_levels):
         raise FormatError(f"layer {reader.damaged} is damaged")
     if needed > whole:
         raise TruncatedError(f"{needed} levels were asked for, the file has {whole} whole ones")
@@ -187,7 +189,7 @@ class LosslessInfo:
     """What a file says, and holds, of its lossless layer.
 
     `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "direct", "bits back", or
-    empty until the layer begins; `start`: the level that it builds on, 0 for none.
+    empty where the layer is not whole or is malformed; `start`: the level that it builds on, 0 for none.
     """
 
     num_bytes: int
@@ -288,7 +290,9 @@ def _describe_level(reader: Reader, header: Header, level: int) -> LevelInfo:
 
 def _describe_last(reader: Reader, header: Header) -> LosslessInfo:
     row = _describe_level(reader, header, len(header.layers))
-    head = payload.parse(reader.last, header.height, header.width) if reader.last else None
+    head = None
+    with suppress(FormatError):  # one that is malformed in spite of its checksum must not hide the levels
+        head = payload.parse(reader.last, header.height, header.width)
     return LosslessInfo(
         num_bytes=row.num_bytes,
         bpp=row.bpp,

@@ -81,7 +81,7 @@ class Picture:
 
     `pixels`: uint8 (H, W, 3), 0..255; `alpha`: uint8 (H, W), 0 transparent .. 255 opaque, or None; `gray`: one
     channel, then the three planes of `pixels` are equal; `notes`: one line for each thing that could not be kept
-    exactly.
+    exactly; `exact`: of a decoded picture, whether a lossless layer gave the very pixels that were encoded.
     """
 
     pixels: NDArray[np.uint8]
@@ -89,6 +89,7 @@ class Picture:
     gray: bool = False
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    exact: bool = False
 
 
 def read(

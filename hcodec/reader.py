@@ -19,11 +19,10 @@ class Reader:
     """Takes a file in pieces of any size and gives out its parts as soon as they are whole.
 
     `header`: None until it has arrived; `layers`: the whole and undamaged levels, coarse first; `last`: the lossless
-    layer, empty until whole; `damaged`: the level
-    (from 1) of the first layer with a wrong checksum, after which layers are ignored, or None; `alpha`, `icc`,
-    `exif`, `xmp`: empty until whole; `warnings`: one line for each kind of thing that was ignored; `complete`: every
-    promised byte has arrived; `num_bytes_fed`. Memory is taken for bytes that have arrived, never for bytes that are
-    promised.
+    layer, empty until whole; `damaged`: the number (from 1) of the first layer with a wrong checksum, after which layers
+    are ignored, or None; `damage`: that in words, or empty; `alpha`, `icc`, `exif`, `xmp`: empty until whole; `warnings`:
+    one line for each kind of thing that was ignored; `complete`: every promised byte has arrived; `num_bytes_fed`.
+    Memory is taken for bytes that have arrived, never for bytes that are promised.
     """
 
     def __init__(self) -> None:
@@ -31,6 +30,7 @@ class Reader:
         self.layers: list[bytes] = []
         self.last = b""
         self.damaged: int | None = None
+        self.damage = ""
         self.alpha = self.icc = self.exif = self.xmp = b""
         self.warnings: list[str] = []
         self.complete = False
@@ -94,8 +94,7 @@ class Reader:
         layer = yield from self._take(entry.num_bytes)
         self._inside_layer = False
         if zlib.crc32(layer) != entry.crc32:
-            self.damaged = level
-            self._warn(f"layer {level} is damaged; it and the layers after it were ignored")
+            self._harm(level, f"layer {level} is damaged; it and the layers after it were ignored")
         elif cut:
             self._cut_layer = layer
         else:
@@ -103,9 +102,8 @@ class Reader:
 
     def _parse_last(self, level: int, entry: LayerEntry) -> Iterator[None]:
         layer = yield from self._take(entry.num_bytes)
-        if zlib.crc32(layer) != entry.crc32:
-            self.damaged = level
-            self._warn("the lossless layer is damaged, it was ignored")
+        if not layer or zlib.crc32(layer) != entry.crc32:
+            self._harm(level, "the lossless layer is damaged, it was ignored")
         else:
             self.last = layer
 
@@ -145,6 +143,10 @@ class Reader:
             self._pending.clear()
             yield
         del self._pending[:num_bytes]
+
+    def _harm(self, level: int, line: str) -> None:
+        self.damaged, self.damage = level, line
+        self._warn(line)
 
     def _warn(self, line: str) -> None:
         if line not in self.warnings:  # a hostile file can repeat one fault a million times

@@ -44,7 +44,7 @@ def fast_size(pixels: NDArray[np.uint8]) -> int:
     if max(pixels.shape[:2]) > _MAX_WEBP_SIDE_PX or not features.check("webp"):
         return pixels.size
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "WEBP", lossless=True, quality=0, method=0)
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True, quality=0, method=1)
     return len(file.getvalue())
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from hcodec import picture
 from hcodec.container import Header, Reader
 from hcodec.decoder import LevelDecoder, picture_of
-from hcodec.errors import FormatError, HcodecWarning, TruncatedError
+from hcodec.errors import FormatError, HcodecWarning, ModelError, TruncatedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class StreamDecoder:
         if not self._fault and self._reader.last and self._decoder and self._decoder.exact is None:
             self._push_last(self._decoder)
         if self._reader.damaged:
-            self._stop(f"layer {self._reader.damaged} is damaged; it and the layers after it were ignored")
+            self._stop(self._reader.damage)
         return self.levels_decoded - before
 
     def image(self) -> Image.Image:
@@ -87,7 +87,7 @@ class StreamDecoder:
     def _push_last(self, decoder: LevelDecoder) -> None:
         try:
             decoder.push_last(self._reader.last)
-        except FormatError as error:
+        except (FormatError, ModelError) as error:
             self._stop(f"{error}; it was ignored")
 
     def _pixels(self, decoder: LevelDecoder) -> NDArray[np.uint8]:

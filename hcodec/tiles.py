@@ -36,10 +36,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pushed:
-    """What is known of the tiles of a picture beside the stack: which have latents, and the CRC-32 of their pixels
-    (none where someone else keeps checksums).
+    """What is known of the tiles of a picture beside the stack.
 
-    gross_bits: pushed; refunded_bits: popped before; both 0 where unknown.
+    flags: which have latents; crcs: the CRC-32 of their pixels, none where someone else keeps checksums; gross_bits: pushed;
+    refunded_bits: popped before; both 0 where unknown.
     """
 
     flags: Sequence[bool]
@@ -227,13 +227,16 @@ def pop_picture(model: LastModel, stack: Stack, source: Source, size: tuple[int,
         for tile, has_latents, crc in zip_longest(tiles(*size), pushed.flags, pushed.crcs):
             part = _pop_tile(_TileCoder(model, source, tile), stack, has_latents)
             pixels[tile.inside] = part[..., np.argsort(model.order)]
-            if crc is not None and zlib.crc32(np.ascontiguousarray(pixels[tile.inside])) != crc:
+            if crc is not None and zlib.crc32(np.ascontiguousarray(pixels[tile.inside]).data) != crc:
                 raise FormatError(f"the lossless layer is damaged: the tile at {tile.left},{tile.top} has a wrong checksum")
     return pixels
 
 
 def estimate(model: LastModel, source: Source, pixels: Pixels, with_latents: bool) -> float:
-    """Returns the net bits of a picture of one tile (at most TILE pixels each way) by the tables, coding nothing."""
+    """Returns the net bits of a picture of one tile by the tables, coding nothing; at most TILE pixels each way.
+
+    With latents, these are drawn once: a sample of the negative ELBO, which is what bits back costs on average.
+    """
     from hcodec.models.kernels import exact_products
 
     coder = _TileCoder(model, source, Tile(0, 0, *pixels.shape[:2]))
@@ -252,4 +255,4 @@ def estimate(model: LastModel, source: Source, pixels: Pixels, with_latents: boo
 
 def checksums(pixels: Pixels) -> list[int]:
     """Returns the CRC-32 of the pixels, uint8 (H, W, 3), of each tile."""
-    return [zlib.crc32(np.ascontiguousarray(pixels[tile.inside])) for tile in tiles(*pixels.shape[:2])]
+    return [zlib.crc32(np.ascontiguousarray(pixels[tile.inside]).data) for tile in tiles(*pixels.shape[:2])]

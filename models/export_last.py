@@ -192,25 +192,28 @@ def _count(walk: LastWalk, pixels: np.ndarray, counts: np.ndarray) -> None:
 @click.option("--data", "sources", multiple=True, required=True, help="Lossless pictures to calibrate and count on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
 @click.option("--count", default=200, help="Pictures whose pixels are counted.")
+@click.option("--level", "levels", multiple=True, type=int, default=START_LEVELS, help="As it was trained.")
 @click.option("--description", default="", help="One line about the model.")
-def main(checkpoint: Path, base: str, sources: tuple[str, ...], out: Path, count: int, description: str) -> None:
+def main(
+    checkpoint: Path, base: str, sources: tuple[str, ...], out: Path, count: int, levels: tuple[int, ...], description: str
+) -> None:
     """Writes the integer weights of a checkpoint's averaged last layer, certified and with its tables."""
     model = zoo.load(base)
     config = model.agreed.config
-    network = LastLayer(config.width[8], config.hidden[8], len(START_LEVELS))
+    network = LastLayer(config.width[8], config.hidden[8], len(levels))
     network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
     random = np.random.default_rng(1)
     pictures = data.load(sources)
-    pool = samples(model, [pictures[i] for i in random.permutation(len(pictures))[:count]], seed=1)
+    pool = samples(model, [pictures[i] for i in random.permutation(len(pictures))[:count]], 1, levels)
     batch = pool[:32]
-    starts = torch.arange(len(batch)) // 2 % len(START_LEVELS)
+    starts = torch.arange(len(batch)) // 2 % len(levels)
     states = torch.stack([sample.states[start, :16, :16] for sample, start in zip(batch, starts, strict=True)])
     x = torch.stack([sample.pixels[:128, :128] for sample in batch]).float()
     tensors = export_exact(network, states, x, starts)
     exact = LastExact(tensors)
     click.echo("all products are certified exact")
     tensors["likelihood.weights"] = torch.from_numpy(likelihood.make(count_distances(exact, pool)))
-    about = {"base": model.fingerprint.hex(), "starts": list(START_LEVELS), "description": description}
+    about = {"base": model.fingerprint.hex(), "starts": list(levels), "description": description}
     fingerprint = storage.save_exact(out, about, tensors)
     click.echo(json.dumps({"file": str(out), "bytes": out.stat().st_size, "fingerprint": fingerprint.hex()}))
 

@@ -11,6 +11,9 @@ Maps are (B, H_cell, W_cell, channels); pixel values are in units of one gray le
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,10 +47,11 @@ class Predictor(nn.Module):
         self.kernel_bias = nn.Parameter(torch.zeros(width))
         self.fc1 = nn.Linear(width, CHANNELS * GROUP)
         self.before = nn.ModuleList(nn.Linear(2 * c, GROUP, bias=False) for c in range(1, CHANNELS))
-        self.heads = nn.ModuleList(nn.Linear(GROUP, OUTPUTS + c) for c in range(CHANNELS))
+        heads = [nn.Linear(GROUP, OUTPUTS + c) for c in range(CHANNELS)]
+        self.heads = nn.ModuleList(heads)
         nn.init.normal_(self.fc1.weight, std=width**-0.5)
         nn.init.zeros_(self.fc1.bias)
-        for channel, head in enumerate(self.heads):
+        for channel, head in enumerate(heads):
             nn.init.normal_(head.weight, std=1e-3)
             head.bias.data = torch.tensor(HEAD_START[: OUTPUTS + channel])
             if channel:
@@ -129,8 +133,8 @@ class Fine(nn.Module):
 def neighbors(known: Tensor, base: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the mean of the four known neighbors, the base's distance from its own such mean, and the slant.
 
-    known: {offset: (B, H, W, 3)} stacked as (B, H, W, 4, 3), row-major offsets; base: the same of the base. The slant is half
-    the difference between the two pairs of opposite neighbors.
+    known: (B, H, W, 4, 3), the pixels of each cell in row-major order; base: the same of what the base shows. The slant is
+    half the difference between the two pairs of opposite neighbors.
     """
     pairs = [_pairs(maps, offset) for maps in (known, base)]
     (first, second), (base_first, base_second) = pairs
@@ -186,7 +190,7 @@ class LastLayer(nn.Module):
         return bits
 
     def _stage(self, pitch: int, state: Tensor, base: Tensor, x: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        stage = self.stages[str(pitch)]
+        stage = cast(Stage, self.stages[str(pitch)])
         if pitch < 4:
             state = depth_to_space(stage.up(state), 2) + stage.known(values)
             state = state + stage.base(space_to_depth(base / SPREAD, 2 * pitch))
@@ -194,7 +198,7 @@ class LastLayer(nn.Module):
         shown = space_to_depth(base[:, ::pitch, ::pitch, :CHANNELS] + 128, 2).unflatten(-1, (4, CHANNELS))
         found = [values] if pitch < 4 else []
         total = x.new_zeros(len(x))
-        for phase, offset in zip(stage.phases, PHASES[pitch], strict=True):
+        for phase, offset in zip(cast("Iterable[Phase]", stage.phases), PHASES[pitch], strict=True):
             own = offset[0] * 2 + offset[1]
             state = phase.refine(state)
             if offset == (0, 0):

@@ -7,6 +7,7 @@ takes them, from the picture or from the stack. Everything in capitals is part o
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -280,6 +281,20 @@ class LastWalk:
             pixels[..., phase.offset[0] * 2 + phase.offset[1], channel] = x
             residuals = torch.cat([residuals, (x * MEAN_STEPS - mean)[..., None]], -1)
         return residuals
+
+
+def try_out(network: LastExact, num_starts: int) -> None:
+    """Walks over a tile of one cell from each start; RuntimeError or IndexError if the tensors do not fit together."""
+    x = torch.zeros(1, 8, 8, CHANNELS)
+    for start in range(num_starts):
+        walk = LastWalk(network, torch.zeros(1, 1, 1, network.embed.shape[-1]), start)
+        mean, _ = walk.posterior(x, x[..., :1])
+        walk.enter(mean)
+        steps = walk.pixels()
+        spot = next(steps)
+        with contextlib.suppress(StopIteration):
+            while True:
+                spot = steps.send(torch.zeros_like(spot.mean))
 
 
 def _surroundings(pixels: Tensor, shown: Tensor, offset: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

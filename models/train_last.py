@@ -18,6 +18,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hcodec.models import data, exact, zoo
@@ -64,6 +65,18 @@ def samples(base: zoo.Model, pictures: Sequence[np.ndarray], seed: int, levels: 
     return found
 
 
+def as_from_camera(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Returns the picture with what a camera does and downscaling undoes: color at half the resolution, often some noise."""
+    noise = random.standard_normal(picture.shape) * random.uniform(0, 4) * random.integers(2)
+    if random.random() < 0.5:
+        noise = (noise + np.roll(noise, 1, 0) + np.roll(noise, 1, 1) + np.roll(noise, 1, (0, 1))) / 2
+    noisy = Image.fromarray((picture + noise).round().clip(0, 255).astype(np.uint8))
+    light, *colors = noisy.convert("YCbCr").split()
+    wider = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)[random.integers(2)]
+    wide = [plane.reduce(2).resize(light.size, wider) for plane in colors]
+    return np.asarray(Image.merge("YCbCr", [light, *wide]).convert("RGB"))
+
+
 class Crops:
     """Random crops of samples, with a random start each."""
 
@@ -72,7 +85,8 @@ class Crops:
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns states (count, size/8, size/8, width), pixels (count, size, size, 3) float and starts (count,)."""
-        starts = (np.arange(count) + self.random.integers(len(START_LEVELS))) % len(START_LEVELS)
+        num_starts = len(self.pool[0].states)
+        starts = (np.arange(count) + self.random.integers(num_starts)) % num_starts
         states, pixels = zip(*(self._crop(int(start)) for start in starts), strict=True)
         return torch.stack(states), torch.stack(pixels).float(), torch.from_numpy(starts)
 
@@ -169,15 +183,15 @@ class Trainer:
 @torch.no_grad()
 def validate(network: LastLayer, pool: Sequence[Sample]) -> str:
     """Returns bits per sub-pixel (estimated, last layer alone) for each start, without and with fine latents."""
-    totals = torch.zeros(len(START_LEVELS), 2)
+    totals = torch.zeros(len(pool[0].states), 2)
     for sample in pool:
         x = sample.pixels[None].float()
-        for start in range(len(START_LEVELS)):
+        for start in range(len(sample.states)):
             for kind in (0, 1):
                 with torch.autocast("cpu", torch.bfloat16):
                     bits = network(sample.states[start : start + 1], x, torch.tensor([start]), torch.tensor([float(kind)]))
                 totals[start, kind] += sum(value.item() for value in bits.values()) / x.numel() / len(pool)
-    return "  ".join(f"{k}: {a:.4f} {b:.4f}" for k, (a, b) in zip(START_LEVELS, totals.tolist(), strict=True))
+    return "  ".join(f"{k}: {a:.4f} {b:.4f}" for k, (a, b) in enumerate(totals.tolist(), 1))
 
 
 def run(trainer: Trainer, out: Path, pool: Sequence[Sample], checkpoint_minutes: float) -> None:
@@ -202,8 +216,9 @@ def run(trainer: Trainer, out: Path, pool: Sequence[Sample], checkpoint_minutes:
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where the checkpoint goes.")
 @click.option("--minutes", required=True, type=float, help="Wall-clock budget of the whole run.")
 @click.option("--start", default=None, type=click.Path(exists=True, path_type=Path), help="Checkpoint to start from.")
+@click.option("--level", "levels", multiple=True, type=int, default=START_LEVELS, help="Levels that it may start from.")
 @click.option("--limit", default=None, type=int, help="Only so many training pictures.")
-@click.option("--variants", default=1, help="How often each picture is coded, turned in another way.")
+@click.option("--variants", default=2, help="How often each picture is coded; after the first time, as if from a camera.")
 @click.option("--batch", default=16, help="Crops a step.")
 @click.option("--crop", default=128, help="Edge of a crop in pixels, a multiple of 8.")
 @click.option("--rate", default=2e-3, help="Highest learning rate.")
@@ -211,8 +226,9 @@ def run(trainer: Trainer, out: Path, pool: Sequence[Sample], checkpoint_minutes:
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
 @click.option("--seed", default=0)
 def main(
-    base: str, sources: tuple[str, ...], valid: str, out: Path, minutes: float, start: Path | None, limit: int | None,
-    variants: int, batch: int, crop: int, rate: float, checkpoint_minutes: float, threads: int, seed: int,
+    base: str, sources: tuple[str, ...], valid: str, out: Path, minutes: float, start: Path | None,
+    levels: tuple[int, ...], limit: int | None, variants: int, batch: int, crop: int, rate: float,
+    checkpoint_minutes: float, threads: int, seed: int,
 ) -> None:  # fmt: skip
     """Trains the last layer of a model, or continues a run that was cut off (checkpoint.pt in --out)."""
     if threads:
@@ -220,10 +236,12 @@ def main(
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)
     model = zoo.load(base)
-    pool = samples(model, data.load(sources)[:limit] * variants, seed)
-    held_out = samples(model, data.load([valid])[::8], seed)
-    network = LastLayer(model.agreed.config.width[8], model.agreed.config.hidden[8], len(START_LEVELS))
-    skeleton(network, model)
+    pictures, random = data.load(sources)[:limit], np.random.default_rng(seed)
+    more = [as_from_camera(picture, random) for _ in range(variants - 1) for picture in pictures]
+    pool = samples(model, pictures + more, seed, levels)
+    held_out = samples(model, data.load([valid])[::8], seed, levels)
+    network = LastLayer(model.agreed.config.width[8], model.agreed.config.hidden[8], len(levels))
+    skeleton(network, model, levels)
     trainer = Trainer(network, Crops(pool, crop, seed), minutes, rate, batch)
     out.mkdir(parents=True, exist_ok=True)
     resume = out / "checkpoint.pt"

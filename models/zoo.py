@@ -126,7 +126,7 @@ def _load_last_file(path: Path) -> tuple[LastModel, bytes]:
 
     from hcodec.models import last, likelihood
     from hcodec.models.kernels import check_device
-    from hcodec.models.last_exact import LastExact
+    from hcodec.models.last_exact import LastExact, try_out
 
     about, tensors, fingerprint = storage.read_exact(path)
     check_device(torch.device("cpu"))
@@ -134,8 +134,9 @@ def _load_last_file(path: Path) -> tuple[LastModel, bytes]:
         flat = tensors["likelihood.weights"].numpy()
         likelihood.split(flat)
         network, starts = LastExact(tensors), tuple(int(level) for level in about["starts"])
+        try_out(network, len(starts))
         return LastModel(network, flat, fingerprint, starts, last.ORDER, last.LATENT), bytes.fromhex(about["base"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"{path.name} does not fit together: {' '.join(str(error).split())}") from None
 
 

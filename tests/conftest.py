@@ -1,4 +1,4 @@
-"""Fixtures: a tiny model with fixed weights, made here in a few seconds, and pictures rendered by numpy."""
+"""Fixtures: a tiny model and its last layer with fixed weights, made here in a few seconds, and pictures rendered by numpy."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hcodec.models.hvae import Network
 
 TINY = "tiny"
+TINY_STARTS = (2, 3)  # levels that its last layer may start from
 
 
 def render(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -69,6 +70,31 @@ def make_tiny(folder: Path) -> Path:
     return path
 
 
+def make_tiny_last(base: Path) -> Path:
+    """Writes an untrained last layer for the tiny model into the folder `last` beside it and returns its path."""
+    import torch
+
+    from hcodec.models import export_last, likelihood, storage, train_last, zoo
+    from hcodec.models.last import LastLayer
+
+    model = zoo.load_file(base)
+    torch.manual_seed(0)
+    network = LastLayer(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
+    train_last.skeleton(network, model, TINY_STARTS)
+    for name, weight in network.named_parameters():
+        if "head" in name and name.endswith("weight"):
+            weight.normal_(std=0.02)  # so that what is predicted depends on what is seen
+    pool = train_last.samples(model, [render(64, 64, seed) for seed in range(4)], 0, TINY_STARTS)
+    starts = torch.tensor([0, 0, 1, 1])
+    states = torch.stack([sample.states[start] for sample, start in zip(pool, starts, strict=True)])
+    tensors = export_last.export_exact(network, states, torch.stack([sample.pixels for sample in pool]).float(), starts)
+    tensors["likelihood.weights"] = torch.from_numpy(likelihood.make())
+    path = base.parent / "last" / base.name
+    path.parent.mkdir()
+    storage.save_exact(path, {"base": model.fingerprint.hex(), "starts": TINY_STARTS, "description": "for tests"}, tensors)
+    return path
+
+
 @pytest.fixture(scope="session", autouse=True)
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The weights file of the tiny model, installed for the whole run (also in child processes) as model `tiny`."""
@@ -77,6 +103,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(1)  # for pictures this small, threads that wait for each other cost more than they bring
     folder = tmp_path_factory.mktemp("models")
     path = make_tiny(folder)
+    make_tiny_last(path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HCODEC_MODELS", str(folder))
         patch.setenv("OMP_NUM_THREADS", "1")

@@ -4,7 +4,7 @@
 
 Instruction sets are chosen by environment variables that libraries read once, at their first use. So everything is imported
 first, which uses none of them, and each setting gets a fork of this process. FOLDER holds the float network of the model
-`tiny` (float.pt) and a picture (picture.npy); a report on each setting is printed as JSON.
+`tiny` (float.pt), a picture (picture.npy) and one of two tiles (wide.npy); a report on each setting is printed as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hcodec import codec, container, entropy, models
+from hcodec import codec, container, entropy, models, payload, tiles
+from hcodec.encoder import LevelEncoder
+from hcodec.entropy import Stack
+from hcodec.models import zoo
 from hcodec.models.configs import CONFIGS
 from hcodec.models.hvae import Network
 from hcodec.models.kernels import exact_products
@@ -103,27 +106,47 @@ def decoded(data: bytes, device: str = "cpu") -> Iterator[torch.Tensor]:
         decoder.close()
 
 
+def lossless_file(pixels: np.ndarray, layout: Layout) -> bytes:
+    """Returns the lossless file of a picture, with fine latents."""
+    model = models.load("tiny")
+    encoder, last = LevelEncoder(model, pixels), zoo.load_last(model.fingerprint)
+    layers = [entropy.encode(encoder.tables, encoder.next_level()) for _ in range(2)]
+    stack, source = Stack(), tiles.Source(layout(encoder.walk.at_finest()), 2, False)
+    pushed = tiles.push_picture(last, stack, source, pixels, True)
+    parts = payload.LastPayload(payload.BITS_BACK, stack.to_bytes(), 2, last.fingerprint, pushed.flags, pushed.crcs)
+    height, width = pixels.shape[:2]
+    return container.write(width=width, height=height, fingerprint=model.fingerprint, layers=layers, last=parts.pack())
+
+
+def exact(data: bytes) -> str:
+    """Returns the digest of a lossless file's pixels."""
+    return hashlib.sha256(codec.decode_picture(data, strict=True).pixels.tobytes()).hexdigest()[:16]
+
+
 def first_half(folder: Path) -> dict[str, Any]:
     """Returns digests of both paths, and a file encoded, under each number of threads."""
     agreed = models.load("tiny").agreed
     network = Network(CONFIGS["tiny"])
     network.load_state_dict(torch.load(folder / "float.pt", weights_only=True))
-    report: dict[str, Any] = {"cpu": torch.backends.cpu.get_cpu_capability(), "agreed": [], "float": [], "streams": []}
+    report: dict[str, Any] = {name: [] for name in ("agreed", "float", "streams", "lossless")}
+    report["cpu"] = torch.backends.cpu.get_cpu_capability()
     for threads, batch, layout in zip(THREADS, BATCHES, LAYOUTS, strict=True):
         torch.set_num_threads(threads)
         report["agreed"].append(digest(agreed_path(agreed, batch, layout)))
         report["float"].append(digest(float_path(network)))
         report["streams"].append(codec.encode(np.load(folder / "picture.npy"), model="tiny").hex())
+        report["lossless"].append(lossless_file(np.load(folder / "wide.npy"), layout).hex())
     return report
 
 
-def second_half(streams: list[str]) -> dict[str, Any]:
-    """Returns what every file decodes to under each number of threads."""
-    found = []
+def second_half(streams: list[str], files: list[str]) -> dict[str, Any]:
+    """Returns what every file decodes to under each number of threads, and every lossless file."""
+    found, pixels = [], []
     for threads in THREADS:
         torch.set_num_threads(threads)
         found.append([digest(decoded(bytes.fromhex(stream))) for stream in streams])
-    return {"decoded": found}
+        pixels += [exact(bytes.fromhex(file)) for file in files]
+    return {"decoded": found, "pixels": pixels}
 
 
 def forked(job: Callable[[], dict[str, Any]], environment: dict[str, str]) -> dict[str, Any]:
@@ -145,8 +168,9 @@ def main(folder: Path, settings: list[dict[str, str]]) -> None:
     """Prints a list of reports, one for each setting."""
     reports = [forked(lambda: first_half(folder), setting) for setting in settings]
     streams = sorted({stream for report in reports for stream in report["streams"]})
+    files = sorted({file for report in reports for file in report["lossless"]})
     for report, setting in zip(reports, settings, strict=True):
-        report |= forked(lambda: second_half(streams), setting)
+        report |= forked(lambda: second_half(streams, files), setting)
     print(json.dumps(reports))  # noqa: T201
 
 

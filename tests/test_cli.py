@@ -225,6 +225,9 @@ def test_one_failure_does_not_stop_the_others():
         ["encode", "img.png", "--target-bpp", "1", "--target-size", "40kB"],
         ["encode", "img.png", "--target-size", "forty"],
         ["encode", "img.png", "--levels", "0"],
+        ["encode", "img.png", "--lossless", "--target-psnr", "40"],
+        ["encode", "img.png", "--lossless", "--target-size", "40kB"],
+        ["encode", "img.png", "--level-cost"],
         ["encode", "img.png", "--metadata", "gps"],
         ["decode", "img.hcodec", "-o", "out.xyz"],
         ["decode", "img.hcodec", "--format", "xyz"],
@@ -408,8 +411,6 @@ def test_sizes(text, num_bytes):
     assert Size().convert(text, None, None) == num_bytes
 
 
-@pytest.mark.parametrize(
-    ("text", "kinds"), [("all", ("icc", "exif", "xmp")), ("none", ()), ("XMP, icc", ("xmp", "icc"))]
-)
+@pytest.mark.parametrize(("text", "kinds"), [("all", ("icc", "exif", "xmp")), ("none", ()), ("XMP, icc", ("xmp", "icc"))])
 def test_metadata_kinds(text, kinds):
     assert MetadataKinds().convert(text, None, None) == kinds

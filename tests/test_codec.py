@@ -14,7 +14,7 @@ from conftest import render
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import codec, container, entropy, models
+from hcodec import container, decoder, entropy, memory, models
 from hcodec.codec import decode, decode_picture, encode
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
 from hcodec.models.walk import Walk
@@ -361,7 +361,7 @@ def test_a_cut_layer_that_begins_wrongly_is_left_out(data, layers):
 
 
 def test_more_layers_than_the_model_has_levels(data, layers):
-    with pytest.raises(FormatError, match="4 layers, more than its model"):
+    with pytest.raises(FormatError, match="4 levels, more than its model"):
         decode(rewritten(data, [*layers, b""]))
 
 
@@ -373,21 +373,21 @@ def test_unknown_models(picture, data, layers):
 
 
 def test_memory_is_checked_before_it_is_taken(picture, data, monkeypatch):
-    monkeypatch.setattr(codec, "_free_memory", lambda: 96 * 128 * codec._BYTES_PER_PIXEL - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL - 1)
     for job in (lambda: encode(picture, model="tiny"), lambda: decode(data)):
         with pytest.raises(PictureError, match="megapixels need"):
             job()
     narrow = rewritten(data, [b""], width=1 << 12, height=1)  # each cell of 8x8 pixels takes memory, also for one pixel
     with pytest.raises(PictureError):
         decode(narrow)
-    monkeypatch.setattr(codec, "_free_memory", lambda: 96 * 128 * codec._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL)
     decode(data)
-    monkeypatch.setattr(codec, "_free_memory", lambda: None)  # a system that does not tell
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)  # a system that does not tell
     decode(data)
 
 
 def test_free_memory_is_plausible():
-    free = codec._free_memory()
+    free = memory.free_bytes()
     assert free is None or 1 << 20 < free < 1 << 50
 
 

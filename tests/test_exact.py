@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -63,6 +64,9 @@ def settings_of_this_machine() -> list[dict[str, str]]:
 def test_no_instruction_set_thread_count_layout_or_batch_changes_a_bit(tmp_path, reference):
     torch.save(make_network()[0].state_dict(), tmp_path / "float.pt")
     np.save(tmp_path / "picture.npy", render(exactness.HEIGHT, exactness.WIDTH))
+    wide = render(40, 392)
+    np.save(tmp_path / "wide.npy", wide)
+    pixels = hashlib.sha256(wide.tobytes()).hexdigest()[:16]
     settings = settings_of_this_machine()
     # four threads on two cores must not wait for each other busily
     environment = {**os.environ, "OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -73,6 +77,7 @@ def test_no_instruction_set_thread_count_layout_or_batch_changes_a_bit(tmp_path,
     for setting, report in zip(settings, reports, strict=True):
         assert report["cpu"].lower() == setting.get("ATEN_CPU_CAPABILITY", report["cpu"]).lower()  # so it really took effect
         assert set(report["agreed"]) == {reference}, setting
+        assert set(report["pixels"]) == {pixels}, setting
         assert report["decoded"] == reports[0]["decoded"] and len(set(map(str, report["decoded"]))) == 1, setting
     # the same network in floats does not pass, so the test can tell
     assert len({mean for report in reports for mean in report["float"]}) > 1
@@ -85,6 +90,9 @@ def test_a_gpu_gives_the_same_bits():
         streams = [codec.encode(picture, model="tiny", device=device) for device in ("cpu", "cuda")]
         for stream in streams:
             assert digest(decoded(stream, "cuda")) == digest(decoded(stream, "cpu"))
+        for device, other in (("cpu", "cuda"), ("cuda", "cpu")):
+            file = codec.encode(picture, model="tiny", lossless=True, device=device)
+            assert (codec.decode_picture(file, device=other, strict=True).pixels == picture).all()
 
 
 @pytest.mark.parametrize("layout", [channels_last, channels_first])

@@ -1,22 +1,27 @@
 """Files written once by the shipped model still decode to the very same symbols, means, scale indices and states.
 
-`python tests/test_golden.py` writes them anew: only when the shipped weights change, which is a new fingerprint.
+`python tests/test_golden.py` writes them anew, `python tests/test_golden.py lossless` those with a lossless layer: only when
+the shipped weights change, which is a new fingerprint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import render
+from PIL import Image
+from test_lossless import encode_forced
 
 from hcodec import codec, container, entropy, models, picture
 from hcodec.models.walk import Walk
 
+LOSSLESS = {"direct": (65, 65), "bits-back": (24, 400)}
 FOLDER = Path(__file__).parent / "golden"
 SIZES = ((96, 128), (65, 65), (1, 1), (37, 200))
 
@@ -61,8 +66,27 @@ def test_golden_files_decode_to_the_same_picture(size: tuple[int, int]) -> None:
     assert np.abs(decoded - kept).max() <= 1
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("lossless-*.hcodec")), ids=lambda path: path.stem)
+def test_golden_lossless_files_decode_to_the_same_pixels(path: Path) -> None:
+    info = container.info(path).lossless
+    assert info is not None and info.method.replace(" ", "-") in path.name
+    decoded = np.asarray(codec.decode(path, strict=True))
+    assert (decoded == np.asarray(picture.read(path.with_suffix(".png")).pixels)).all()
+
+
+def write_lossless() -> None:
+    """Writes one file for each method, with the picture beside it."""
+    for method, edges in LOSSLESS.items():
+        file = FOLDER / f"lossless-{method}-{edges[0]}x{edges[1]}.hcodec"
+        file.write_bytes(encode_forced(render(*edges), method == "bits-back", model="photo")[0])
+        Image.fromarray(render(*edges)).save(file.with_suffix(".png"))
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
+    if sys.argv[1:] == ["lossless"]:
+        write_lossless()
+        sys.exit()
     digests = {}
     for edges in SIZES:
         file = path_of(edges)

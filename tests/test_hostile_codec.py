@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import render
 
-from hcodec import codec, container, models
+from hcodec import container, decoder, memory, models
 from hcodec.codec import decode, encode
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
 from hcodec.header import Header, LayerEntry, pack_header, parse_header
@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 20, 24
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch):
     """A machine that refuses pictures beyond 64,000 pixels, so that a file cannot keep a test busy for long."""
-    monkeypatch.setattr(codec, "_free_memory", lambda: 64_000 * codec._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * decoder._BYTES_PER_PIXEL)
 
 
 @pytest.fixture(autouse=True)

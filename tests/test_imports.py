@@ -12,7 +12,7 @@ from hcodec import container
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"hcodec": "hcodec", "models": "hcodec.models", "cli": "hcodec.cli"}
-CORE = {"codec", "stream", "container", "header", "errors", "picture", "models"}
+CORE = {"codec", "stream", "container", "header", "errors", "picture", "models", "archive", "packing"}
 NAMES_OF_THE_PACKAGE = {""}  # `from hcodec import __version__`
 
 # module -> what it may import of hcodec, wherever in the file; types alone may come from anywhere
@@ -22,13 +22,25 @@ INSIDE = {
     "errors": set(),
     "header": {"errors"},
     "reader": {"errors", "header"},
-    "container": {"errors", "header", "reader"},
+    "payload": {"errors"},
+    "container": {"errors", "header", "reader", "payload"},
     "metadata": {"errors"},
     "alpha": {"errors"},
     "picture": {"errors", "metadata", "alpha"},
-    "entropy": {"errors", "models.tables"},
-    "codec": {"errors", "picture", "models", "models.walk", "entropy", "container"},
-    "stream": {"errors", "codec", "container", "picture"},
+    "memory": {"errors"},
+    "entropy": {"errors", "models.tables", "models.likelihood"},
+    "stored": {"errors", "header"},
+    "tiles": {"errors", "payload", "entropy", "models.likelihood", "models.last_exact", "models.kernels"},
+    "lossless": {"errors", "payload", "entropy", "stored", "tiles", "models.zoo"},
+    "decoder": {"errors", "picture", "models", "models.walk", "entropy", "container", "lossless", "memory"},
+    "encoder": {"picture", "models", "models.walk", "entropy"},
+    "codec": {"errors", "picture", "models", "entropy", "container", "decoder", "encoder", "lossless"},
+    "directory": {"errors", "header"},
+    "archive": {"directory", "errors", "header"},
+    "packing": {"archive", "errors", "memory", "picture", "stored"},
+    "small": {"errors", "entropy", "models", "models.pure", "models.likelihood", "models.small_exact", "models.kernels"},
+    "chain": {"errors", "models", "models.walk", "models.zoo", "entropy", "encoder", "lossless", "payload", "tiles"},
+    "stream": {"errors", "container", "picture", "decoder"},
 }
 # module -> what it may import from outside, beside the standard library
 OUTSIDE = {
@@ -36,17 +48,30 @@ OUTSIDE = {
     "header": set(),
     "reader": set(),
     "errors": set(),
+    "payload": set(),
+    "directory": set(),
+    "archive": set(),
+    "memory": set(),
     "metadata": {"PIL"},
     "alpha": {"numpy", "PIL"},
     "picture": {"numpy", "PIL", "torch"},
     "entropy": {"numpy", "constriction"},
+    "stored": {"numpy", "PIL"},
+    "packing": {"numpy", "PIL"},
+    "small": {"numpy"},
+    "tiles": {"numpy", "torch"},
+    "lossless": {"numpy", "torch"},
+    "decoder": {"numpy", "torch"},
+    "encoder": {"numpy", "torch"},
+    "chain": {"numpy", "torch"},
     "codec": {"numpy", "torch", "PIL"},
     "stream": {"numpy", "torch", "PIL"},
     "models": {"numpy", "torch", "safetensors"},
     "cli": {"numpy", "torch", "PIL", "click"},
 }
 # these may have more, for nothing else imports them
-TRAINING = {"models.train", "models.export", "models.data"}
+TRAINING = {"models.train", "models.export", "models.data", "models.train_last", "models.export_last"}
+TRAINING |= {"models.train_small", "models.export_small", "models.small_data"}
 
 
 def modules():

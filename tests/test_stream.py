@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import render
 
-from hcodec import codec, container
+from hcodec import container, memory
 from hcodec.codec import decode, encode
 from hcodec.errors import FormatError, HcodecWarning, ModelError, PictureError, TruncatedError
 from hcodec.models.walk import Walk
@@ -170,7 +170,7 @@ def test_strangers_are_refused(data, monkeypatch):
         StreamDecoder().feed(b"GIF89a")
     unknown = with_layers(data, list, fingerprint=b"none")
     many = with_layers(data, lambda layers: [*layers, b"", b""])
-    for broken, error, match in ((unknown, ModelError, "fingerprint"), (many, FormatError, "5 layers, more than its model")):
+    for broken, error, match in ((unknown, ModelError, "fingerprint"), (many, FormatError, "5 levels, more than its model")):
         decoder = StreamDecoder()
         with pytest.raises(error, match=match):
             decoder.feed(broken)
@@ -178,6 +178,6 @@ def test_strangers_are_refused(data, monkeypatch):
             decoder.image()
     with pytest.raises(ModelError, match="unknown device"):
         StreamDecoder("abacus").feed(data)
-    monkeypatch.setattr(codec, "_free_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1000)
     with pytest.raises(PictureError, match="megapixels need"):
         StreamDecoder().feed(data)

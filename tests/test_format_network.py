@@ -1,0 +1,175 @@
+"""The section "The network of the lossless layer" of FORMAT.md, as a program in numpy's integers, against the one that codes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import render
+from test_lossless import source_of
+
+from hcodec.models import storage
+from hcodec.models.kernels import exact_products
+from hcodec.models.last_exact import LastExact, LastWalk
+
+STATE = 2**22 - 1
+
+
+def clamp(x, limit):
+    return np.clip(x, -limit, limit)
+
+
+def children(x, size):
+    """Returns (size * H, size * W, C) from cells whose channels are pixels by row, column, channel."""
+    h, w, c = x.shape
+    return x.reshape(h, w, size, size, c // size**2).swapaxes(1, 2).reshape(size * h, size * w, c // size**2)
+
+
+def cells(x, size):
+    """Returns (H / size, W / size, ...), a cell's pixels by row, column, channel."""
+    h, w, c = x.shape
+    return x.reshape(h // size, size, w // size, size, c).swapaxes(1, 2).reshape(h // size, w // size, size**2 * c)
+
+
+def moved(x, down, right):
+    """Returns for each cell the one so far away; where the tile has none, the nearest that it has."""
+    rows = np.clip(np.arange(x.shape[0]) + down, 0, x.shape[0] - 1)
+    columns = np.clip(np.arange(x.shape[1]) + right, 0, x.shape[1] - 1)
+    return x[rows][:, columns]
+
+
+def pairs(maps, pixel):
+    """Returns P and Q; maps: each pixel (row, column) of all cells."""
+    corner, center = maps.get((0, 0)), maps.get((1, 1))
+    if pixel == (1, 1):
+        return (corner + moved(corner, 1, 1)) / 2, (moved(corner, 0, 1) + moved(corner, 1, 0)) / 2
+    if pixel == (0, 1):
+        return (corner + moved(corner, 0, 1)) / 2, (center + moved(center, -1, 0)) / 2
+    return (corner + moved(corner, 1, 0)) / 2, (center + moved(center, 0, -1)) / 2
+
+
+class Text:
+    """What the text says; the state is int64 (H, W, width)."""
+
+    def __init__(self, tensors, level_state, start):
+        self.t = {name: tensor.numpy() for name, tensor in tensors.items()}
+        self.state = clamp(level_state + self.t["embed"][start], STATE)
+        self.block("block")
+        self.base = children(self.product("show", self.state, 1023, wide=True), 8)
+        self.shown = self.base[..., :3] + 1024
+        self.state = self.product("enter", self.state, STATE, wide=True)
+
+    def product(self, name, x, limit, low=None, wide=False):
+        kind = np.float64 if wide else np.float32
+        sums = x @ self.t[f"{name}.weight"].astype(np.int64).T + self.t[f"{name}.bias"]
+        found = np.rint(sums.astype(kind) * self.t[f"{name}.gain"].astype(kind)).astype(np.int64)
+        return np.clip(found, -limit if low is None else low, limit)
+
+    def expand(self, name, state):
+        a = clamp(np.rint(state.astype(np.float32) * self.t[f"{name}.gain"]), 1023).astype(np.int64)
+        padded = np.pad(a, ((1, 1), (1, 1), (0, 0)))
+        kernel = self.t[f"{name}.kernel.weight"].astype(np.int64)[:, 0]
+        h, w = a.shape[:2]
+        sums = sum(padded[i : i + h, j : j + w] * kernel[:, i, j] for i in range(3) for j in range(3))
+        sums = sums + self.t[f"{name}.kernel.bias"]
+        return clamp(np.rint(sums.astype(np.float32) * self.t[f"{name}.kernel.gain"]), 1023).astype(np.int64)
+
+    def block(self, name):
+        h = self.product(f"{name}.fc1", self.expand(name, self.state), 1023, low=0)
+        self.add(f"{name}.fc2", h)
+
+    def head(self, name, x):
+        return self.product(f"{name}.head", self.product(f"{name}.fc1", x, 1023, low=0), 2**60)
+
+    def add(self, name, x, wide=False):
+        self.state = clamp(self.state + self.product(name, x, STATE, wide=wide), STATE)
+
+    def latents(self, part, state):
+        y = self.head(f"fine.{part}", self.expand(f"fine.{part}", state))
+        return clamp(y[..., :16], 1016), np.clip(y[..., 16:], 16, 47)
+
+    def posterior(self, x, inside):
+        lack = cells((8 * x - self.shown) * inside, 8)
+        state = clamp(self.state + self.product("fine.lack", lack, STATE, wide=True), STATE)
+        mean, scale = self.latents("posterior", state)
+        return clamp(self.latents("prior", self.state)[0] + mean, 1016), scale
+
+    def enter(self, z):
+        if z is None:
+            self.state = clamp(self.state + self.t["fine.absent"], STATE)
+        else:
+            self.add("fine.project", z, wide=True)
+
+    def stages(self, x):
+        """Yields pitch, pixel, channel, mean, scale index and shape index, all of x (H, W, 3) given."""
+        fed = None
+        for p in (4, 2, 1):
+            if p < 4:
+                self.state = children(self.product(f"stages.{p}.up", self.state, STATE, wide=True), 2)
+                self.add(f"stages.{p}.base", cells(self.base, 2 * p))
+                self.add(f"stages.{p}.known", fed)
+            pixels = [(0, 0)] * (p == 4) + [(1, 1), (0, 1), (1, 0)]
+            found = {} if p == 4 else {(0, 0): fed}
+            for i, pixel in enumerate(pixels):
+                found[pixel] = yield from self.phase(p, f"stages.{p}.phases.{i}", pixel, x)
+            fed = children(np.concatenate([found[0, 0], found[0, 1], found[1, 0], found[1, 1]], -1), 2)
+
+    def phase(self, p, name, pixel, x):
+        grid = {(r, c): np.s_[r * p :: 2 * p, c * p :: 2 * p] for r in (0, 1) for c in (0, 1)}
+        shown = {place: self.shown[where] for place, where in grid.items()}
+        known = {place: 8 * x[where] for place, where in grid.items()}
+        fixed, detail, slant = shown[pixel], 0 * shown[pixel], 0 * shown[pixel]
+        if pixel != (0, 0):
+            (first, second), (shown_first, shown_second) = pairs(known, pixel), pairs(shown, pixel)
+            fixed, slant = (first + second) / 2, (first - second) / 2
+            detail = shown[pixel] - (shown_first + shown_second) / 2
+        self.block(f"{name}.refine")
+        e, r = self.expand(f"{name}.predict", self.state), []
+        for c in range(3):
+            before = [clamp(part, 1023)[..., None] for part in (*r, *map(np.abs, r))]
+            y = self.head(f"{name}.heads.{c}", np.concatenate([e, *before], -1))
+            terms = [detail[..., c], slant[..., c], *r]
+            weighed = sum(clamp(y[..., 3 + i], 256) * term for i, term in enumerate(terms))
+            mean = np.clip(np.rint(fixed[..., c] + clamp(y[..., 0], 8192) + weighed / 64), 0, 2040).astype(np.int64)
+            yield p, pixel, c, mean, np.clip(y[..., 1], 0, 47), np.clip(y[..., 2], 0, 3)
+            r.append(known[pixel][..., c] - mean)
+        r = np.stack(r, -1)
+        v = clamp(np.concatenate([known[pixel] - shown[pixel], r, np.abs(r)], -1), 2047)
+        self.add(f"{name}.feed", v)
+        return v
+
+
+@pytest.mark.parametrize(("start", "with_latents"), [(2, False), (3, True)])
+def test_the_text_gives_the_same_integers(tiny, start, with_latents):
+    _, tensors, _ = storage.read_exact(tiny.parent / "last" / tiny.name)
+    pixels = render(16, 40, 5)[..., [1, 0, 2]].astype(np.int64)
+    pixels[11:], pixels[:, 37:] = 77, 200  # as if beyond the edge
+    inside = np.zeros((16, 40, 1), dtype=np.int64)
+    inside[:11, :37] = 1
+    state = source_of(render(16, 40, 5), start).state
+    text = Text(tensors, state[0].numpy().astype(np.int64), start - 2)
+    with exact_products():
+        walk = LastWalk(LastExact(tensors), state, start - 2)
+        x = torch.from_numpy(pixels).float()[None]
+        z = None
+        for found, wanted in (
+            (text.latents("prior", text.state), walk.prior()),
+            (text.posterior(pixels, inside), walk.posterior(x, torch.from_numpy(inside)[None].float())),
+        ):
+            assert all((a == b.numpy()).all() for a, b in zip(found, wanted, strict=True))
+        if with_latents:
+            z = found[0] // 8
+        text.enter(z)
+        walk.enter(None if z is None else torch.from_numpy(z))
+        steps, count = walk.pixels(), 0
+        spot = next(steps)
+        for p, pixel, channel, mean, scale, shape in text.stages(pixels):
+            assert (spot.pitch, spot.offset, spot.channel) == (p, pixel, channel)
+            for a, b in ((mean, spot.mean), (scale, spot.scale), (shape, spot.shape)):
+                assert (a == b.numpy()).all()
+            count += mean.size
+            try:
+                spot = steps.send(x[0][spot.where])
+            except StopIteration:
+                break
+        assert count == pixels.size
