@@ -1,0 +1,73 @@
+"""`hcodec list`: what archives hold, without decoding it. Needs no torch, no numpy, no Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import click
+
+from hcodec.cli._batch import Console, run
+from hcodec.cli._files import STDIO, read_bytes
+from hcodec.cli._options import INPUTS, JSON
+from hcodec.cli._report import Report, shown
+from hcodec.errors import HcodecWarning
+
+if TYPE_CHECKING:
+    from hcodec.archive import Entry, Listing
+
+
+@click.command("list")
+@INPUTS
+@click.option("--check", is_flag=True, help="Read the whole archive and compare its checksums, too.")
+@JSON
+def command(sources: tuple[str, ...], check: bool, as_json: bool) -> None:
+    """List the pictures in archives.
+
+    \b
+      hcodec list a.hcodec
+      hcodec list a.hcodec --json
+      hcodec list a.hcodec --check
+    """
+    console, faulty = Console(as_json=as_json, text_on_stderr=False), list[str]()
+    run(sources, partial(_describe, check, faulty), console)
+    if faulty:
+        click.get_current_context().exit(1)
+
+
+def _describe(check: bool, faulty: list[str], source: str) -> Report:
+    from hcodec import archive
+
+    listing = archive.listing(BytesIO(read_bytes(source)) if source == STDIO else source, check=check)
+    for warning in listing.warnings:
+        warnings.warn(warning, HcodecWarning, stacklevel=1)
+        faulty.append(warning)
+    text = "\n".join([shown(source), *_archive_lines(listing), *_picture_lines(listing)])
+    return Report(text, {"input": source, **listing.as_dict()})
+
+
+def _archive_lines(listing: Listing) -> Iterator[str]:
+    num_pixels = sum(one.width * one.height for one in listing.pictures)
+    complete = listing.file_bytes >= listing.total_bytes
+    state = "complete" if complete else f"the first of {listing.total_bytes:,}"
+    segments = len(listing.segments)
+    yield f"  archive    {len(listing.pictures):,} pictures in {segments:,} segments, archive format {listing.version}"
+    yield f"  file       {listing.file_bytes:,} bytes, {8 * listing.total_bytes / num_pixels:.3f} bpp, {state}"
+    yield f"  directory  {listing.directory_bytes:,} bytes"
+
+
+def _picture_lines(listing: Listing) -> Iterator[str]:
+    from hcodec.archive import KINDS, STORED
+
+    names = {STORED: "stored", **{kind.number: kind.name for kind in KINDS}}
+    yield "  segment  coded as    pixels"
+    for one in listing.pictures:
+        kind = listing.segments[one.segment].kind
+        yield f"  {one.segment + 1:>7}  {names.get(kind, f'kind {kind}'):<10}  {_pixels(one):<26}  {one.name}"
+
+
+def _pixels(one: Entry) -> str:
+    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if one.extras[-1] else ''}"

@@ -1,0 +1,165 @@
+"""`hcodec pack`: many pictures to one archive, without loss."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import click
+
+from hcodec.cli._batch import Console, run_jobs
+from hcodec.cli._files import STDIO, Job, read_bytes
+from hcodec.cli._options import FORCE, INPUTS, JSON, QUIET, MetadataKinds, set_threads
+from hcodec.cli._report import Report, describe
+from hcodec.cli.encode import ENDING, PICTURES
+from hcodec.errors import FormatError, HcodecError
+
+if TYPE_CHECKING:
+    from hcodec.archive import Listing
+    from hcodec.picture import Picture
+
+
+@dataclass
+class _Packing:
+    """One archive in the making: what goes in, where messages go, and which inputs failed."""
+
+    sources: Sequence[str]
+    restart: int
+    metadata: tuple[str, ...]
+    console: Console
+    failed: list[str] = field(default_factory=list)
+
+
+@click.command()
+@INPUTS
+@click.option("-o", "--output", metavar="OUT", help="The archive, or - for stdout.  [default: DIR.hcodec]")
+@FORCE
+@QUIET
+@JSON
+@click.option("--restart", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
+              help="Pictures between restart points at most: fewer give faster access, more a smaller file.")  # fmt: skip
+@click.option("--metadata", type=MetadataKinds(), default="all", show_default=True,
+              help="What to keep: all, none, or some of icc,exif,xmp.")  # fmt: skip
+@click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with.")
+def command(
+    sources: tuple[str, ...], output: str | None, force: bool, quiet: bool, as_json: bool,
+    restart: int, metadata: tuple[str, ...], threads: int | None,
+) -> None:  # fmt: skip
+    """Pack folders and pictures into one archive, without loss.
+
+    Pictures keep their names; those in folders keep their path inside the folder. Hidden files, symbolic links and
+    files that are no pictures stay out.
+
+    \b
+      hcodec pack holiday                    # holiday.hcodec
+      hcodec pack holiday -o a.hcodec
+      hcodec pack *.png -o icons.hcodec
+      hcodec list a.hcodec
+      hcodec unpack a.hcodec -o holiday/
+    """
+    job = Job(sources[0] if len(sources) == 1 else f"{len(sources)} inputs", output or _default_output(sources))
+    if job.target == STDIO and sys.stdout.isatty():
+        raise click.UsageError("Standard output is a terminal; name a file with -o.")
+    set_threads(threads)
+    packing = _Packing(sources, restart, metadata, Console(quiet, as_json))
+    run_jobs([job], lambda _job: _pack(packing), packing.console, force=force)
+    if packing.failed:
+        click.get_current_context().exit(1)
+
+
+def _default_output(sources: Sequence[str]) -> str:
+    folder = os.path.normpath(sources[0])
+    if len(sources) > 1 or not os.path.isdir(folder) or folder.strip("./") == "":
+        raise click.UsageError("Name the archive: -o OUT.")
+    return folder + ENDING
+
+
+def _pack(wanted: _Packing) -> tuple[bytes, Report]:
+    from hcodec import archive, packing
+
+    start = perf_counter()
+    console, files = wanted.console, list(_find(wanted))
+    with console.progress(len(files)):
+        data = packing.pack(_read(files, wanted), restart=wanted.restart, metadata=wanted.metadata)
+    console.bar = None
+    input_bytes = sum(os.path.getsize(path) for path, _ in files if path not in wanted.failed)
+    return data, _report(input_bytes, archive.listing(data), wanted.failed, perf_counter() - start)
+
+
+def _find(wanted: _Packing) -> Iterator[tuple[str, str]]:
+    """The path of every picture and its name in the archive; says what is left out."""
+    for source in wanted.sources:
+        if not os.path.isdir(source):
+            yield source, os.path.basename(source)
+            continue
+        for path in _walk(source, wanted.console):
+            yield str(path), path.relative_to(source).as_posix()
+
+
+def _walk(folder: str, console: Console) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        console.warn(str(error.filename), f"skipped: {error.strerror}")
+
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
+        folders.sort()
+        here = [Path(parent, name) for name in (*sorted(names), *folders) if not name.startswith(".")]
+        reasons = {path: _why_not(path) for path in here}
+        for path, reason in reasons.items():
+            if reason:
+                console.warn(str(path), f"skipped: {reason}")
+        folders[:] = [path.name for path in here if path.name in folders and not reasons[path]]
+        yield from (path for path in here if path.name not in folders and not reasons[path])
+
+
+def _why_not(path: Path) -> str:
+    """Why a file or folder stays out of the archive; empty if it does not."""
+    if path.is_symlink():
+        return "a symbolic link"
+    if path.is_dir():
+        return ""
+    if path.suffix.lower() not in PICTURES:
+        return "not a picture"
+    return "" if path.is_file() else "not a regular file"
+
+
+def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[str, Picture]]:
+    """The pictures with their names; says which could not be read."""
+    taken: dict[str, str] = {}
+    for path, name in files:
+        try:
+            image = _read_one(path, name, taken)
+        except (HcodecError, OSError, MemoryError) as error:
+            wanted.console.fail(path, describe(error, path))
+            wanted.failed.append(path)
+        else:
+            taken[name] = path
+            for note in image.notes:
+                wanted.console.warn(path, note)
+            yield name, image
+        wanted.console.advance()
+
+
+def _read_one(path: str, name: str, taken: dict[str, str]) -> Picture:
+    from hcodec import archive, picture
+
+    if name in taken:
+        raise FormatError(f"its name {name!r} is taken by {taken[name]}")
+    archive.check_name(name)
+    return picture.read(read_bytes(path))
+
+
+def _report(input_bytes: int, listing: Listing, failed: Sequence[str], seconds: float) -> Report:
+    num_samples = sum(one.width * one.height * (1 if one.gray else 3) for one in listing.pictures)
+    bpsp = 8 * listing.file_bytes / num_samples
+    num_pictures, num_segments = len(listing.pictures), len(listing.segments)
+    text = (
+        f"{num_pictures} pictures in {num_segments} segments  {input_bytes:,} -> {listing.file_bytes:,} bytes  "
+        f"{bpsp:.3f} bits a sub-pixel  {seconds:.2f} s"
+    )
+    fields = {"pictures": num_pictures, "segments": num_segments, "input_bytes": input_bytes, "failed": list(failed)}
+    return Report(text, {**fields, "file_bytes": listing.file_bytes, "bpsp": bpsp, "seconds": seconds})

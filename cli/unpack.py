@@ -1,0 +1,155 @@
+"""`hcodec unpack`: the pictures of an archive, all or some."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from time import perf_counter
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from hcodec.cli._batch import Console, run
+from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
+from hcodec.cli._options import FORCE, JSON, QUIET, set_threads
+from hcodec.cli._report import Report, shown
+
+if TYPE_CHECKING:
+    from hcodec.archive import Entry
+    from hcodec.picture import Picture
+
+_ALPHA, _GRAY, _BLOBS = "alpha", "gray", "metadata"
+_HOLDS = {  # suffixes of formats without loss, and what they hold beside RGB; all else comes out as PNG
+    ".bmp": {_GRAY},
+    ".dib": {_GRAY},
+    ".pgm": {_GRAY},
+    ".png": {_ALPHA, _GRAY, _BLOBS},
+    ".pnm": {_GRAY},
+    ".ppm": {_GRAY},
+    ".tga": {_ALPHA, _GRAY},
+    ".tif": {_ALPHA, _GRAY, _BLOBS},
+    ".tiff": {_ALPHA, _GRAY, _BLOBS},
+    ".webp": {_ALPHA, _BLOBS},
+}
+_BESIDE = ".png"
+
+
+@click.command()
+@click.argument("archive", metavar="IN")
+@click.option("-o", "--output", metavar="DIR", help="The folder for the pictures.  [default: that of the archive's name]")
+@click.option("--only", multiple=True, metavar="NAME", help="Take out this picture, and decode no more than needed.")
+@FORCE
+@QUIET
+@JSON
+@click.option("--strict", is_flag=True, help="Fail at the first damage instead of taking out what is good.")
+@click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with.")
+def command(
+    archive: str, output: str | None, only: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
+    strict: bool, threads: int | None,
+) -> None:  # fmt: skip
+    """Unpack the pictures of an archive, all or some.
+
+    a.hcodec is unpacked into the folder a beside it, or into the one that -o names. A picture gets its own name if that
+    of a format without loss, else .png is added: photo.jpg comes out as photo.jpg.png. Pictures in damaged segments
+    are left out, with a warning and the exit code 1.
+
+    \b
+      hcodec unpack a.hcodec -o holiday/
+      hcodec unpack a.hcodec --only day1/boat.png
+    """
+    folder = output or _default_output(archive)
+    set_threads(threads)
+    console, faulty = Console(quiet, as_json), set[str]()
+
+    def action(source: str) -> Report:
+        start = perf_counter()
+        with _open(source) as file:
+            targets = _targets(file, folder, only, force)
+            done = _write_all(file, targets, console, force=force, strict=strict, some=bool(only))
+        faulty.update(name for name in targets if done.get(name) != ())
+        lost = [name for name in targets if name not in done]
+        return _report(source, folder, targets, lost, perf_counter() - start)
+
+    run([archive], action, console)
+    if faulty:
+        click.get_current_context().exit(1)
+
+
+def _default_output(archive: str) -> str:
+    folder, suffix = os.path.splitext(archive)
+    if archive == STDIO or not suffix:
+        raise click.UsageError("Name the folder for the pictures: -o DIR.")
+    return folder
+
+
+@contextmanager
+def _open(source: str) -> Iterator[BinaryIO]:
+    if source == STDIO:
+        yield BytesIO(read_bytes(source))
+    else:
+        with open(source, "rb") as file:
+            yield file
+
+
+def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> dict[str, str]:
+    """Where each picture goes, by name; refuses before anything is written."""
+    from hcodec import archive
+
+    targets: dict[str, str] = {}
+    for entry in archive.listing(file).pictures:
+        if not only or entry.name in only:
+            targets[entry.name] = os.path.join(folder, _file_name(entry))
+    if missing := [name for name in only if name not in targets]:
+        raise click.ClickException(f"there is no picture {missing[0]!r} in the archive")
+    if len(set(targets.values())) < len(targets):
+        raise click.ClickException("two of its pictures would come out under one name; take them out one by one with --only")
+    root = os.path.realpath(folder)
+    for target in targets.values():
+        if os.path.commonpath((root, os.path.realpath(target))) != root:
+            raise click.ClickException(f"{target} leads out of {folder} through a symbolic link")
+        refuse_existing(target, force=force)
+    return targets
+
+
+def _file_name(entry: Entry) -> str:
+    """The name of a picture, with .png added where its own format would lose something."""
+    *blobs, alpha = entry.extras
+    needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs))) if there}
+    held = _HOLDS.get(os.path.splitext(entry.name)[1].lower())
+    return entry.name if held is not None and needed <= held else entry.name + _BESIDE
+
+
+def _write_all(
+    file: BinaryIO, targets: Mapping[str, str], console: Console, *, force: bool, strict: bool, some: bool
+) -> dict[str, tuple[str, ...]]:
+    """Writes what is good; the names of the pictures that came out, with notes on what is missing of them."""
+    from hcodec import packing
+
+    done = {}
+    with console.progress(len(targets)):
+        for name, image in packing.unpack(file, only=targets if some else None, strict=strict):
+            write_bytes(targets[name], _packed(image, targets[name]), force=force)
+            done[name] = image.notes
+            console.advance()
+    console.bar = None
+    return done
+
+
+def _packed(image: Picture, target: str) -> bytes:
+    from PIL import Image
+
+    from hcodec import picture
+
+    packed = BytesIO()
+    picture.save(picture.to_image(image), packed, Image.registered_extensions()[os.path.splitext(target)[1].lower()])
+    return packed.getvalue()
+
+
+def _report(source: str, folder: str, targets: Mapping[str, str], lost: Sequence[str], seconds: float) -> Report:
+    count = f"{len(targets) - len(lost)} of {len(targets)}" if lost else f"{len(targets)}"
+    text = f"{shown(source)} -> {folder}  {count} pictures  {seconds:.2f} s"
+    outputs = [{"name": name, "output": target} for name, target in targets.items() if name not in lost]
+    fields = {"input": source, "output": folder, "pictures": outputs, "lost": list(lost), "seconds": seconds}
+    return Report(text, fields)

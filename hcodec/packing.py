@@ -1,0 +1,242 @@
+"""pack() and unpack(): many pictures to an archive and back. The one file that knows pictures, archives and chains.
+
+Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a chain or, if
+that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A coder's module
+is imported when it is needed: storing and listing never load torch.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hcodec import memory, picture, stored
+from hcodec.archive import KINDS, STORED, Archive, Entry, Extras, Kind, Segment, listing, opened, seal, write
+from hcodec.errors import FormatError, HcodecError, HcodecWarning
+from hcodec.picture import Metadata, Picture
+
+__all__ = ["METADATA_KINDS", "RESTART", "listing", "pack", "unpack"]
+
+ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
+Pixels = NDArray[np.uint8]
+
+METADATA_KINDS = ("icc", "exif", "xmp")
+RESTART = 64  # pictures between restart points, unless said otherwise
+_RESTART_PX = 1 << 18  # and pixels, beyond which a longer chain gains nothing and makes access slow
+_FLAT_BITS = 2.0  # stored bits a sub-pixel, below which a picture may be a drawing
+_ALONE_PX = 1 << 12  # pixels, beyond which such a picture gets a segment of its own, coded in the way that suits it
+_NEARLY = 1.1  # photographs that a quick attempt at storing brings this near to their chain get the thorough attempt
+_BYTES_PER_PIXEL = 24  # peak working memory of decoding what is stored, measured
+
+
+class _Item(NamedTuple):
+    """A picture that waits for its segment; `place` is its own in the order in which pictures came."""
+
+    place: int
+    name: str
+    pixels: Pixels
+    quick_bytes: int  # about as many as it takes stored
+    extras: Extras
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What pictures must have in common to be in one segment: the coder, its model, and whether they may be drawings.
+
+    Drawings are apart because they are better stored, and would make a chain of photographs longer.
+    """
+
+    kind: Kind | None
+    model: str
+    flat: bool
+
+
+def pack(
+    sources: Iterable[tuple[str, ImageSource]], *, restart: int = RESTART, metadata: Collection[str] = METADATA_KINDS
+) -> bytes:
+    """An archive of named pictures, without loss; they are read one by one.
+
+    `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `picture.read` takes,
+    or a Picture; `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer
+    make access to a single one faster; `metadata`: which of "icc", "exif", "xmp" to keep. Raises FormatError (a name that
+    cannot be used, too many pictures), PictureError, ModelError, HcodecError (bad options).
+    """
+    if restart < 1:
+        raise HcodecError(f"restart is {restart}; at least 1 picture must be in a segment")
+    unknown = set(metadata) - set(METADATA_KINDS)
+    if unknown:
+        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(METADATA_KINDS)}")
+    packer = _Packer(restart)
+    for name, source in sources:
+        one = source if isinstance(source, Picture) else picture.read(source)
+        packer.add(name, one, _extras(one, metadata))
+    return packer.finish()
+
+
+def _extras(one: Picture, kinds: Collection[str]) -> Extras:
+    blobs = {kind: getattr(one.metadata, kind) for kind in kinds}
+    return Extras(**blobs, alpha=b"" if one.alpha is None else picture.encode_alpha(one.alpha))
+
+
+class _Packer:
+    """Groups pictures and makes segments of the groups."""
+
+    def __init__(self, restart: int) -> None:
+        self._restart = restart
+        self._groups: dict[_Choice, list[_Item]] = {}
+        self._entries: dict[int, Entry] = {}
+        self._segments: list[tuple[Segment, bytes]] = []
+        self._count = 0
+
+    def add(self, name: str, one: Picture, extras: Extras) -> None:
+        pixels = np.ascontiguousarray(one.pixels[..., 0] if one.gray else one.pixels)
+        item = _Item(self._count, name, pixels, min(stored.fast_size(pixels), pixels.size), extras)
+        self._count += 1
+        choice = _choose(one, flat=8 * item.quick_bytes < _FLAT_BITS * pixels.size)
+        if _num_px([item]) > (_ALONE_PX if choice.flat else _RESTART_PX - 1):  # and it does not end a chain of small ones
+            self._flush(choice, [item])
+            return
+        group = self._groups.setdefault(choice, [])
+        if group and _num_px([*group, item]) > _RESTART_PX:
+            self._flush(choice, group)
+        group.append(item)
+        if len(group) == self._restart:
+            self._flush(choice, group)
+
+    def finish(self) -> bytes:
+        if not self._count:
+            raise FormatError("there are no pictures to pack")
+        for choice, group in self._groups.items():
+            if group:
+                self._flush(choice, group)
+        return write([self._entries[place] for place in sorted(self._entries)], self._segments)
+
+    def _flush(self, choice: _Choice, items: list[_Item]) -> None:
+        """Makes the next segment of `items` and empties the list."""
+        for item in items:
+            height, width = item.pixels.shape[:2]
+            icc, exif, xmp, alpha = map(len, item.extras)
+            self._entries[item.place] = Entry(
+                item.name, width, height, len(self._segments), zlib.crc32(item.pixels.data),
+                gray=item.pixels.ndim == 2, extras=(icc, exif, xmp, alpha),
+            )  # fmt: skip
+        self._segments.append(_code(choice, items))
+        items.clear()
+
+
+def _num_px(items: Sequence[_Item]) -> int:
+    return sum(item.pixels.shape[0] * item.pixels.shape[1] for item in items)
+
+
+def _choose(one: Picture, flat: bool) -> _Choice:
+    for kind in KINDS:
+        model = import_module(kind.coder).fits([one])
+        if model is not None:
+            return _Choice(kind, model, flat)
+    return _Choice(None, "", flat)
+
+
+def _code(choice: _Choice, items: Sequence[_Item]) -> tuple[Segment, bytes]:
+    """The shorter of two segments: of the chain of the chosen coder, and of the stored pictures."""
+    extras, pixels = [item.extras for item in items], [item.pixels for item in items]
+    if choice.kind is None:
+        return seal(STORED, b"", stored.encode_chain(pixels), extras)
+    chain = import_module(choice.kind.coder).encode_chain(pixels, choice.model)
+    fingerprint = import_module(choice.kind.registry).load(choice.model).fingerprint
+    if choice.flat or sum(item.quick_bytes for item in items) <= _NEARLY * len(chain):
+        plain = stored.encode_chain(pixels)
+        if len(plain) <= len(fingerprint) + len(chain):
+            return seal(STORED, b"", plain, extras)
+    return seal(choice.kind.number, fingerprint, chain, extras)
+
+
+def unpack(
+    source: bytes | str | os.PathLike[str] | BinaryIO, *, only: Collection[str] | None = None, strict: bool = False
+) -> Iterator[tuple[str, Picture]]:
+    """The pictures of an archive with their names, segment after segment.
+
+    `source`: the archive's bytes, its path or an open file, of which no more is read than is needed; `only`: the names of
+    the pictures that are wanted, None for all. What is lost (a damaged or missing segment, a picture whose pixels differ
+    from their checksum) is left out and warned of as HcodecWarning, or raised with `strict`; metadata and alpha that
+    are lost are also named in the picture's `notes`. Raises FormatError, TruncatedError, OSError, HcodecError (no such
+    name).
+    """
+    with opened(source) as archive:
+        entries = archive.directory.entries
+        wanted = {entry.name for entry in entries} if only is None else set(only)
+        if missing := wanted - {entry.name for entry in entries}:
+            raise HcodecError(f"there is no picture {min(missing)!r} in the archive")
+        for index in sorted({entry.segment for entry in entries if entry.name in wanted}):
+            yield from _decode_segment(archive, index, wanted, strict)
+
+
+def _decode_segment(archive: Archive, index: int, wanted: set[str], strict: bool) -> Iterator[tuple[str, Picture]]:
+    entries = archive.directory.in_segment(index)
+    try:
+        decoded = _decode_chain(archive, index)
+    except HcodecError as error:
+        _lose(error, f"{_say([entry.name for entry in entries if entry.name in wanted])} lost", strict)
+        return
+    extras, notes = _read_extras(archive, index, strict)
+    for entry, pixels, blobs in zip(entries, decoded, extras, strict=True):
+        if entry.name not in wanted:
+            continue
+        try:
+            yield entry.name, _assemble(entry, pixels, blobs, notes if any(entry.extras) else ())
+        except FormatError as error:
+            _lose(error, f"{_say([entry.name])} lost", strict)
+
+
+def _decode_chain(archive: Archive, index: int) -> list[Pixels]:
+    segment, entries = archive.directory.segments[index], archive.directory.in_segment(index)
+    sizes = [(entry.height, entry.width) for entry in entries]
+    memory.check(sum(height * width for height, width in sizes), _BYTES_PER_PIXEL)
+    if segment.kind == STORED:
+        return stored.decode_chain(archive.chain(index), sizes)
+    kind = next((kind for kind in KINDS if kind.number == segment.kind), None)
+    if kind is None:
+        raise FormatError(f"segment {index + 1} is of the unknown kind {segment.kind}; a newer hcodec may read it")
+    memory.check(max(height * width for height, width in sizes), kind.bytes_per_pixel)
+    model = import_module(kind.registry).find(segment.fingerprint)
+    decoded: list[Pixels] = import_module(kind.coder).decode_chain(archive.chain(index), sizes, model)
+    return decoded
+
+
+def _read_extras(archive: Archive, index: int, strict: bool) -> tuple[Sequence[Extras], tuple[str, ...]]:
+    """What goes with each picture of a segment, and a note if that is lost."""
+    try:
+        return archive.extras(index), ()
+    except HcodecError as error:
+        entries = archive.directory.in_segment(index)
+        _lose(error, f"{_say([entry.name for entry in entries if any(entry.extras)])} without it", strict)
+        return [Extras()] * len(entries), ("alpha channel and metadata are lost",)
+
+
+def _assemble(entry: Entry, pixels: Pixels, extras: Extras, notes: tuple[str, ...]) -> Picture:
+    if entry.gray and pixels.ndim == 3:
+        pixels = pixels[..., 0]
+    shape = (entry.height, entry.width) if entry.gray else (entry.height, entry.width, 3)
+    if pixels.shape != shape or zlib.crc32(np.ascontiguousarray(pixels).data) != entry.crc32:
+        raise FormatError("the pixels differ from their checksum")
+    alpha = picture.decode_alpha(extras.alpha, entry.width, entry.height) if extras.alpha else None
+    planes = np.repeat(pixels[..., np.newaxis], 3, axis=2) if entry.gray else pixels
+    return Picture(planes, alpha, entry.gray, Metadata(extras.icc, extras.exif, extras.xmp), notes)
+
+
+def _say(names: Sequence[str]) -> str:
+    return f"{names[0]!r} is" if len(names) == 1 else f"{len(names)} pictures from {names[0]!r} to {names[-1]!r} are"
+
+
+def _lose(error: HcodecError, what: str, strict: bool) -> None:
+    if strict:
+        raise error
+    warnings.warn(f"{error}; {what}", HcodecWarning, stacklevel=4)
