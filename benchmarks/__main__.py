@@ -72,6 +72,17 @@ def lossless(folder: Path, results: Path | None, peers: str, limit: int | None, 
     sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers)))
 
 
+@main.command("bits-back")
+@click.argument("mnist", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("color", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS / "small", help="[benchmarks/results/small]")
+def bits_back(mnist: Path, color: Path, results: Path) -> None:
+    """Chains of small pictures against their ELBO: MNIST's files, and 32x32 tiles of the pictures in COLOR."""
+    from benchmarks.bits_back import run
+
+    sys.exit(int(run(mnist, color, results)))
+
+
 @main.command("last-layer")
 @_common
 def last_layer(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
