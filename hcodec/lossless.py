@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hcodec.models.walk import Walk
     from hcodec.models.zoo import LastModel
 
-_PROBE = 16 * CELL  # edge of the piece of the picture on which ways to code it are compared
+_RUN, _RUNS = 8, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _NEARLY = 1.05  # a stored picture that a fast attempt brings this near gets the slow attempt
 Pixels = NDArray[np.uint8]
 States = Mapping[int, "Tensor"]
@@ -75,19 +75,19 @@ def encode(
 
 
 def choose(model: LastModel, pixels: Pixels, gray: bool, candidates: Iterable[Candidate]) -> tuple[Source, bool]:
-    """Returns where to start and whether to use fine latents, judged on the middle of the picture uint8 (H, W, 3).
+    """Returns where to start and whether to use fine latents, judged on parts of the picture uint8 (H, W, 3).
 
     candidates: by rising level, tried until one costs more than the one before. HcodecError if none of them will do.
     """
-    top, left = (max(0, (edge - _PROBE) // 2) // CELL * CELL for edge in pixels.shape[:2])
-    piece = np.ascontiguousarray(pixels[top : top + _PROBE, left : left + _PROBE])
+    rows, columns = (_sampled(edge) for edge in pixels.shape[:2])
+    piece = pixels[np.ix_(_pixels_of(rows, pixels.shape[0]), _pixels_of(columns, pixels.shape[1]))]
     share = piece.size / pixels.size
     best: tuple[Source, Source, float, float] | None = None
     for candidate in candidates:
         if candidate.level not in model.starts:
             continue
         source = Source(candidate.walk.at_finest().cpu(), candidate.level, gray)
-        probe = Source(_piece(source.state, top, left), candidate.level, gray)
+        probe = Source(source.state[:, rows][:, :, columns], candidate.level, gray)
         bits = tiles.estimate(model, probe, piece, False) / share
         if best is not None and bits + candidate.num_bits >= best[2] + best[3]:
             break
@@ -98,9 +98,17 @@ def choose(model: LastModel, pixels: Pixels, gray: bool, candidates: Iterable[Ca
     return source, tiles.estimate(model, probe, piece, True) / share < bits
 
 
-def _piece(state: Tensor, top: int, left: int) -> Tensor:
-    rows, columns = (slice(edge // CELL, (edge + _PROBE) // CELL) for edge in (top, left))
-    return state[:, rows, columns].contiguous()
+def _sampled(edge: int) -> NDArray[np.intp]:
+    """Returns which cells along an edge of so many pixels are tried: three runs from end to end, or all where they are few."""
+    cells = -(-edge // CELL)
+    if cells <= _RUNS * _RUN:
+        return np.arange(cells)
+    return np.concatenate([np.arange(_RUN) + (cells - _RUN) * i // (_RUNS - 1) for i in range(_RUNS)])
+
+
+def _pixels_of(cells: NDArray[np.intp], edge: int) -> NDArray[np.intp]:
+    pixels: NDArray[np.intp] = (cells[:, None] * CELL + np.arange(CELL)).ravel()
+    return pixels[pixels < edge]
 
 
 def _stored(pixels: Pixels, gray: bool, limit: int) -> bytes | None:
