@@ -70,7 +70,7 @@ def _push(stack: Stack, model: models.Model, last: zoo.LastModel, pixels: Pixels
     encoder = LevelEncoder(model, pixels)
     levels: list[list[tuple[entropy.Symbols, entropy.Indices]]] = []
     candidates = _candidates(encoder, levels, max(last.starts))
-    source, with_latents = lossless.choose(last, pixels, gray, candidates)
+    source, with_latents, _ = lossless.choose(last, pixels, gray, candidates)
     pushed = tiles.push_picture(last, stack, source, pixels, with_latents)
     for latent in reversed([latent for level in levels[: source.start] for latent in level]):
         stack.push_symbols(encoder.tables, *latent)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from hcodec.models.zoo import LastModel
 
 _RUN, _RUNS = 8, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
-_NEARLY = 1.05  # a stored picture that a fast attempt brings this near gets the slow attempt
 Pixels = NDArray[np.uint8]
 States = Mapping[int, "Tensor"]
 
@@ -64,23 +63,26 @@ def encode(
     that needs no more than the first level, given the level that it would otherwise build on.
     """
     model, stack = zoo.load_last(base), Stack()
-    source, with_latents = choose(model, pixels, gray, candidates)
+    source, with_latents, bits = choose(model, pixels, gray, candidates)
     pushed = tiles.push_picture(model, stack, source, pixels, with_latents)
     method = BITS_BACK if any(pushed.flags) else DIRECT
-    coded = LastPayload(method, stack.to_bytes(), source.start, model.fingerprint, pushed.flags, pushed.crcs).pack()
-    plain = _stored(pixels, gray, len(coded) + first_bytes(source.start))
+    stacked = stack.to_bytes()
+    coded = LastPayload(method, stacked, source.start, model.fingerprint, pushed.flags, pushed.crcs).pack()
+    limit = len(coded) + first_bytes(source.start)
+    plain = _stored(pixels, gray, limit - len(stacked) + bits / 8, limit)
     if plain is not None:
         return LastCode(LastPayload(STORED, plain).pack(), METHODS[STORED], 1, 8.0 * len(plain), 0.0)
     return LastCode(coded, METHODS[method], source.start, pushed.gross_bits, pushed.refunded_bits)
 
 
-def choose(model: LastModel, pixels: Pixels, gray: bool, candidates: Iterable[Candidate]) -> tuple[Source, bool]:
-    """Returns where to start and whether to use fine latents, judged on parts of the picture uint8 (H, W, 3).
+def choose(model: LastModel, pixels: Pixels, gray: bool, candidates: Iterable[Candidate]) -> tuple[Source, bool, float]:
+    """Returns where to start, whether to use fine latents, and the bits of the stack, judged on parts of a picture.
 
-    candidates: by rising level, tried until one costs more than the one before. HcodecError if none of them will do.
+    pixels: uint8 (H, W, 3); candidates: by rising level, tried until one costs more than the one before.
+    HcodecError if none of them will do.
     """
     rows, columns = (_sampled(edge) for edge in pixels.shape[:2])
-    piece = pixels[np.ix_(_pixels_of(rows, pixels.shape[0]), _pixels_of(columns, pixels.shape[1]))]
+    piece = _parts(pixels)
     share = piece.size / pixels.size
     best: tuple[Source, Source, float, float] | None = None
     for candidate in candidates:
@@ -95,7 +97,8 @@ def choose(model: LastModel, pixels: Pixels, gray: bool, candidates: Iterable[Ca
     if best is None:
         raise HcodecError(f"the lossless layer builds on level {min(model.starts)} or a later one; keep that many levels")
     source, probe, bits, _ = best
-    return source, tiles.estimate(model, probe, piece, True) / share < bits
+    with_latents = tiles.estimate(model, probe, piece, True) / share
+    return source, with_latents < bits, min(bits, with_latents)
 
 
 def _sampled(edge: int) -> NDArray[np.intp]:
@@ -106,15 +109,22 @@ def _sampled(edge: int) -> NDArray[np.intp]:
     return np.concatenate([np.arange(_RUN) + (cells - _RUN) * i // (_RUNS - 1) for i in range(_RUNS)])
 
 
-def _pixels_of(cells: NDArray[np.intp], edge: int) -> NDArray[np.intp]:
-    pixels: NDArray[np.intp] = (cells[:, None] * CELL + np.arange(CELL)).ravel()
-    return pixels[pixels < edge]
+def _parts(pixels: Pixels) -> Pixels:
+    """Returns the parts of a picture uint8 (H, W, 3) on which ways to code it are compared, put together."""
+    where = []
+    for edge in pixels.shape[:2]:
+        inside = (_sampled(edge)[:, None] * CELL + np.arange(CELL)).ravel()
+        where.append(inside[inside < edge])
+    return pixels[np.ix_(*where)]
 
 
-def _stored(pixels: Pixels, gray: bool, limit: int) -> bytes | None:
-    """Returns the picture as an ordinary lossless file if that is shorter than `limit` bytes, else None."""
-    plane = np.ascontiguousarray(pixels[..., 0]) if gray else pixels
-    if min(stored.fast_size(plane), plane.size) > _NEARLY * limit:
+def _stored(pixels: Pixels, gray: bool, expected: float, limit: int) -> bytes | None:
+    """Returns the picture as an ordinary lossless file if that is shorter than `limit` bytes, else None.
+
+    expected: bytes of the layer without, judged on the same parts as a quick attempt here, which must win before more is tried.
+    """
+    plane, parts = (np.ascontiguousarray(x[..., 0]) if gray else x for x in (pixels, _parts(pixels)))
+    if min(stored.fast_size(parts), parts.size) * plane.size > expected * parts.size:
         return None
     data = stored.encode(plane)
     return data if len(data) < limit else None

@@ -140,7 +140,7 @@ def test_what_was_pushed_last_is_popped_first(model, batches):
     for part in pushed:
         stack.push(model, *part)
         bits += model.estimate(*part)
-    assert abs(stack.num_bits - bits) < 0.01 * bits + 33
+    assert abs(stack.num_bits - bits) < 0.01 * bits + 66  # an empty stack takes its first bits for nothing
     stack = Stack(stack.to_bytes())
     for values, whole, table in reversed(pushed):
         assert (stack.pop(model, whole, table) == values).all()
