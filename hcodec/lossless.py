@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hcodec.models.walk import Walk
     from hcodec.models.zoo import LastModel
 
-_RUN, _RUNS = 8, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
+_RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 Pixels = NDArray[np.uint8]
 States = Mapping[int, "Tensor"]
 
