@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks import lossless, plots, progressive, rd, results, speed_report, tables
+from benchmarks import last_layer, lossless, plots, progressive, rd, results, speed_report, tables
 from benchmarks.results import Curve
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
@@ -67,6 +67,7 @@ def block(target: Path, root: Path) -> str:
         *_comparison(curves),
         *_progressive(target, where),
         *_lossless(target),
+        *_bits_back(target),
         *_speed(target),
         *_absent(target),
     ]
@@ -98,6 +99,15 @@ def _progressive(target: Path, where: str) -> list[str]:
 def _lossless(target: Path) -> list[str]:
     table = lossless.table(target)
     return ["Lossless:", table] if "hcodec" in table else []
+
+
+def _bits_back(target: Path) -> list[str]:
+    layers, chains = last_layer.table(target), target.parent / "small" / "bits-back.md"
+    found = ["The lossless layer alone, by the level that it builds on, in bits per sub-pixel:", layers] if layers else []
+    if chains.exists():
+        text = "Small pictures in one chain, bits back over all levels, against the bound and against files of others:"
+        found += [text, chains.read_text().strip()]
+    return found
 
 
 def _speed(target: Path) -> list[str]:

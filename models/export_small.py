@@ -42,7 +42,7 @@ def _block_with_head(
 
 
 def _export_latent(tensors: Tensors, name: str, latent: SmallLatent, state: Tensor, feature: Tensor) -> Tensor:
-    """Adds one latent and returns the state after it, its values drawn from the posterior."""
+    """Adds one latent and returns the state after it: with values drawn from the posterior, and without in the second half."""
     count = latent.channels
     _block_with_head(tensors, f"{name}.block", latent.block, latent.head, state, [_SCALE] * count + [_TAIL] * count)
     state, log_scale, _ = latent.prior(state)
@@ -54,7 +54,9 @@ def _export_latent(tensors: Tensors, name: str, latent: SmallLatent, state: Tens
     put(tensors, f"{name}.select", integer_product(weight, bias, units, 1 / MEAN_STEPS, 1, True))
     export_dense(tensors, f"{name}.project", latent.project, 1.0)
     mean, spread = latent.posterior(lack, log_scale)
-    return state + latent.project((mean + spread.exp() * noise(mean)).round())
+    z = (mean + spread.exp() * noise(mean)).round()
+    z[len(z) // 2 :] = 0
+    return state + latent.project(z)
 
 
 def _export_analysis(tensors: Tensors, network: SmallNetwork, values: Tensor) -> dict[int, Tensor]:
@@ -76,6 +78,7 @@ def _export_analysis(tensors: Tensors, network: SmallNetwork, values: Tensor) ->
 def export_exact(network: SmallNetwork, values: Tensor) -> Tensors:
     """Returns the integer tensors of a model, calibrated on planes (B, H, W, 3); sides multiples of 8."""
     tensors: Tensors = {"start": (network.start / STATE_UNIT).round().to(torch.int32)}
+    values = torch.cat([values, values])  # half with latents, half as the first pictures of a chain go
     features = _export_analysis(tensors, network, values)
     state = network.start.expand(len(values), values.shape[1] // COARSEST, values.shape[2] // COARSEST, -1)
     stride = COARSEST
