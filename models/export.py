@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import click
 import numpy as np
@@ -26,6 +27,13 @@ from hcodec.models.walk import Walk
 
 _HEADROOM = 1.25  # how far beyond the calibration pictures an activation may go before it is clamped
 Tensors = dict[str, Tensor]
+
+
+class Expanding(Protocol):
+    """A module that begins with a depthwise kernel, as a block does."""
+
+    kernel: nn.Parameter
+    kernel_bias: nn.Parameter
 
 
 def integer_product(
@@ -57,8 +65,8 @@ def put(tensors: Tensors, name: str, product: Tensors) -> None:
     tensors.update({f"{name}.{key}": value for key, value in product.items()})
 
 
-def export_block(tensors: Tensors, name: str, block: Block, state: Tensor, head: nn.Linear | None = None) -> None:
-    """Adds the integer form of a block, calibrated on float states (B, H, W, width), to the tensors."""
+def export_expansion(tensors: Tensors, name: str, block: Expanding, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Adds gain and kernel of the first half of a block; returns the activations after it and their units."""
     units = activation_units(state)
     tensors[f"{name}.gain"] = (STATE_UNIT / units).float()
     middle = depthwise(state, block.kernel, block.kernel_bias)
@@ -67,6 +75,12 @@ def export_block(tensors: Tensors, name: str, block: Block, state: Tensor, head:
     product = integer_product(kernel, block.kernel_bias, torch.ones(9), middle_units, ACTIVATION_LIMIT)
     product["weight"] = product["weight"].reshape(-1, 1, 3, 3)
     put(tensors, f"{name}.kernel", product)
+    return middle, middle_units
+
+
+def export_block(tensors: Tensors, name: str, block: Block, state: Tensor, head: nn.Linear | None = None) -> None:
+    """Adds the integer form of a block, calibrated on float states (B, H, W, width), to the tensors."""
+    middle, middle_units = export_expansion(tensors, name, block, state)
     hidden = F.relu(block.fc1(middle))
     hidden_units = activation_units(hidden)
     put(tensors, f"{name}.fc1", integer_product(block.fc1.weight, block.fc1.bias, middle_units, hidden_units, ACTIVATION_LIMIT))

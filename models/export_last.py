@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models import data, likelihood, storage, zoo
-from hcodec.models.blocks import Block, Dense, depthwise
+from hcodec.models.blocks import Dense
 from hcodec.models.exact import ACTIVATION_LIMIT, STATE_UNIT
-from hcodec.models.export import Tensors, activation_units, export_block, export_dense, integer_product, put
+from hcodec.models.export import Tensors, activation_units, export_block, export_dense, export_expansion, integer_product, put
 from hcodec.models.kernels import exact_products
 from hcodec.models.last import BASE, CHANNELS, GROUP, LATENT, PHASES, SPREAD, Fine, LastLayer, Phase, Predictor, Stage
 from hcodec.models.last_exact import COEFFICIENT_STEPS, VALUE_LIMIT, LastExact, LastWalk
@@ -31,7 +31,6 @@ from hcodec.models.train_last import START_LEVELS, Sample, samples
 
 _FED_UNIT = 1 / (MEAN_STEPS * SPREAD)  # what one eighth of a gray level is worth where pixels are fed back
 _OUTPUT_UNITS = (1 / (4 * MEAN_STEPS), LOG_SCALE_STEP, TAIL_STEP)  # of a head's first outputs; the others are shares
-_CELLS = 200_000  # at most so many cells calibrate one product
 Seen = dict[str, tuple[tuple[Any, ...], Any]]  # module -> the inputs and the output of its last call
 
 
@@ -47,19 +46,6 @@ def observe(network: LastLayer, states: Tensor, x: Tensor, starts: Tensor) -> Se
     for handle in handles:
         handle.remove()
     return seen
-
-
-def export_expansion(tensors: Tensors, name: str, block: Block | Predictor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Adds gain and kernel of the first half of a block; returns the activations after it and their units."""
-    units = activation_units(state)
-    tensors[f"{name}.gain"] = (STATE_UNIT / units).float()
-    middle = depthwise(state, block.kernel, block.kernel_bias)
-    middle_units = activation_units(middle)
-    kernel = block.kernel.flatten(1) * units[:, None]
-    product = integer_product(kernel, block.kernel_bias, torch.ones(9), middle_units, ACTIVATION_LIMIT)
-    product["weight"] = product["weight"].reshape(-1, 1, 3, 3)
-    put(tensors, f"{name}.kernel", product)
-    return middle, middle_units
 
 
 def export_head(
