@@ -27,9 +27,7 @@ class Job:
     target: str
 
 
-def plan(
-    sources: Sequence[str], output: str | None, *, ending: str, recursive: bool, accepts: frozenset[str]
-) -> list[Job]:
+def plan(sources: Sequence[str], output: str | None, *, ending: str, recursive: bool, accepts: frozenset[str]) -> list[Job]:
     """Every input with its output, in order.
 
     Outputs are named after the input, its suffix replaced by `ending`, and lie beside it or in the folder `output`.

@@ -130,7 +130,7 @@ def export_float(network: Network) -> Tensors:
     for name, value in network.state_dict().items():
         if name.startswith(agreed) or (name.startswith("latents.") and ".posterior." not in name):
             continue
-        small = value.numel() < 10_000 or "dct" in name or "down" in name or "select" in name
+        small = value.numel() < 10_000 or "dct" in name
         tensors[name] = (value.float() if small else value.half()).contiguous()
     return tensors
 

@@ -27,6 +27,7 @@ from hcodec.models import configs, data
 from hcodec.models.hvae import Network
 from hcodec.models.loss import mean_squared_error
 from hcodec.models.skeleton import initialize
+from hcodec.models.soap import Soap
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class Recipe:
     minutes: float
     batch: int = 16
     crop: int = 128
-    rate: float = 2e-3
+    rate: float = 1e-3
     warmup_steps: int = 100
     ema: float = 0.998
     hard_from: float = 1.0  # share of the budget after which rates are estimated on rounded symbols
     clip: float = 5.0
     last_exit: float = 0.27  # share of pictures that keep all levels; the others are spread evenly
+    bit_prices: tuple[float, ...] = ()  # what a bit of each level costs, where the levels' sizes need a push; () is 1 for all
     seed: int = 0
 
 
@@ -51,9 +53,10 @@ class Trainer:
     def __init__(self, network: Network, crops: data.Crops, recipe: Recipe, device: torch.device) -> None:
         self.network, self.crops, self.recipe, self.device = network, crops, recipe, device
         self.average = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, betas=(0.9, 0.95), weight_decay=0.0)
+        self.optimizer = Soap(network.parameters(), lr=recipe.rate)
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         lmbda = torch.tensor(network.config.lmbda, device=device)
+        self.bit_prices = torch.tensor(recipe.bit_prices or (1.0,) * len(lmbda), device=device)
         self.lmbda, self.weight = lmbda, (lmbda[-1] / lmbda) ** 0.4 / ((lmbda[-1] / lmbda) ** 0.4).mean()
 
     @property
@@ -69,7 +72,7 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16):
             x_hat, bits = self.network(x, exits, self.progress >= self.recipe.hard_from)
         rate, distortion = bits / x[0, 0].numel(), mean_squared_error(x_hat, x)
-        each = rate.sum(1) + self.lmbda[exits - 1] * distortion
+        each = rate @ self.bit_prices + self.lmbda[exits - 1] * distortion
         loss = (self.weight[exits - 1] * each).mean()
         norm = self._update(loss)
         self.seconds += time.perf_counter() - start
@@ -242,23 +245,27 @@ def _crops(sources: tuple[str, ...], crop: int, seed: int) -> data.Crops:
 )
 @click.option("--batch", default=16, help="Crops a step.")
 @click.option("--crop", default=128, help="Edge of a crop in pixels, a multiple of 64.")
-@click.option("--rate", default=2e-3, help="Highest learning rate.")
+@click.option("--rate", default=1e-3, help="Highest learning rate.")
 @click.option("--hard-from", default=1.0, help="Share of the budget after which rates use rounded symbols.")
+@click.option("--bit-price", "prices", multiple=True, type=float, help="What a bit of a level costs, once a level; default 1.")
 @click.option("--checkpoint-minutes", default=3.0, help="Time between checkpoints.")
 @click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
 @click.option("--seed", default=0)
 def main(
     config: str, sources: tuple[str, ...], out: Path, minutes: float, valid: str | None, start: Path | None, batch: int,
-    crop: int, rate: float, hard_from: float, checkpoint_minutes: float, device: str, threads: int, seed: int,
+    crop: int, rate: float, hard_from: float, prices: tuple[float, ...], checkpoint_minutes: float, device: str, threads: int,
+    seed: int,
 ) -> None:  # fmt: skip
     """Trains a model, or continues a run that was cut off (checkpoint.pt in --out)."""
     if threads:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     torch.set_flush_denormal(True)  # vanishing gradients of idle channels otherwise slow a CPU down a hundredfold
+    if prices and len(prices) != configs.CONFIGS[config].num_levels:
+        raise click.UsageError(f"--bit-price must be given {configs.CONFIGS[config].num_levels} times or not at all")
     where = _device(device)
-    recipe = Recipe(minutes=minutes, batch=batch, crop=crop, rate=rate, hard_from=hard_from, seed=seed)
+    recipe = Recipe(minutes=minutes, batch=batch, crop=crop, rate=rate, hard_from=hard_from, seed=seed, bit_prices=prices)
     crops = _crops(sources, crop, seed)
     click.echo(f"{len(crops.pictures)} pictures of at least {crop} pixels; training on {where}")
     network = Network(configs.CONFIGS[config])
