@@ -36,7 +36,9 @@ class Console:
     as_json: bool = False
     text_on_stderr: bool = True
     json_on_stderr: bool = False
+    parts: int = 1  # steps of the progress bar for each file; above 1 for files that take long
     bar: Any = None
+    num_done: int = 0
 
     def report(self, report: Report) -> None:
         """Says that a file is done."""
@@ -56,16 +58,21 @@ class Console:
         self._line(f"Error: {shown(source)}: {message}")
 
     def progress(self, total: int) -> AbstractContextManager[Any]:
-        """A progress bar for batches, on a terminal only."""
-        if total < 2 or self.quiet or not self.text_on_stderr or not sys.stderr.isatty():
+        """A progress bar for batches and for files that take long, on a terminal only."""
+        if total * self.parts < 2 or self.quiet or not self.text_on_stderr or not sys.stderr.isatty():
             return nullcontext()
-        self.bar = click.progressbar(length=total, file=sys.stderr, show_pos=True)
+        self.bar = click.progressbar(length=total * self.parts, file=sys.stderr, show_pos=self.parts == 1)
         return self.bar
 
     def advance(self) -> None:
-        """Moves the progress bar by one file."""
+        """Moves the progress bar to the end of a file."""
+        self.within(1.0)
+        self.num_done += 1
+
+    def within(self, share: float) -> None:
+        """Moves the progress bar to a share, 0 to 1, of the file that is under way."""
         if self.bar is not None:
-            self.bar.update(1)
+            self.bar.update(int((self.num_done + share) * self.parts) - self.bar.pos)
 
     def _line(self, text: str, err: bool = True) -> None:
         if self.bar is not None:

@@ -33,7 +33,7 @@ INSIDE = {
     "tiles": {"errors", "payload", "entropy", "models.likelihood", "models.last_exact", "models.kernels"},
     "lossless": {"errors", "payload", "entropy", "stored", "tiles", "models.zoo"},
     "decoder": {"errors", "picture", "models", "models.walk", "entropy", "container", "lossless", "memory"},
-    "encoder": {"picture", "models", "models.walk", "entropy"},
+    "encoder": {"errors", "memory", "picture", "models", "models.walk", "models.search", "entropy"},
     "codec": {"errors", "picture", "models", "entropy", "container", "decoder", "encoder", "lossless"},
     "directory": {"errors", "header"},
     "archive": {"directory", "errors", "header"},
