@@ -26,6 +26,15 @@ def symbol_bits(symbol: Tensor, log_scale: Tensor) -> Tensor:
     return nats / math.log(2)
 
 
+def exit_weights(lmbda: Tensor) -> Tensor:
+    """Returns what the loss of each exit counts (num_levels,), 1 on average: lmbda ** -0.55, about one over its rate.
+
+    So a percent of rate counts nearly alike at every level, as it does in a BD-rate; a smaller exponent favors the last levels.
+    """
+    weight = lmbda**-0.55
+    return weight / weight.mean()
+
+
 def mean_squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """Returns the MSE of each picture (B,), on the 0..255 scale, from tensors (B, 3, H, W) in [0, 1]."""
     return (x_hat.float() - x).square().mean((1, 2, 3)) * 255**2

@@ -3,8 +3,7 @@
 Room: network, a script. Runs on CPU or GPU, writes `checkpoint.pt` (everything, for exact resume), `log.csv` and a line of
 progress; `python -m hcodec.models.export` turns a checkpoint into integer weights. Imports neither the codec nor the coder.
 
-Loss, for one picture that exits at level k: weight_k * (bits of levels 1..k per pixel + lmbda_k * MSE), with
-weight_k = (lmbda_L / lmbda_k) ** 0.4, so that neither the first levels nor the last own the gradient.
+Loss, for one picture that exits at level k: weight_k * (bits of levels 1..k per pixel + lmbda_k * MSE); see `loss.exit_weights`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from hcodec.models import configs, data
 from hcodec.models.hvae import Network
-from hcodec.models.loss import mean_squared_error
+from hcodec.models.loss import exit_weights, mean_squared_error
 from hcodec.models.skeleton import initialize
 from hcodec.models.soap import Soap
 
@@ -42,7 +41,7 @@ class Recipe:
     ema: float = 0.998
     hard_from: float = 1.0  # share of the budget after which rates are estimated on rounded symbols
     clip: float = 5.0
-    last_exit: float = 0.27  # share of pictures that keep all levels; the others are spread evenly
+    last_exit: float = 0.2  # share of pictures that keep all levels; the others are spread evenly
     bit_prices: tuple[float, ...] = ()  # what a bit of each level costs, where the levels' sizes need a push; () is 1 for all
     seed: int = 0
 
@@ -57,7 +56,7 @@ class Trainer:
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         lmbda = torch.tensor(network.config.lmbda, device=device)
         self.bit_prices = torch.tensor(recipe.bit_prices or (1.0,) * len(lmbda), device=device)
-        self.lmbda, self.weight = lmbda, (lmbda[-1] / lmbda) ** 0.4 / ((lmbda[-1] / lmbda) ** 0.4).mean()
+        self.lmbda, self.weight = lmbda, exit_weights(lmbda)
 
     @property
     def progress(self) -> float:
