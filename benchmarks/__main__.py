@@ -13,6 +13,7 @@ from benchmarks import session
 from benchmarks.results import RESULTS
 
 _ROOT = Path(__file__).parents[1]
+_PAGE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,11 +48,15 @@ def _names(peers: str) -> tuple[str, ...]:
 
 @main.command()
 @_common
-def rd(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
-    """Quality against rate: PSNR, MS-SSIM, BD-rates, plots."""
+@click.option("--psnr-only", is_flag=True, help="Leave out MS-SSIM, which takes most of the time of fast codecs.")
+def rd(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int, psnr_only: bool) -> None:
+    """Quality against rate: PSNR, MS-SSIM, BD-rates by band, what each level adds, plots.
+
+    With --peers hcodec,hcodec-cuts: the prefix curve alone, every level and two byte cuts between each two.
+    """
     from benchmarks.rd import run
 
-    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers)))
+    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers, psnr_only)))
 
 
 @main.command()
@@ -93,6 +98,32 @@ def last_layer(folder: Path, results: Path | None, peers: str, limit: int | None
 
 
 @main.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--results", type=click.Path(path_type=Path), help="Where to write [benchmarks/results/FOLDER].")
+@click.option("--limit", type=int, help="Only the first N pictures.")
+@click.option("--model", default="photo", show_default=True, help="The installed model that was made from CHECKPOINT.")
+def integers(checkpoint: Path, folder: Path, results: Path | None, limit: int | None, model: str) -> None:
+    """What integers, coding tables and container cost against the float network of a training checkpoint.
+
+    The exit status is 1 when the integers cost more than 1 %.
+    """
+    from benchmarks.integers import run
+
+    sys.exit(int(run(checkpoint, folder, _target(folder, results), limit, model)))
+
+
+@main.command()
+@_common
+@click.option("--efforts", default="1,2,3,4", show_default=True, help="Which to compare; the first is the anchor.")
+def effort(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int, efforts: str) -> None:
+    """What --effort saves at equal quality, and the time it takes. --peers and --workers mean nothing here."""
+    from benchmarks.effort import run
+
+    sys.exit(int(run(folder, _target(folder, results), limit, [int(each) for each in efforts.split(",")])))
+
+
+@main.command()
 @_common
 @click.option("--sizes", default="0.1,0.4,2,12,50", show_default=True, help="Megapixels of the growth measurement.")
 def speed(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int, sizes: str) -> None:
@@ -117,18 +148,19 @@ def check(folder: Path, results: Path | None, peers: str, limit: int | None, wor
 
 @main.command()
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS / "kodak", help="[benchmarks/results/kodak]")
-@click.option("--readme", type=click.Path(path_type=Path), default=_ROOT / "README.md", help="[README.md]")
+@click.option("--readme", type=_PAGE, default=_ROOT / "README.md", help="[README.md]")
+@click.option("--report", type=_PAGE, default=RESULTS.with_name("RESULTS.md"), help="[benchmarks/RESULTS.md]")
 @click.option("--check", is_flag=True, help="Change nothing; the exit status is 1 when something is out of date.")
-def readme(results: Path, readme: Path, check: bool) -> None:
-    """Table and plots of README.md, from the checked-in results."""
+def readme(results: Path, readme: Path, report: Path, check: bool) -> None:
+    """Tables and plots of README.md and RESULTS.md, from the checked-in results."""
     from benchmarks.readme import MarkersError, differences, run
 
     try:
-        found = differences(results, readme) if check else []
+        found = differences(results, readme, report) if check else []
         if not check:
-            run(results, readme)
+            run(results, readme, report)
     except MarkersError as error:
-        raise click.ClickException(f"{readme}: {error}") from error
+        raise click.ClickException(str(error)) from error
     for line in found:
         click.echo(line, err=True)
     sys.exit(int(bool(found)))

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks import bdrate, inside, peers, results, session, tables
 from benchmarks.best_jpeg import best_jpeg
+from benchmarks.growth import MAX_RATIO, MIN_RATIO, growth, uneven
 from benchmarks.images import Photo, Pixels, read
 from benchmarks.images import folder as image_folder
 from benchmarks.measure import timed
@@ -74,6 +75,7 @@ def run(folder: Path, target: Path, names: tuple[str, ...], limit: int | None, n
             *agreement(files, curve),
             *against_jpeg(curve, photos, num_workers),
             *rate_range(curve),
+            even_levels(curve),
             rate_honesty(photos[:_NUM_RATE_PHOTOS]),
             same_everywhere(files, photos[0]),
             *speed(photos[0]),
@@ -253,6 +255,18 @@ def rate_range(curve: Curve) -> list[Verdict]:
         Verdict("3", "rate of the first level", wanted, f"{first:.4f} bpp", first <= _MAX_FIRST_BPP),
         Verdict("3", "PSNR of the last", f"at least {_MIN_LAST_DB:g} dB", f"{last:.2f} dB", last >= _MIN_LAST_DB),
     ]
+
+
+def even_levels(curve: Curve) -> Verdict:
+    """Each level adds about twice the bits of the one before, so that none is dead and none is too coarse a step."""
+    lines = [
+        f"level {row.level:g}: adds {row.added_bpp:.4f} bpp, {row.ratio:.2f} times the level before, and {row.added_db:.2f} dB"
+        for row in growth(curve)[1:]
+    ]
+    wrong = uneven(curve)
+    found = f"not so: level {', '.join(f'{level:g}' for level in wrong)}" if wrong else "all do"
+    wanted = f"{MIN_RATIO:g} to {MAX_RATIO:g} times the level before"
+    return Verdict("3", "bits that each level adds", wanted, found, not wrong, tuple(lines))
 
 
 def rate_honesty(photos: Sequence[Photo]) -> Verdict:

@@ -1,7 +1,7 @@
 """What cannot be seen from outside of hcodec: the rate that its model estimates, and where its time goes.
 
-The only file of the benchmarks that looks behind hcodec's public names. It changes nothing: functions are wrapped for the
-time of one call.
+With `inside_steps` the only file of the benchmarks that looks behind hcodec's public names. It changes nothing: functions
+are wrapped for the time of one call.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.images import Pixels
+from benchmarks.inside_steps import likelihood_bits
 
 _STAGES = {
     "hcodec.models.load": "load model",
@@ -113,11 +114,7 @@ def rate(pixels: Pixels) -> Rate:
 def _model_bits(symbols: Any, indices: Any) -> float:
     import torch
 
-    from hcodec.models.loss import symbol_bits
-    from hcodec.models.walk import log_scale
-
-    bits = symbol_bits(torch.from_numpy(symbols).double(), log_scale(torch.from_numpy(indices)).double())
-    return float(bits.sum())
+    return likelihood_bits(torch.from_numpy(symbols), torch.from_numpy(indices))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ Measures, writes one result file for each codec, then makes plot and tables from
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from benchmarks import metrics, peers, plots, results, session, tables
+from benchmarks import metrics, peers, plots, prefix, results, session, tables
 from benchmarks.best_jpeg import NAME as BEST_JPEG
 from benchmarks.best_jpeg import best_jpeg
 from benchmarks.images import folder as image_folder
@@ -33,15 +34,17 @@ _COLORS = {
 _PLOTTED = tuple(_COLORS)
 _ANCHORS = (
     *(BEST_JPEG, "jpeg2000", "jpeg2000-layers", "webp", "avif-s8", "avif-s6", "avif-s4", "heic", "jxl-e7"),
-    *("bpg-444", "vtm-18", "ctc", "dpict", "mbt2018-mean", "qres-vae", "qarv"),
+    *("jpeg-pillow", "jpeg2000-openjpeg", "bpg-444", "vtm-18", "ctc", "dpict", "mbt2018-mean", "qres-vae", "qarv"),
 )
 TESTED = "hcodec"
 
 
-def run(folder: Path, target: Path, names: tuple[str, ...], limit: int | None, num_workers: int) -> bool:
+def run(folder: Path, target: Path, names: tuple[str, ...], limit: int | None, num_workers: int, psnr_only: bool = False) -> bool:
     """Measures the pictures of `folder`, writes results under `target`; returns whether any codec was found wrong."""
     found = peers.rate_distortion()
     chosen = session.choose(found, names)
+    if psnr_only:
+        chosen = [replace(peer, with_ms_ssim=False) for peer in chosen]
     curves = session.run(image_folder(folder, limit), chosen, num_workers)
     for curve in curves.values():
         results.write(curve, target)
@@ -69,6 +72,8 @@ def report(target: Path) -> None:
     if TESTED in curves:
         click.echo("\n" + tables.bd_rates(curves[TESTED], anchors(curves)))
         click.echo("\n" + tables.levels(curves[TESTED], anchors(curves)[:2]))
+    if whole := prefix.report(target, curves):
+        click.echo("\n" + whole)
 
 
 def anchors(curves: dict[str, Curve]) -> list[Curve]:

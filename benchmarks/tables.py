@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks import bdrate, metrics
 from benchmarks.bdrate import BANDS_DB, Delta
+from benchmarks.growth import growth
 from benchmarks.results import Curve
 
 _NOTHING = "–"
@@ -29,29 +30,31 @@ def _bd_row(tested: Curve, anchor: Curve) -> list[str]:
     lines = bdrate.psnr_line(tested), bdrate.psnr_line(anchor)
     whole = bdrate.delta(*lines)
     overlap = f"{whole.low_db:.1f}–{whole.high_db:.1f} dB" if whole else "none"
-    bands = [_percent(bdrate.delta(*lines, band)) for band in BANDS_DB]
-    each = _signed(bdrate.mean_of_pictures(tested, anchor))
-    return [anchor.label, _percent(whole), *bands, overlap, each, "published" if anchor.is_published() else "run here"]
+    bands = [percent(bdrate.delta(*lines, band)) for band in BANDS_DB]
+    each = signed(bdrate.mean_of_pictures(tested, anchor))
+    return [anchor.label, percent(whole), *bands, overlap, each, "published" if anchor.is_published() else "run here"]
 
 
-def _percent(delta: Delta | None) -> str:
-    return _signed(delta.percent if delta else math.nan)
+def percent(delta: Delta | None, digits: int = 1) -> str:
+    """A BD-rate with its sign, or a dash."""
+    return signed(delta.percent if delta else math.nan, digits)
 
 
-def _signed(percent: float) -> str:
-    return _NOTHING if math.isnan(percent) else f"{percent:+.1f} %".replace("-", "−")
+def signed(percent: float, digits: int = 1) -> str:
+    """A number of per cent with its sign, or a dash for NaN."""
+    return _NOTHING if math.isnan(percent) else f"{percent:+.{digits}f} %".replace("-", "−")
 
 
 def levels(curve: Curve, anchors: Sequence[Curve]) -> str:
-    """Each level's rate and quality, and the rate at which the anchors reach its PSNR."""
-    head = ("level", "bpp", "PSNR (dB)", "MS-SSIM (dB)", *(f"{anchor.label}: bpp" for anchor in anchors))
+    """Each level's rate and quality, what it adds, and the rate at which the anchors reach its PSNR."""
+    ours = ("level", "bpp", "adds (bpp)", "times the level before", "PSNR (dB)", "MS-SSIM (dB)")
     lines = [bdrate.psnr_line(anchor) for anchor in anchors]
     rows = []
-    for setting, bpp, psnr, ms_ssim in zip(curve.settings, curve.bpp, curve.psnr, curve.ms_ssim, strict=True):
-        needed = [bdrate.rate_at(line, psnr) for line in lines]
-        cells = (f"{setting:.0f}", _number(bpp, 3), _number(psnr, 2), _number(metrics.decibel(ms_ssim), 2))
-        rows.append([*cells, *(_number(rate, 3) for rate in needed)])
-    return markdown(head, rows)
+    for row, ms_ssim in zip(growth(curve), curve.ms_ssim, strict=True):
+        needed = [_number(bdrate.rate_at(line, row.psnr), 3) for line in lines]
+        rates = (_number(row.bpp, 3), _number(row.added_bpp, 3), _number(row.ratio, 2))
+        rows.append([f"{row.level:.0f}", *rates, _number(row.psnr, 2), _number(metrics.decibel(ms_ssim), 2), *needed])
+    return markdown([*ours, *(f"{anchor.label}: bpp" for anchor in anchors)], rows)
 
 
 def _number(value: float, digits: int) -> str:

@@ -1,7 +1,7 @@
 """hcodec itself, through its public names only.
 
-One file per picture: `hcodec` is cut at its levels, `hcodec-cuts` at bytes in between; `hcodec-received` is not cut at all
-but interrupted, as a download is.
+One file per picture: `hcodec` is cut at its levels, `hcodec-cuts` at bytes in between (setting 3.33: a third of the way from
+level 3 to level 4); `hcodec-received` is not cut at all but interrupted, as a download is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from benchmarks.images import Pixels
 from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream
 
-_CUTS_BPP = (0.05, 0.08, 0.13, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.2)
+_CUTS = (1 / 3, 2 / 3)  # of the bytes from each level to the next: with seven levels, twelve cuts
 
 
 def found() -> Found:
@@ -28,7 +29,7 @@ def found() -> Found:
         return [Absent("hcodec", f"{type(error).__name__}: {error}")]
     return [
         _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut)),
-        _peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)),
+        _without_ms_ssim(_peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut))),
         _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, _first_bytes)),
         _lossless(version),
     ]
@@ -36,6 +37,10 @@ def found() -> Found:
 
 def _peer(name: str, label: str, version: str, stream: Stream) -> Peer:
     return Peer(name, label, version, (0,), 0, encode, decode, stream=stream)
+
+
+def _without_ms_ssim(peer: Peer) -> Peer:
+    return replace(peer, with_ms_ssim=False)
 
 
 def _version() -> str:
@@ -94,11 +99,10 @@ def level_steps(data: bytes) -> dict[float, int]:
 
 
 def _byte_steps(data: bytes) -> dict[float, int]:
-    import hcodec
-
-    info = hcodec.info(data)
-    budgets = {bpp: int(bpp * info.width * info.height / 8) for bpp in _CUTS_BPP}
-    return {bpp: num_bytes for bpp, num_bytes in budgets.items() if num_bytes < len(data)}
+    """Bytes of files that end between two levels, by level and share of the next one."""
+    steps = level_steps(data)
+    pairs = zip(steps.items(), list(steps.values())[1:], strict=False)
+    return {round(level + cut, 2): round(low + cut * (high - low)) for (level, low), high in pairs for cut in _CUTS}
 
 
 def _prefix_steps(data: bytes) -> dict[float, int]:
