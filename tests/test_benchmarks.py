@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # worker processes impor
 for needed in ("bjontegaard", "matplotlib", "pytorch_msssim", "scipy"):
     pytest.importorskip(needed, reason="needs the extra `bench`")
 
-from benchmarks import bdrate, bridge, codestream, images, measurement, metrics, plots, readme, results, tables, verify  # noqa: E402
+from benchmarks import bdrate, blocks, bridge, codestream, images, measurement, metrics, plots, readme, results, tables, verify  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
 from benchmarks.best_jpeg import best_jpeg  # noqa: E402
 from benchmarks.check import rate_range, report  # noqa: E402
@@ -258,7 +258,8 @@ def test_hcodec_levels_and_cuts(folder: Path, cache: Path) -> None:
         assert not measurement_.faults
         sizes = [point.num_bytes for point in measurement_.points]
         assert len(sizes) > 2 and sizes == sorted(sizes)
-    assert all(8 * point.num_bytes / photo.num_px <= point.setting for point in measured[1].points)
+    ends = {point.setting: point.num_bytes for point in measured[0].points}
+    assert all(ends[point.setting // 1] < point.num_bytes < ends[point.setting // 1 + 1] for point in measured[1].points)
 
 
 def test_absent_codecs_are_named(folder: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,23 +411,43 @@ def test_plot_knows_its_results(tmp_path: Path) -> None:
         assert plots.is_current(path, plots.digest(series, frame)) and not plots.is_current(path, other)
 
 
-def test_readme_block_replaces_only_itself(measured: Path) -> None:
-    out, page = measured, measured.parents[1] / "README.md"
-    page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    assert readme.differences(out, page)
-    run("readme", "--results", out, "--readme", page)
-    assert page.read_text().startswith("before\n") and page.read_text().endswith("after\n")
-    assert "old" not in page.read_text() and "results/set/rd.svg" in page.read_text()
-    run("readme", "--check", "--results", out, "--readme", page)
-    page.write_text(page.read_text().replace("| JPEG 4:2:0 | 0", "| JPEG 4:2:0 | 1"))
-    assert readme.differences(out, page)
+def test_blocks_replace_only_themselves(measured: Path) -> None:
+    root = measured.parents[1]
+    pages = root / "README.md", root / "RESULTS.md"
+    for page in pages:
+        page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
+    assert len(readme.differences(measured, *pages)) >= 2
+    options = ("--results", measured, "--readme", pages[0], "--report", pages[1])
+    run("readme", *options)
+    for page in pages:
+        text = page.read_text()
+        assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text and "results/set/rd.svg" in text
+    run("readme", "--check", *options)
+    for page in pages:
+        text = page.read_text()
+        page.write_text(text.replace("| JPEG 4:2:0 | 0", "| JPEG 4:2:0 | 1"))
+        assert readme.differences(measured, *pages) == [f"the benchmark block of {page.name} is not what the results say"]
+        page.write_text(text)
 
 
-def test_readme_is_what_the_results_say() -> None:
-    page = ROOT / "README.md"
-    if not page.exists():
-        pytest.skip("no README.md yet")
-    assert readme.differences(results.RESULTS / "kodak", page) == [], "run `python -m benchmarks readme`"
+def test_page_without_markers_changes_nothing(measured: Path) -> None:
+    page, bare = measured.parents[1] / "MARKED.md", measured.parents[1] / "BARE.md"
+    page.write_text(f"{readme.BEGIN}\n{readme.END}\n")
+    bare.write_text("no markers\n")
+    with pytest.raises(readme.MarkersError, match=r"BARE\.md"):
+        readme.run(measured, page, bare)
+    assert page.read_text() == f"{readme.BEGIN}\n{readme.END}\n" and bare.read_text() == "no markers\n"
+
+
+def test_pages_are_what_the_results_say() -> None:
+    pages = ROOT / "README.md", ROOT / "benchmarks" / "RESULTS.md"
+    assert readme.differences(results.RESULTS / "kodak", *pages) == [], "run `python -m benchmarks readme`"
+
+
+def test_readme_has_one_table_and_one_plot() -> None:
+    block = blocks.summary(results.RESULTS / "kodak", ROOT)
+    assert block.count("\n| ---") == 1 and block.count(".svg)") == 1 and block.count("![") <= 2
+    assert block.count("\n| ") == 1 + len(blocks._TELLING) + 1  # head, rule, one row for each peer
 
 
 # --- compressai

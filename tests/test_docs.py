@@ -70,6 +70,8 @@ def test_make_targets_and_extras_exist():
         assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE), extra
 
 
-def test_links_lead_to_files():
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("name", ["README.md", "benchmarks/RESULTS.md"])
+def test_links_lead_to_files(name):
+    page = ROOT / name
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
