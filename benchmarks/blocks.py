@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks import generality, last_layer, lossless, prefix, rd, speed_report, tables
+from benchmarks import effort, generality, last_layer, lossless, prefix, rd, speed_report, tables
 from benchmarks.results import Curve
 
 _TELLING = (rd.BEST_JPEG, "jpeg2000", "webp", "avif-s6", "jxl-e7", "bpg-444", "vtm-18", "ctc")
@@ -30,6 +30,7 @@ def everything(target: Path, root: Path) -> str:
         "Quality at a given rate": _rates(target, root, curves, rd.anchors(curves)),
         "The levels": _levels(curves),
         "Other pictures": _elsewhere(target, curves),
+        "Searching longer": _effort(target),
         "While a file arrives": [*_progressive(target, root), *_strip(target, root)],
         "Lossless files": _lossless(target),
         "The lossless layer": _last_layer(target),
@@ -76,6 +77,11 @@ def _levels(curves: dict[str, Curve]) -> list[str]:
 def _elsewhere(target: Path, curves: dict[str, Curve]) -> list[str]:
     table = generality.table(target.parent, curves.get(rd.TESTED))
     return [generality.TEXT, table] if table else []
+
+
+def _effort(target: Path) -> list[str]:
+    table = effort.table(target)
+    return [f"What `--effort` saves at equal PSNR, {effort.count(target)} pictures, two cores:", table] if table else []
 
 
 def _progressive(target: Path, root: Path) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+import click
 import numpy as np
 
 from benchmarks import bdrate, session, tables
@@ -41,7 +42,7 @@ def run(folder: Path, target: Path, limit: int | None, efforts: Sequence[int]) -
                 advance()
     target.mkdir(parents=True, exist_ok=True)
     (target / FILE).write_text(json.dumps({"megapixels": megapixels, "efforts": found}, indent=1) + "\n")
-    print(table(target))
+    click.echo(table(target))
     return False
 
 
@@ -60,6 +61,11 @@ def _measure(photo: Photo, pixels: Pixels, effort: int) -> Curve:
         bpp=[round(photo.bpp(row.prefix_bytes), 5) for row in rows],
         psnr=[round(float(10 * np.log10(255**2 / error)), 4) for error in errors],
     )
+
+
+def count(target: Path) -> int:
+    """How many pictures were measured."""
+    return len(json.loads((target / FILE).read_text())["megapixels"])
 
 
 def table(target: Path) -> str:

@@ -34,7 +34,7 @@ PICTURES = frozenset([
 @click.option("--lossless", is_flag=True, help="Add the layer that makes the picture exact; keeps the levels it needs, or N.")
 @click.option("--level-cost", is_flag=True, help="With --lossless: say what carrying all levels would cost.")
 @click.option("--effort", type=click.IntRange(1, 4), default=1, show_default=True, metavar="N",
-              help="1 to 4: above 1, search for better levels, for about 15, 25 or 65 s a megapixel on two cores.")  # fmt: skip
+              help="1 to 4: above 1, search for better levels, for about 15, 20 or 50 s a megapixel on two cores.")  # fmt: skip
 @MODEL
 @click.option("--metadata", type=MetadataKinds(), default="all", show_default=True,
               help="What to keep: all, none, or some of icc,exif,xmp.")  # fmt: skip

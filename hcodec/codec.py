@@ -48,7 +48,7 @@ def encode(
     None keeps those that make the smallest file. target_bpp (bits per pixel, container included), target_size
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
-    effort: 1 to 4; above 1, symbols are searched for that make every prefix better, in about 15, 25 or 65 seconds a megapixel on
+    effort: 1 to 4; above 1, symbols are searched for that make every prefix better, in about 15, 20 or 50 seconds a megapixel on
     two cores; decoding takes no longer. It excludes lossless. on_progress: is told the share of the search that is done, 0 to 1.
     device: "auto", "cpu" or "cuda".
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
