@@ -20,6 +20,7 @@ from hcodec import models, picture
 from hcodec.models import data, export, train
 from hcodec.models.configs import CONFIGS
 from hcodec.models.hvae import Network
+from hcodec.models.loss import exit_weights
 from hcodec.models.skeleton import initialize
 
 
@@ -85,7 +86,22 @@ def test_exits_are_spread_over_all_levels():
     trainer = make_trainer()
     counts = np.bincount(torch.cat([trainer._draw_exits(16) for _ in range(50)]).numpy(), minlength=4)
     assert counts[0] == 0 and counts.sum() == 800
-    assert counts[3] == pytest.approx(0.27 * 800, abs=30) and counts[1] == pytest.approx(counts[2], abs=30)
+    assert counts[3] == pytest.approx(trainer.recipe.last_exit * 800, abs=30) and counts[1] == pytest.approx(counts[2], abs=30)
+
+
+def test_exits_weigh_about_one_over_their_rate():
+    weights = exit_weights(torch.tensor([0.001, 0.01, 0.1]))
+    assert weights.mean() == pytest.approx(1) and weights[0] / weights[1] == pytest.approx(10**0.55)
+
+
+def test_a_level_whose_bits_cost_more_gets_fewer(clock):
+    cheap, dear = make_trainer(), make_trainer()
+    dear.bit_prices = torch.tensor([1.0, 20.0, 1.0])
+    for trainer in (cheap, dear):
+        for _ in range(60):
+            values = trainer.advance()
+        trainer.last = values
+    assert dear.last["bpp_2"] < 0.95 * cheap.last["bpp_2"]
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_and_does_no_harm(clock):
@@ -238,6 +254,7 @@ def test_training_options_that_cannot_be_met_are_refused_in_one_line(tmp_path):
         (["--config", "tiny", "--crop", "128"], "no training picture is at least 128 pixels"),
         (["--config", "tiny", "--crop", "64", "--data", str(tmp_path / "nowhere")], "nowhere"),
         (["--config", "tiny", "--crop", "48"], "64"),
+        (["--config", "tiny", "--crop", "64", "--bit-price", "1"], "--bit-price must be given 3 times"),
         (["--config", "tiny", "--start", str(tmp_path / "none.pt")], "none.pt"),
     ):
         result = CliRunner().invoke(train.main, [*common, *extra])
