@@ -52,7 +52,7 @@ def command(
       hcodec encode img.png --levels 3         # the first three only
       hcodec encode img.png --target-size 40kB
       hcodec encode img.png --lossless         # every pixel as it was
-      hcodec encode img.png --effort 3         # smaller, and slower to make
+      hcodec encode img.png --effort 3         # better for its bytes, and slow to make
       hcodec encode *.jpg -o out/              # many files
       hcodec encode -r holiday -o out/         # whole folders
       hcodec encode - < img.png > img.hcodec   # a pipe
