@@ -27,9 +27,10 @@ def symbol_bits(symbol: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def exit_weights(lmbda: Tensor) -> Tensor:
-    """Returns what the loss of each exit counts (num_levels,), 1 on average: lmbda ** -0.55, about one over its rate.
+    """Returns what the loss of each exit counts (num_levels,), 1 on average: lmbda ** -0.55.
 
-    So a percent of rate counts nearly alike at every level, as it does in a BD-rate; a smaller exponent favors the last levels.
+    So a percent of rate counts more nearly alike at every level, as it does in a BD-rate, than with a smaller exponent, which favors
+    the last levels; one over the rate of each level would be a little steeper still.
     """
     weight = lmbda**-0.55
     return weight / weight.mean()
