@@ -136,6 +136,7 @@ class Files:
         click.echo(f"hcodec {command} {' '.join(options)} ({len(sources)} files)", err=True)
 
         def one(part: list[Path]) -> None:
+            """Runs the command on a part of the files."""
             hcodec(command, *part, "-o", f"{target}/", "--quiet", *options, env=threads)
 
         with ThreadPoolExecutor(self.num_workers) as pool:

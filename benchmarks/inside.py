@@ -42,7 +42,10 @@ class _Clock:
     children: list[float] = field(default_factory=list)
 
     def wrap(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function, with the time of each call, less that of wrapped calls within it, added to the stage."""
+
         def timed(*args: Any, **kwargs: Any) -> Any:
+            """Calls the function and keeps its time."""
             self.children.append(0.0)
             start = time.perf_counter()
             try:
@@ -100,6 +103,7 @@ def rate(pixels: Pixels) -> Rate:
     estimates: list[tuple[float, float]] = []
 
     def listening(tables: Any, coded: Sequence[Any]) -> bytes:
+        """Encodes as ever and keeps what the rate should have been."""
         estimates.extend((tables.estimate(*latent), _model_bits(*latent)) for latent in coded)
         return original(tables, coded)
 

@@ -46,6 +46,7 @@ class Workers:
         """A measurement for each job, in order; `done()` is called after each, from several threads."""
 
         def one(job: Job) -> Measurement:
+            """Measures one job, or finds it in the cache."""
             measurement = load(*job) or self._fresh(*job)
             done()
             return measurement

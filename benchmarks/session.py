@@ -51,6 +51,7 @@ def progress(label: str, length: int) -> Iterator[Callable[[], None]]:
     with bar:
 
         def advance() -> None:
+            """Moves the bar by one step; from any thread."""
             with lock:
                 bar.update(1)
 

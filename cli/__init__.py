@@ -15,9 +15,11 @@ _COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, without importing any."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command of that name, and no other."""
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = import_module(f"{__name__}.{cmd_name}").command

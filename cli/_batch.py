@@ -99,6 +99,7 @@ def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, *, force: bool)
     written: set[str] = set()
 
     def action(_source: str) -> Report:
+        """Does one job, unless its output is there already."""
         job = next(targets)
         if job.target in written:
             raise click.ClickException(f"{job.target} was just written from another input")

@@ -49,6 +49,7 @@ def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
     """One decorator that adds all `options`, in their order."""
 
     def decorate(command: _Command) -> _Command:
+        """Adds the options to one command."""
         for option in reversed(options):
             command = option(command)
         return command

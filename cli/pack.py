@@ -103,6 +103,7 @@ def _find(wanted: _Packing) -> Iterator[tuple[str, str]]:
 
 def _walk(folder: str, console: Console) -> Iterator[Path]:
     def unreadable(error: OSError) -> None:
+        """Warns of a folder that cannot be read."""
         console.warn(str(error.filename), f"skipped: {error.strerror}")
 
     for parent, folders, names in os.walk(folder, onerror=unreadable):

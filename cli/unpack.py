@@ -64,6 +64,7 @@ def command(
     console, faulty = Console(quiet, as_json), set[str]()
 
     def action(source: str) -> Report:
+        """Unpacks one archive."""
         start = perf_counter()
         with _open(source) as file:
             targets = _targets(file, folder, only, force)

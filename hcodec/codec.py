@@ -83,6 +83,7 @@ def encode_lossless(
     candidates = _candidates(LevelEncoder(loaded, source.pixels), layers, count, levels is not None)
 
     def saved(start: int) -> int:
+        """What may be left out when the lossless layer builds on level `start`, in bytes."""
         return 0 if levels else sum(map(len, layers[1:start]))
 
     last = last_layer.encode(loaded.fingerprint, candidates, source.pixels, source.gray, saved)
@@ -202,6 +203,7 @@ def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Laye
     decoder = LevelDecoder(model, *source.pixels.shape[:2])
 
     def reaches(level: int, part: bytes = b"") -> bool:
+        """Whether the levels so far, and a part of the next layer, reach the target."""
         decoder.walk, decoder.levels = layers[level - 1][1].copy(), float(level)
         if part:
             decoder.push_partial(part)

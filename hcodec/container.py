@@ -151,6 +151,7 @@ def _fit(layers: list[bytes], header: Header, num_bytes: int) -> list[bytes]:
     """The longest beginning of `layers` that makes a file of at most `num_bytes` bytes; the last may be shortened."""
 
     def size(lengths: Sequence[int]) -> int:
+        """The bytes of a file with layers of these lengths."""
         return replace(header, layers=tuple(LayerEntry(length, 0) for length in lengths)).file_bytes
 
     lengths = [len(layer) for layer in layers]

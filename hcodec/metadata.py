@@ -91,6 +91,7 @@ def _take_exif_orientation(exif: bytes) -> tuple[int | None, bytes]:
     byte_order: Literal["little", "big"] = "little" if exif[:1] == b"I" else "big"
 
     def integer(position: int, size: int) -> int:
+        """The unsigned integer at a position."""
         return int.from_bytes(exif[position : position + size], byte_order)
 
     directory = integer(4, 4)

@@ -39,6 +39,7 @@ def observe(network: LastLayer, states: Tensor, x: Tensor, starts: Tensor) -> Se
     seen: Seen = {}
 
     def hook(name: str) -> Any:
+        """Returns a hook that keeps what goes in and out of the module of that name."""
         return lambda module, inputs, output: seen.update({name: (inputs, output)})
 
     handles = [module.register_forward_hook(hook(name)) for name, module in network.named_modules() if name]
