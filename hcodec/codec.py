@@ -83,7 +83,7 @@ def encode_lossless(
     candidates = _candidates(LevelEncoder(loaded, source.pixels), layers, count, levels is not None)
 
     def saved(start: int) -> int:
-        """What may be left out when the lossless layer builds on level `start`, in bytes."""
+        """Bytes that a layer which needs no more than level 1 saves against one that builds on level `start`."""
         return 0 if levels else sum(map(len, layers[1:start]))
 
     last = last_layer.encode(loaded.fingerprint, candidates, source.pixels, source.gray, saved)
