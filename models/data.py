@@ -44,10 +44,16 @@ def _decode(file: Path | io.BytesIO) -> np.ndarray:
 
 
 class Crops:
-    """Random square crops, each picture drawn in proportion to its area, mirrored and turned at random."""
+    """Random square crops, each picture drawn in proportion to its area, mirrored and turned at random.
 
-    def __init__(self, pictures: Sequence[np.ndarray], size: int, seed: int) -> None:
-        self.pictures = [p for p in pictures if min(p.shape[:2]) >= size]
+    coarse: pictures whose own compression hides what the last levels have to say. The first third of a batch, which is to
+    keep most levels, holds others as far as there are some.
+    """
+
+    def __init__(self, pictures: Sequence[np.ndarray], size: int, seed: int, coarse: Sequence[np.ndarray] = ()) -> None:
+        fine = [p for p in pictures if min(p.shape[:2]) >= size]
+        self.num_fine = len(fine)
+        self.pictures = fine + [p for p in coarse if min(p.shape[:2]) >= size]
         if not self.pictures:
             raise ValueError(f"no training picture is at least {size} pixels high and wide")
         self.size = size
@@ -58,6 +64,8 @@ class Crops:
     def batch(self, count: int) -> Tensor:
         """Returns uint8 (count, size, size, 3)."""
         chosen = self.random.choice(len(self.pictures), count, p=self.weights)
+        first = self.random.permutation(np.flatnonzero(chosen < self.num_fine))[: -(-count // 3)]
+        chosen = np.concatenate([chosen[first], np.delete(chosen, first)])
         return torch.from_numpy(np.stack([self._crop(self.pictures[i]) for i in chosen]))
 
     def _crop(self, picture: np.ndarray) -> np.ndarray:

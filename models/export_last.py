@@ -25,12 +25,10 @@ from hcodec.models.exact import ACTIVATION_LIMIT, STATE_UNIT
 from hcodec.models.export import Tensors, activation_units, export_block, export_dense, export_expansion, integer_product, put
 from hcodec.models.kernels import exact_products
 from hcodec.models.last import BASE, CHANNELS, GROUP, LATENT, PHASES, SPREAD, Fine, LastLayer, Phase, Predictor, Stage
-from hcodec.models.last_exact import COEFFICIENT_STEPS, VALUE_LIMIT, LastExact, LastWalk
+from hcodec.models.last_exact import COEFFICIENT_STEPS, FED_UNIT, OUTPUT_UNITS, VALUE_LIMIT, LastExact, LastWalk
 from hcodec.models.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
 from hcodec.models.train_last import START_LEVELS, Sample, samples
 
-_FED_UNIT = 1 / (MEAN_STEPS * SPREAD)  # what one eighth of a gray level is worth where pixels are fed back
-_OUTPUT_UNITS = (1 / (4 * MEAN_STEPS), LOG_SCALE_STEP, TAIL_STEP)  # of a head's first outputs; the others are shares
 Seen = dict[str, tuple[tuple[Any, ...], Any]]  # module -> the inputs and the output of its last call
 
 
@@ -74,9 +72,9 @@ def _export_predictor(tensors: Tensors, name: str, predictor: Predictor, seen: S
         if c:
             before = torch.cat([residuals[..., :c], residuals[..., :c].abs()], -1) / SPREAD
             weight = torch.cat([weight, _matrix(predictor.before[c - 1])], 1)
-            x, own_units = torch.cat([middle, before], -1), torch.cat([units, torch.full((2 * c,), _FED_UNIT)])
+            x, own_units = torch.cat([middle, before], -1), torch.cat([units, torch.full((2 * c,), FED_UNIT)])
         head = predictor.heads[c]
-        steps = [*_OUTPUT_UNITS, *[1 / COEFFICIENT_STEPS] * (2 + c)]
+        steps = [*OUTPUT_UNITS, *[1 / COEFFICIENT_STEPS] * (2 + c)]
         export_head(tensors, f"{name}.heads.{c}", (weight, bias), _linear(head), x, own_units, steps)
 
 
@@ -95,7 +93,7 @@ def _narrow(tensors: Tensors, name: str, dense: Dense, unit_in: Tensor, limit: i
 
 
 def _export_stage(tensors: Tensors, name: str, stage: Stage, seen: Seen, base_units: Tensor) -> None:
-    fed = torch.full((9,), _FED_UNIT)
+    fed = torch.full((9,), FED_UNIT)
     if stage.pitch < max(PHASES):
         export_dense(tensors, f"{name}.up", stage.up, STATE_UNIT)
         _narrow(tensors, f"{name}.base", stage.base, (base_units / SPREAD).repeat(4 * stage.pitch**2), ACTIVATION_LIMIT)
@@ -110,7 +108,7 @@ def _export_stage(tensors: Tensors, name: str, stage: Stage, seen: Seen, base_un
 
 def _export_fine(tensors: Tensors, fine: Fine, seen: Seen) -> None:
     state, lack, _ = seen["fine"][0]
-    export_dense(tensors, "fine.lack", fine.lack, _FED_UNIT)
+    export_dense(tensors, "fine.lack", fine.lack, FED_UNIT)
     export_dense(tensors, "fine.project", fine.project, 1.0)
     tensors["fine.absent"] = (fine.absent / STATE_UNIT).round().to(torch.int32)
     steps = [1 / MEAN_STEPS] * LATENT + [LOG_SCALE_STEP] * LATENT

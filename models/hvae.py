@@ -197,10 +197,12 @@ class Network(nn.Module):
     def forward(self, x: Tensor, exits: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
         """Returns the reconstructions (B, 3, H, W) and the estimated bits (B, num_levels) of streams that end at exits.
 
-        exits: (B,) int64 in 1..num_levels; later levels stay at the prior mean and cost nothing.
+        exits: (B,) int64 in num_levels..1, falling along the batch; later levels stay at the prior mean and cost nothing.
         hard: estimate the rate on rounded symbols instead of on noisy ones (Ballé et al. 2017, arXiv 1611.01704, Eq. 10);
         the state always gets rounded ones (Minnen and Singh 2020, arXiv 2007.08739, section 3.4).
         """
+        if (exits.diff() > 0).any():
+            raise ValueError("exits must not rise along the batch")
         height, width = x.shape[2:]
         features = self.analyze(x)
         state = self.begin(len(x), height, width)
@@ -211,13 +213,16 @@ class Network(nn.Module):
                 stride //= 2
                 state = self.ascend(state, stride, height, width)
             state, mean, log_scale = latent.prior(state)
-            residual = latent.posterior(features[stride] - state, mean, log_scale)
-            symbol = residual + (residual.round() - residual).detach()
             active = (exits >= latent.level).float()
+            kept = max(1, int(active.sum()))  # with none, one goes along for nothing: every weight has a gradient
+            mean, later = mean[:kept], mean[kept:]
+            log_scale, active = log_scale[:kept], active[:kept]
+            residual = latent.posterior(features[stride][:kept] - state[:kept], mean, log_scale)
+            symbol = residual + (residual.round() - residual).detach()
             coded = symbol if hard else residual + torch.rand_like(residual) - 0.5
             cost = symbol_bits(coded, log_scale).sum((1, 2, 3)) * active
-            bits = bits.index_add(1, torch.tensor([latent.level - 1], device=x.device), cost[:, None])
-            state = latent.advance(state, mean + symbol * active[:, None, None, None])
+            bits = bits.index_add(1, torch.tensor([latent.level - 1], device=x.device), F.pad(cost, (0, len(later)))[:, None])
+            state = latent.advance(state, torch.cat([mean + symbol * active[:, None, None, None], later]))
         weights = F.one_hot(exits - 1, self.config.num_levels).float()
         return self.synthesize(state, weights, height, width), bits
 

@@ -29,8 +29,8 @@ from hcodec.models.exact import (
     wide_weights,
 )
 from hcodec.models.kernels import dense, depthwise
-from hcodec.models.last import CHANNELS, LATENT, PHASES, neighbors
-from hcodec.models.likelihood import MEAN_STEPS, NUM_SCALES, NUM_SHAPES
+from hcodec.models.last import CHANNELS, LATENT, PHASES, SPREAD, neighbors
+from hcodec.models.likelihood import LOG_SCALE_STEP, MEAN_STEPS, NUM_SCALES, NUM_SHAPES, TAIL_STEP
 
 MIDDLE = 128 * MEAN_STEPS  # gray level that base map 0 stands for
 COEFFICIENT_STEPS = 64  # steps of 1 in the shares that a head gives
@@ -39,6 +39,10 @@ VALUE_LIMIT = 2047  # of what is fed back of a pixel, in eighths
 CORRECTION_LIMIT = 2**13
 LATENT_LIMIT = 127 * MEAN_STEPS  # of the means of fine latents, well inside what wraps around
 MIN_LATENT_SCALE = 16  # bins of at most 1.3 posterior deviations
+# what integers are worth in the float network, for export and back: an eighth of a gray level where pixels are fed back, and
+# a step of a head's first outputs (the others are shares)
+FED_UNIT = 1 / (MEAN_STEPS * SPREAD)
+OUTPUT_UNITS = (1 / (4 * MEAN_STEPS), LOG_SCALE_STEP, TAIL_STEP)
 
 
 @dataclass(frozen=True)

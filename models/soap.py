@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 _BETA1, _BETA2, _EPSILON = 0.95, 0.95, 1e-20
 _FLOOR = 1e-3  # of the mean square: below it a direction holds bf16 noise, which must not be stepped along at full length
+_LONGEST = 1.0  # root mean square of a parameter's step, in learning rates (Shazeer and Stern 2018, arXiv 1804.04235, section 6)
+_KNOWN = 0.01  # of what the covariance says of a new direction; its square counts as no less
+_MEASURE_EVERY = 2  # steps; a covariance that sees every other gradient is as good and spares a third of the products
 _LEAST_SIDE = 16  # matrices with a shorter side are not rotated
 
 
@@ -65,25 +68,36 @@ def _adam(state: dict[str, Any], gradient: Tensor) -> Tensor:
     state["mean"].lerp_(gradient, 1 - _BETA1)
     state["square"].lerp_(gradient.square(), 1 - _BETA2)
     square = state["square"] / (1 - _BETA2 ** state["count"])
-    floor = _FLOOR * square.flatten(1).mean(1).reshape(-1, *[1] * (square.dim() - 1)) + _EPSILON
-    return state["mean"] / (1 - _BETA1 ** state["count"]) / square.add_(floor).sqrt_()
+    floor = _FLOOR * _mean_of_each(square) + _EPSILON
+    update = state["mean"] / (1 - _BETA1 ** state["count"]) / square.add_(floor).sqrt_()
+    return update / _mean_of_each(update.square()).sqrt().clamp(min=_LONGEST)
+
+
+def _mean_of_each(x: Tensor) -> Tensor:
+    """Returns the mean over all but the first axis, which is kept, as are the others with length 1."""
+    return x.flatten(1).mean(1).reshape(-1, *[1] * (x.dim() - 1))
 
 
 def _follow(state: dict[str, Any], gradient: Tensor, refresh_every: int) -> bool:
     """Updates covariance and eigenbasis (count, side, side) of the short side; False on the first step, when there is none."""
-    product = gradient.mT @ gradient
     if "basis" not in state:
+        product = gradient.mT @ gradient
         state |= {"covariance": product, "basis": torch.linalg.eigh(product).eigenvectors, "age": 0}
         return False
-    state["covariance"].lerp_(product, 1 - _BETA2)
     state["age"] += 1
+    if state["age"] % _MEASURE_EVERY == 0:
+        state["covariance"].lerp_(gradient.mT @ gradient, 1 - _BETA2**_MEASURE_EVERY)
     if state["age"] % refresh_every == 0:
         _refresh(state)
     return True
 
 
 def _refresh(state: dict[str, Any]) -> None:
-    """Corrects the eigenbases by one power iteration and carries the mean over; squares stay with their directions."""
+    """Corrects the eigenbases by one power iteration and carries the mean over; squares stay with their directions.
+
+    A matrix that has seen few gradients has directions that are arbitrary and turn far: what their squares say then is
+    of other directions, and a step along them could be thirty times too long.
+    """
     basis, mean = state["basis"], state["mean"] @ state["basis"].mT
     image = state["covariance"] @ basis
     order = (basis * image).sum(-2).argsort(-1, descending=True)
@@ -91,3 +105,5 @@ def _refresh(state: dict[str, Any]) -> None:
     state["square"] = state["square"].gather(-1, order[:, None].expand_as(state["square"]))
     state["basis"] = torch.linalg.qr(image).Q
     state["mean"] = mean @ state["basis"]
+    seen = (state["basis"] * (state["covariance"] @ state["basis"])).sum(-2) / mean.shape[1]
+    state["square"] = torch.maximum(state["square"], _KNOWN * seen[:, None])

@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hcodec.models import configs, data
+from hcodec.models import configs, data, storage
 from hcodec.models.hvae import Network
 from hcodec.models.loss import exit_weights, mean_squared_error
 from hcodec.models.skeleton import initialize
 from hcodec.models.soap import Soap
+from hcodec.models.thaw import thaw
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ class Trainer:
         }
 
     def _draw_exits(self, count: int) -> Tensor:
-        """Returns one exit a picture, stratified over the batch so that each step sees nearly the same mix."""
+        """Returns one falling exit a picture, stratified over the batch so that each step sees nearly the same mix."""
         levels = self.network.config.num_levels
         share = np.full(levels, (1 - self.recipe.last_exit) / (levels - 1))
         share[-1] = self.recipe.last_exit
         points = (np.arange(count) + self.crops.random.random()) / count
         exits = np.minimum(np.searchsorted(share.cumsum(), points) + 1, levels)
-        return torch.from_numpy(exits).to(self.device)
+        return torch.from_numpy(exits[::-1].copy()).to(self.device)
 
     def _update(self, loss: Tensor) -> float:
         """Steps the optimizer unless the gradient is not finite; returns the gradient's norm."""
@@ -131,13 +132,9 @@ class Trainer:
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
-    def restore(self, path: Path, weights_only_from: bool = False) -> None:
-        """Continues where `save` left off, or (weights_only_from) starts a new budget from its averaged weights."""
+    def restore(self, path: Path) -> None:
+        """Continues where `save` left off."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if weights_only_from:
-            self.network.load_state_dict(state["average"])
-            self.average.load_state_dict(state["average"])
-            return
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -221,13 +218,21 @@ def _validation(folder: str | None, device: torch.device) -> Tensor | None:
     return data.to_float(torch.from_numpy(batch), device)
 
 
-def _crops(sources: tuple[str, ...], crop: int, seed: int) -> data.Crops:
+def _crops(sources: tuple[str, ...], coarse: tuple[str, ...], crop: int, seed: int) -> data.Crops:
     if crop < 64 or crop % 64:
         raise click.UsageError(f"--crop is {crop}; it must be a multiple of 64")
     try:
-        return data.Crops(data.load(sources), crop, seed)
+        return data.Crops(data.load(sources), crop, seed, data.load(coarse))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _trained_weights(path: Path) -> dict[str, Tensor]:
+    """Returns the averaged weights of a checkpoint, or those of a weights file."""
+    if path.suffix == ".safetensors":
+        return thaw(*storage.read(path)[:3]).state_dict()
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["average"]
+    return weights
 
 
 @click.command()
@@ -236,11 +241,21 @@ def _crops(sources: tuple[str, ...], crop: int, seed: int) -> data.Crops:
     "--data", "sources", multiple=True, required=True, type=click.Path(exists=True),
     help="Tar shard, folder or picture; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--coarse-data",
+    "coarse",
+    multiple=True,
+    type=click.Path(exists=True),
+    help="More of it, too strongly compressed for the last levels; repeatable.",
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where checkpoints go.")
 @click.option("--minutes", required=True, type=float, help="Wall-clock budget of the whole run.")
 @click.option("--valid", default=None, type=click.Path(exists=True), help="Folder of validation pictures.")
 @click.option(
-    "--start", default=None, type=click.Path(exists=True, path_type=Path), help="Checkpoint whose weights to start from."
+    "--start",
+    default=None,
+    type=click.Path(exists=True, path_type=Path),
+    help="Checkpoint or weights file (.safetensors) whose weights to start from.",
 )
 @click.option("--batch", default=16, help="Crops a step.")
 @click.option("--crop", default=128, help="Edge of a crop in pixels, a multiple of 64.")
@@ -252,9 +267,9 @@ def _crops(sources: tuple[str, ...], crop: int, seed: int) -> data.Crops:
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
 @click.option("--seed", default=0)
 def main(
-    config: str, sources: tuple[str, ...], out: Path, minutes: float, valid: str | None, start: Path | None, batch: int,
-    crop: int, rate: float, hard_from: float, prices: tuple[float, ...], checkpoint_minutes: float, device: str, threads: int,
-    seed: int,
+    config: str, sources: tuple[str, ...], coarse: tuple[str, ...], out: Path, minutes: float, valid: str | None,
+    start: Path | None, batch: int, crop: int, rate: float, hard_from: float, prices: tuple[float, ...],
+    checkpoint_minutes: float, device: str, threads: int, seed: int,
 ) -> None:  # fmt: skip
     """Trains a model, or continues a run that was cut off (checkpoint.pt in --out)."""
     if threads:
@@ -265,16 +280,18 @@ def main(
         raise click.UsageError(f"--bit-price must be given {configs.CONFIGS[config].num_levels} times or not at all")
     where = _device(device)
     recipe = Recipe(minutes=minutes, batch=batch, crop=crop, rate=rate, hard_from=hard_from, seed=seed, bit_prices=prices)
-    crops = _crops(sources, crop, seed)
+    crops = _crops(sources, coarse, crop, seed)
     click.echo(f"{len(crops.pictures)} pictures of at least {crop} pixels; training on {where}")
     network = Network(configs.CONFIGS[config])
     out.mkdir(parents=True, exist_ok=True)
     resume = out / "checkpoint.pt"
-    if not (resume.exists() or start):
+    if start and not resume.exists():
+        network.load_state_dict(_trained_weights(start))
+    elif not resume.exists():
         initialize(network, data.to_float(crops.batch(48)))
     trainer = Trainer(network.to(where), crops, recipe, where)
-    if resume.exists() or start:
-        trainer.restore(resume if resume.exists() else start, weights_only_from=not resume.exists())  # type: ignore[arg-type]
+    if resume.exists():
+        trainer.restore(resume)
     with contextlib.suppress(KeyboardInterrupt):
         run(trainer, out, _validation(valid, where), checkpoint_minutes)
     click.echo(f"\n{trainer.step} steps in {trainer.seconds / 60:.1f} minutes; {trainer.skipped} skipped")

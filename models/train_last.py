@@ -21,9 +21,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hcodec.models import data, exact, zoo
+from hcodec.models import data, exact, storage, zoo
 from hcodec.models.last import BASE, ORDER, LastLayer
 from hcodec.models.tables import MAX_SYMBOL
+from hcodec.models.thaw_last import thaw_last
 from hcodec.models.walk import Walk
 
 START_LEVELS = (3, 4, 5, 7)  # after which of the base's levels the last layer may start
@@ -168,16 +169,15 @@ class Trainer:
         torch.save(state, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
 
-    def restore(self, path: Path, fresh: bool) -> None:
-        """Continues where `save` left off, or (fresh) starts a new budget from its averaged weights."""
+    def restore(self, path: Path) -> None:
+        """Continues where `save` left off."""
         state = torch.load(path, weights_only=True)
-        self.network.load_state_dict(state["average" if fresh else "network"])
+        self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        if not fresh:
-            self.optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["random"])
-            self.crops.random.bit_generator.state = state["crops"]
-            self.step, self.seconds, self.skipped = state["progress"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self.crops.random.bit_generator.state = state["crops"]
+        self.step, self.seconds, self.skipped = state["progress"]
 
 
 @torch.no_grad()
@@ -209,13 +209,26 @@ def run(trainer: Trainer, out: Path, pool: Sequence[Sample], checkpoint_minutes:
             click.echo(f"validation at step {trainer.step} (bits per sub-pixel): {validate(trainer.average, pool)}")
 
 
+def start_from(network: LastLayer, path: Path) -> None:
+    """Fills the network with the averaged weights of a checkpoint, or those of a weights file."""
+    if path.suffix == ".safetensors":
+        thaw_last(network, storage.read_exact(path)[1])
+    else:
+        network.load_state_dict(torch.load(path, weights_only=True)["average"])
+
+
 @click.command()
 @click.option("--base", default="photo", help="The installed model whose last layer this is.")
 @click.option("--data", "sources", multiple=True, required=True, type=click.Path(exists=True), help="Lossless pictures.")
 @click.option("--valid", required=True, type=click.Path(exists=True), help="Validation pictures.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where the checkpoint goes.")
 @click.option("--minutes", required=True, type=float, help="Wall-clock budget of the whole run.")
-@click.option("--start", default=None, type=click.Path(exists=True, path_type=Path), help="Checkpoint to start from.")
+@click.option(
+    "--start",
+    default=None,
+    type=click.Path(exists=True, path_type=Path),
+    help="Checkpoint or weights file (.safetensors) whose weights to start from.",
+)
 @click.option("--level", "levels", multiple=True, type=int, default=START_LEVELS, help="Levels that it may start from.")
 @click.option("--limit", default=None, type=int, help="Only so many training pictures.")
 @click.option("--variants", default=2, help="How often each picture is coded; after the first time, as if from a camera.")
@@ -242,11 +255,13 @@ def main(
     held_out = samples(model, data.load([valid])[::8], seed, levels)
     network = LastLayer(model.agreed.config.width[8], model.agreed.config.hidden[8], len(levels))
     skeleton(network, model, levels)
+    resume = out / "checkpoint.pt"
+    if start and not resume.exists():
+        start_from(network, start)
     trainer = Trainer(network, Crops(pool, crop, seed), minutes, rate, batch)
     out.mkdir(parents=True, exist_ok=True)
-    resume = out / "checkpoint.pt"
-    if resume.exists() or start:
-        trainer.restore(resume if resume.exists() else start, fresh=not resume.exists())  # type: ignore[arg-type]
+    if resume.exists():
+        trainer.restore(resume)
     run(trainer, out, held_out, checkpoint_minutes)
     click.echo(f"{trainer.step} steps in {trainer.seconds / 60:.1f} minutes; {trainer.skipped} skipped")
 

@@ -69,6 +69,21 @@ def test_a_direction_that_holds_only_noise_is_hardly_stepped_along():
     assert weight[:, 12:].abs().mean() < 0.02 * weight[:, :12].abs().mean()
 
 
+def test_no_step_is_much_longer_than_the_learning_rate_whatever_turns_up():
+    """Gradients of low rank leave directions unknown; one along them, after the bases were corrected, must not shoot off."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.zeros(40, 24, dtype=torch.float64))
+    optimizer = Soap([weight], lr=1e-2, refresh_every=5)
+    seen = torch.randn(2, 24, dtype=torch.float64)
+    for step in range(30):
+        before = weight.detach().clone()
+        weight.grad = torch.randn(40, 2, dtype=torch.float64) @ seen * 1e-3
+        if step >= 20:
+            weight.grad = torch.randn(40, 24, dtype=torch.float64)
+        optimizer.step()
+        assert (weight - before).square().mean().sqrt() <= 1.0001e-2
+
+
 def test_matrices_of_one_shape_do_not_mix():
     losses = [uneven(TALL, seed) for seed in (1, 2)]
     together, alone = [start(TALL), start(TALL)], start(TALL)

@@ -15,7 +15,7 @@ from test_train import everything, run, write_shard
 import hcodec
 from hcodec import models
 from hcodec.entropy import Likelihood
-from hcodec.models import export_last, likelihood, train_last, zoo
+from hcodec.models import export_last, likelihood, storage, train_last, zoo
 from hcodec.models.last import LastLayer
 from hcodec.models.last_exact import LastExact, LastWalk
 from hcodec.models.train_last import Crops, Trainer
@@ -89,15 +89,11 @@ def test_resume_is_exact(pool, clock, tmp_path):
         halved.advance()
     halved.save(tmp_path / "checkpoint.pt")
     resumed = make_trainer(pool, seed=77)
-    resumed.restore(tmp_path / "checkpoint.pt", fresh=False)
+    resumed.restore(tmp_path / "checkpoint.pt")
     for _ in range(2):
         resumed.advance()
     assert (resumed.step, resumed.seconds, resumed.skipped) == (4, 4, 0)
     assert all(torch.equal(a, b) for a, b in zip(everything(resumed), wanted, strict=True))
-    fresh = make_trainer(pool, seed=5)
-    fresh.restore(tmp_path / "checkpoint.pt", fresh=True)
-    average = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["average"]
-    assert fresh.step == 0 and all(torch.equal(value, average[name]) for name, value in fresh.network.state_dict().items())
 
 
 def test_a_gradient_that_is_not_finite_is_skipped(pool):
@@ -136,12 +132,35 @@ def test_the_integers_follow_the_float_network(pool):
         assert bits == pytest.approx(wanted[str(pitch)].item(), rel=0.05)  # the shape has four steps only
 
 
+def bits_of(trainer, pool):
+    """Returns bits of fixed pictures by the moving average, without latents."""
+    states, x, starts = Crops(pool, 64, 0).batch(4)
+    with torch.no_grad():
+        return sum(value.sum().item() for value in trainer.average(states, x, starts, torch.zeros(4)).values())
+
+
+def test_training_starts_from_a_checkpoint_or_from_a_weights_file(pool, tiny, tmp_path):
+    trained = make_trainer(pool)
+    for _ in range(12):
+        trained.advance()
+    trained.save(tmp_path / "checkpoint.pt")
+    states, x, starts = Crops(pool, 64, 0).batch(4)
+    tensors = export_last.export_exact(trained.average, states, x, starts)
+    storage.save_exact(tmp_path / "last.safetensors", {}, tensors)
+    wanted = bits_of(trained, pool)
+    assert bits_of(make_trainer(pool, seed=3), pool) > 1.02 * wanted
+    for start in ("checkpoint.pt", "last.safetensors"):
+        fresh = make_trainer(pool, seed=3)
+        train_last.start_from(fresh.average, tmp_path / start)
+        assert bits_of(fresh, pool) == pytest.approx(wanted, rel=0.002), start
+
+
 def test_train_export_encode_decode(tiny, tmp_path, monkeypatch):
     write_shard(tmp_path / "shard.tar", [render(130, 140, i) for i in range(2)])
     Image.fromarray(render(64, 64, 9)).save(tmp_path / "valid.png")
     levels = ("--base", "tiny", "--level", 2, "--level", 3, "--data", tmp_path / "shard.tar")
     common = (*levels, "--valid", tmp_path / "valid.png", "--out", tmp_path / "run", "--crop", 64, "--batch", 4)
-    shown = run(train_last.main, *common, "--minutes", 0.01)
+    shown = run(train_last.main, *common, "--minutes", 0.01, "--start", tiny.parent / "last" / tiny.name)
     assert "validation at step" in shown
     steps = int(shown.rpartition(" steps in ")[0].rsplit(maxsplit=1)[-1])
     shown = run(train_last.main, *common, "--minutes", 0.02)  # a longer budget: the run goes on
