@@ -64,7 +64,7 @@ class LevelDecoder:
         """Decodes what there is of the next layer; nothing can follow it."""
         decoder = entropy.LayerDecoder(self.tables, data, whole=False)
         self._advance(self.walk, decoder)
-        self.levels += decoder.num_decoded / max(decoder.num_expected, 1)
+        self.levels += decoder.share
 
     def push_last(self, data: bytes) -> None:
         """Decodes the lossless layer, after all levels. Raises FormatError, ModelError."""

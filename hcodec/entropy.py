@@ -34,6 +34,7 @@ class EntropyModel:
         self.models = [constriction.stream.model.Categorical(w.astype(np.float64), perfect=False) for w in weights]
         total = float(1 << tables.TOTAL_BITS)
         self.bits = [-np.log2((w.astype(np.float64) + 1) / total) for w in weights]
+        self.mean_bits = [float((2.0**-bits) @ bits) for bits in self.bits]
 
     def clamp(self, symbols: Symbols, indices: Indices) -> Symbols:
         """Returns the symbols (any shape) limited to what the tables of their indices hold; silent ones become 0."""
@@ -72,6 +73,7 @@ class LayerDecoder:
     """Pops the symbols of one layer, latent after latent.
 
     data: the layer's bytes; whole: whether they are all there. `exhausted` says that symbols were missing; those are 0.
+    num_decoded: how many were there.
     """
 
     def __init__(self, model: EntropyModel, data: bytes, whole: bool) -> None:
@@ -85,19 +87,26 @@ class LayerDecoder:
         if not whole:
             words = np.concatenate([np.ones(_PAD_WORDS, dtype=np.uint32), words])
         self._coder = constriction.stream.stack.AnsCoder(np.ascontiguousarray(words))
-        self.num_decoded = self.num_expected = 0
+        self.num_decoded = 0
+        self._bits_decoded = self._bits_expected = 0.0
+
+    @property
+    def share(self) -> float:
+        """The share of the latents so far that was there, by the bits that their symbols can be expected to take."""
+        return self._bits_decoded / self._bits_expected if self._bits_expected else 0.0
 
     def decode(self, indices: Indices) -> Symbols:
         """Returns the next latent's symbols, int32, in the shape of its scale indices (uint8)."""
         order, bounds = _by_falling_scale(indices, self.model.num_silent)
         values = np.zeros(len(order), dtype=np.int32)
         for index, begin, end in bounds:
+            self._bits_expected += (end - begin) * self.model.mean_bits[index]
             if self.exhausted:
-                break
+                continue
             popped = self._pop(index, end - begin)
             values[begin : begin + len(popped)] = popped - self.model.half_width[index]
             self.num_decoded += len(popped)
-        self.num_expected += len(order)
+            self._bits_decoded += len(popped) * self.model.mean_bits[index]
         symbols = np.zeros(indices.size, dtype=np.int32)
         symbols[order] = values
         return symbols.reshape(indices.shape)
