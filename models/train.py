@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hcodec.models import configs, data, storage
+from hcodec.models import configs, data, drawn, storage
 from hcodec.models.hvae import Network
 from hcodec.models.loss import exit_weights, mean_squared_error
 from hcodec.models.skeleton import initialize
@@ -218,11 +218,11 @@ def _validation(folder: str | None, device: torch.device) -> Tensor | None:
     return data.to_float(torch.from_numpy(batch), device)
 
 
-def _crops(sources: tuple[str, ...], coarse: tuple[str, ...], crop: int, seed: int) -> data.Crops:
+def _crops(sources: tuple[str, ...], coarse: tuple[str, ...], num_drawn: int, crop: int, seed: int) -> data.Crops:
     if crop < 64 or crop % 64:
         raise click.UsageError(f"--crop is {crop}; it must be a multiple of 64")
     try:
-        return data.Crops(data.load(sources), crop, seed, data.load(coarse))
+        return data.Crops(data.load(sources) + drawn.pictures(num_drawn, seed), crop, seed, data.load(coarse))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
@@ -248,6 +248,7 @@ def _trained_weights(path: Path) -> dict[str, Tensor]:
     type=click.Path(exists=True),
     help="More of it, too strongly compressed for the last levels; repeatable.",
 )
+@click.option("--drawn", "num_drawn", default=0, help="Pictures of flat areas, shapes and lettering to draw beside them.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where checkpoints go.")
 @click.option("--minutes", required=True, type=float, help="Wall-clock budget of the whole run.")
 @click.option("--valid", default=None, type=click.Path(exists=True), help="Folder of validation pictures.")
@@ -267,8 +268,8 @@ def _trained_weights(path: Path) -> dict[str, Tensor]:
 @click.option("--threads", default=0, help="CPU threads; 0 leaves the choice to torch.")
 @click.option("--seed", default=0)
 def main(
-    config: str, sources: tuple[str, ...], coarse: tuple[str, ...], out: Path, minutes: float, valid: str | None,
-    start: Path | None, batch: int, crop: int, rate: float, hard_from: float, prices: tuple[float, ...],
+    config: str, sources: tuple[str, ...], coarse: tuple[str, ...], num_drawn: int, out: Path, minutes: float,
+    valid: str | None, start: Path | None, batch: int, crop: int, rate: float, hard_from: float, prices: tuple[float, ...],
     checkpoint_minutes: float, device: str, threads: int, seed: int,
 ) -> None:  # fmt: skip
     """Trains a model, or continues a run that was cut off (checkpoint.pt in --out)."""
@@ -280,7 +281,7 @@ def main(
         raise click.UsageError(f"--bit-price must be given {configs.CONFIGS[config].num_levels} times or not at all")
     where = _device(device)
     recipe = Recipe(minutes=minutes, batch=batch, crop=crop, rate=rate, hard_from=hard_from, seed=seed, bit_prices=prices)
-    crops = _crops(sources, coarse, crop, seed)
+    crops = _crops(sources, coarse, num_drawn, crop, seed)
     click.echo(f"{len(crops.pictures)} pictures of at least {crop} pixels; training on {where}")
     network = Network(configs.CONFIGS[config])
     out.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from PIL import Image
 
 import hcodec
 from hcodec import models, picture
-from hcodec.models import data, export, train
+from hcodec.models import data, drawn, export, train
 from hcodec.models.configs import CONFIGS
 from hcodec.models.hvae import Network
 from hcodec.models.loss import exit_weights
@@ -251,6 +251,18 @@ def test_coarse_pictures_do_not_get_what_keeps_most_levels():
         data.Crops([], 64, 0, [np.zeros((60, 60, 3), np.uint8)])
 
 
+def test_drawn_pictures_are_mostly_flat_and_all_different():
+    pictures = drawn.pictures(20, 7)
+    assert all(p.shape == (256, 256, 3) and p.dtype == np.uint8 for p in pictures)
+    assert all((a == b).all() for a, b in zip(pictures, drawn.pictures(20, 7), strict=True))
+    assert (
+        len({p.tobytes() for p in pictures}) == 20 == len({p.tobytes() for p in drawn.pictures(20, 8)} - {pictures[0].tobytes()})
+    )
+    still = [(np.diff(p.astype(int), axis=1) == 0).mean() for p in pictures]
+    assert np.median(still) > 0.6 and min(still) < 0.6  # gradients move everywhere
+    assert any((np.ptp(p, axis=(0, 1)) == 0).all() for p in drawn.pictures(40, 7)[::5])  # one color and nothing else
+
+
 # From pictures to a codec
 
 
@@ -267,8 +279,8 @@ def test_train_export_encode_decode(tmp_path, monkeypatch):
     Image.fromarray(render(70, 130, 9)).save(valid / "a.png")
     out = tmp_path / "run"
     common = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--out", out, "--crop", 64, "--batch", 4, "--device", "cpu")
-    shown = run(train.main, *common, "--minutes", 0.02, "--valid", valid)
-    assert "3 pictures of at least 64 pixels; training on cpu" in shown and "validation at step" in shown
+    shown = run(train.main, *common, "--minutes", 0.02, "--valid", valid, "--drawn", 2)
+    assert "5 pictures of at least 64 pixels; training on cpu" in shown and "validation at step" in shown
     steps = int(shown.rpartition(" steps in ")[0].rsplit(maxsplit=1)[-1])
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     assert state["progress"][0] == steps > 0 and state["progress"][1] >= 1.2
