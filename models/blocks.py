@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_FARTHEST = 6.0  # spreads from the center that a centered block still tells apart
+
 
 class LowerBound(torch.autograd.Function):
     """max(x, bound), passing the gradient wherever it pushes x back up (Ballé et al. 2018, arXiv 1802.01436)."""
@@ -78,28 +80,61 @@ class Dense(nn.Module):
             return F.linear(x.float(), weight, bias)
 
 
-class Block(nn.Module):
-    """x + fc2(relu(fc1(depthwise(x)))), the residual block of every stride; zero at initialization.
+class Spread(nn.Module):
+    """A 3x3 depthwise kernel and a matrix to hidden units: how blocks begin.
 
-    Shapes: x (B, H, W, width). Products run in the autocast type, the sum in float32.
+    Some channels are a hundred times as large as others or far from zero. The balance, one fixed number a channel, brings
+    them to about 1, so that one learning rate fits all weights; otherwise a few steps along one such channel silence every
+    hidden unit for good. It is 1 until `revive` measures it. Where nothing has to agree (centered), inputs are also
+    centered before the kernel, so that its zero padding is the mean, and limited, for they drift as training goes on.
     """
 
-    def __init__(self, width: int, hidden: int) -> None:
+    balance: Tensor
+    center: Tensor
+
+    def __init__(self, width: int, hidden: int, centered: bool = False) -> None:
         super().__init__()
         kernel = 0.1 * torch.randn(width, 1, 3, 3)
         kernel[:, :, 1, 1] += 1
         self.kernel = nn.Parameter(kernel)
         self.kernel_bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("balance", torch.ones(width))
+        self.centered = centered
+        if centered:
+            self.register_buffer("center", torch.zeros(width))
         self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
         nn.init.normal_(self.fc1.weight, std=1 / math.sqrt(width))
-        nn.init.normal_(self.fc2.weight, std=1e-3 / math.sqrt(hidden))
         nn.init.zeros_(self.fc1.bias)
+
+    def folded_kernel(self) -> tuple[Tensor, Tensor]:
+        """Returns the kernel (width, 1, 3, 3) and its bias (width,) with the balance multiplied in."""
+        return self.kernel * self.balance[:, None, None, None], self.kernel_bias * self.balance
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Returns hidden units before they are rectified (B, H, W, hidden), from x (B, H, W, width)."""
+        if self.centered:
+            x = ((x - self.center) * self.balance).clamp(-_FARTHEST, _FARTHEST)
+            hidden: Tensor = self.fc1(depthwise(x, self.kernel, self.kernel_bias))
+        else:
+            hidden = self.fc1(depthwise(x, *self.folded_kernel()))
+        return hidden
+
+
+class Block(Spread):
+    """x + fc2(relu(fc1(depthwise(x)))), the residual block of every stride; zero at initialization.
+
+    Shapes: x (B, H, W, width). Products run in the autocast type, the sum in float32.
+    """
+
+    def __init__(self, width: int, hidden: int, centered: bool = False) -> None:
+        super().__init__(width, hidden, centered)
+        self.fc2 = nn.Linear(hidden, width)
+        nn.init.normal_(self.fc2.weight, std=1e-3 / math.sqrt(hidden))
         nn.init.zeros_(self.fc2.bias)
 
     def expand(self, x: Tensor) -> Tensor:
         """Returns the hidden activations (B, H, W, hidden), not negative."""
-        return F.relu(self.fc1(depthwise(x, self.kernel, self.kernel_bias)))
+        return F.relu(self.spread(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (B, H, W, width)."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import click
 import numpy as np
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models import data, storage, tables
-from hcodec.models.blocks import Block, Dense, depthwise
+from hcodec.models.blocks import Block, Dense, Spread, depthwise
 from hcodec.models.exact import ACTIVATION_LIMIT, MEAN_UNIT, STATE_UNIT, Agreed
 from hcodec.models.hvae import Network
 from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -27,13 +26,6 @@ from hcodec.models.walk import Walk
 
 _HEADROOM = 1.25  # how far beyond the calibration pictures an activation may go before it is clamped
 Tensors = dict[str, Tensor]
-
-
-class Expanding(Protocol):
-    """A module that begins with a depthwise kernel, as a block does."""
-
-    kernel: nn.Parameter
-    kernel_bias: nn.Parameter
 
 
 def integer_product(
@@ -65,14 +57,14 @@ def put(tensors: Tensors, name: str, product: Tensors) -> None:
     tensors.update({f"{name}.{key}": value for key, value in product.items()})
 
 
-def export_expansion(tensors: Tensors, name: str, block: Expanding, state: Tensor) -> tuple[Tensor, Tensor]:
+def export_expansion(tensors: Tensors, name: str, block: Spread, state: Tensor) -> tuple[Tensor, Tensor]:
     """Adds gain and kernel of the first half of a block; returns the activations after it and their units."""
     units = activation_units(state)
     tensors[f"{name}.gain"] = (STATE_UNIT / units).float()
-    middle = depthwise(state, block.kernel, block.kernel_bias)
+    kernel, bias = block.folded_kernel()
+    middle = depthwise(state, kernel, bias)
     middle_units = activation_units(middle)
-    kernel = block.kernel.flatten(1) * units[:, None]
-    product = integer_product(kernel, block.kernel_bias, torch.ones(9), middle_units, ACTIVATION_LIMIT)
+    product = integer_product(kernel.flatten(1) * units[:, None], bias, torch.ones(9), middle_units, ACTIVATION_LIMIT)
     product["weight"] = product["weight"].reshape(-1, 1, 3, 3)
     put(tensors, f"{name}.kernel", product)
     return middle, middle_units

@@ -17,41 +17,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Dense, LowerBound, depth_to_space, depthwise, space_to_depth
+from hcodec.models.blocks import Block, Dense, LowerBound, Spread, depth_to_space, space_to_depth
 from hcodec.models.configs import Config
 from hcodec.models.loss import symbol_bits
-from hcodec.models.scales import MIN_LOG_SCALE
+from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
 LANES = 192  # 8 x 8 pixels x 3 colors
 STRIDES = (64, 32, 16, 8)  # top-down order
+_MAX_LOG_SCALE = MIN_LOG_SCALE + (NUM_SCALES - 1) * LOG_SCALE_STEP
 
 
-class Posterior(nn.Module):
+class Posterior(Spread):
     """Posterior mean relative to the prior mean, from what the state still lacks (float, encoder only).
 
     Residual form of NVAE (Vahdat and Kautz 2020, arXiv 2007.03898, section 3.2); the unit step replaces its scale.
     """
 
     def __init__(self, width: int, hidden: int, channels: int) -> None:
-        super().__init__()
+        super().__init__(width, hidden, centered=True)
         self.select = Dense(width, channels)
-        self.kernel = nn.Parameter(torch.zeros(width, 1, 3, 3))
-        nn.init.normal_(self.kernel, std=0.1)
-        self.kernel.data[:, :, 1, 1] += 1
-        self.kernel_bias = nn.Parameter(torch.zeros(width))
-        self.fc1 = nn.Linear(width, hidden)
         self.prior = nn.Linear(2 * channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
-        nn.init.normal_(self.fc1.weight, std=1 / math.sqrt(width))
         nn.init.normal_(self.prior.weight, std=0.5 / math.sqrt(2 * channels))
         nn.init.normal_(self.fc2.weight, std=1e-3 / math.sqrt(hidden))
-        for layer in (self.fc1, self.prior, self.fc2):
+        for layer in (self.prior, self.fc2):
             nn.init.zeros_(layer.bias)
 
     def forward(self, lack: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
         """Returns posterior mean minus prior mean (B, H_l, W_l, C_l) from lack = feature - state (B, H_l, W_l, width)."""
-        hidden = self.fc1(depthwise(lack, self.kernel, self.kernel_bias))
-        hidden = F.relu(hidden + self.prior(torch.cat([mean, log_scale], -1)))
+        hidden = F.relu(self.spread(lack) + self.prior(torch.cat([mean, log_scale], -1)))
         return self.select(lack) + self.fc2(hidden) - mean
 
 
@@ -78,7 +72,8 @@ class Latent(nn.Module):
         state = self.refine(state)
         hidden = self.block.expand(state)
         mean, log_scale = self.head(hidden).float().chunk(2, -1)
-        return state + self.block.fc2(hidden), mean, LowerBound.apply(log_scale, MIN_LOG_SCALE)
+        log_scale = -LowerBound.apply(-LowerBound.apply(log_scale, MIN_LOG_SCALE), -_MAX_LOG_SCALE)
+        return state + self.block.fc2(hidden), mean, log_scale
 
     def advance(self, state: Tensor, z_hat: Tensor) -> Tensor:
         """Returns the state with the decoded latent z_hat (B, H_l, W_l, C_l) added."""
@@ -98,7 +93,8 @@ class Analysis(nn.Module):
         self.blocks = nn.ModuleDict()
         self.down = nn.ModuleDict()
         for stride in (8, 16, 32, 64):
-            blocks = (Block(config.width[stride], config.hidden[stride]) for _ in range(config.analysis_blocks[stride]))
+            shape = config.width[stride], config.hidden[stride]
+            blocks = (Block(*shape, centered=True) for _ in range(config.analysis_blocks[stride]))
             self.blocks[str(stride)] = nn.Sequential(*blocks)
             if stride > 8:
                 self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
@@ -127,7 +123,7 @@ class Synthesis(nn.Module):
         width, tail = config.width[8], config.tail_width
         self.embed = nn.Parameter(torch.zeros(config.num_levels, width))
         self.lane_gain = nn.Parameter(torch.ones(config.num_levels, LANES))
-        self.block = Block(width, config.hidden[8])
+        self.block = Block(width, config.hidden[8], centered=True)
         self.fine_in = nn.Linear(width, 4 * tail)
         self.fine_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
         self.fine_out = nn.Linear(tail, 48)

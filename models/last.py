@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Dense, LowerBound, depth_to_space, depthwise, space_to_depth
+from hcodec.models.blocks import Block, Dense, LowerBound, Spread, depth_to_space, space_to_depth
 from hcodec.models.likelihood import MIN_LOG_SCALE, MIN_TAIL
 from hcodec.models.loss import mixture_bits, symbol_bits
 
@@ -36,21 +36,14 @@ OUTPUTS = 5  # correction, log scale, tail, share of the base's detail, slant; t
 HEAD_START = (0.0, 1.0, -2.0, 0.5, 0.0, 0.0, 0.0)
 
 
-class Predictor(nn.Module):
+class Predictor(Spread):
     """Parameters of the three sub-pixels of one phase, each given the ones before it."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        kernel = 0.1 * torch.randn(width, 1, 3, 3)
-        kernel[:, :, 1, 1] += 1
-        self.kernel = nn.Parameter(kernel)
-        self.kernel_bias = nn.Parameter(torch.zeros(width))
-        self.fc1 = nn.Linear(width, CHANNELS * GROUP)
+        super().__init__(width, CHANNELS * GROUP)
         self.before = nn.ModuleList(nn.Linear(2 * c, GROUP, bias=False) for c in range(1, CHANNELS))
         heads = [nn.Linear(GROUP, OUTPUTS + c) for c in range(CHANNELS)]
         self.heads = nn.ModuleList(heads)
-        nn.init.normal_(self.fc1.weight, std=width**-0.5)
-        nn.init.zeros_(self.fc1.bias)
         for channel, head in enumerate(heads):
             nn.init.normal_(head.weight, std=1e-3)
             head.bias.data = torch.tensor(HEAD_START[: OUTPUTS + channel])
@@ -59,7 +52,7 @@ class Predictor(nn.Module):
 
     def forward(self, state: Tensor, x: Tensor, fixed: Tensor, detail: Tensor, slant: Tensor) -> tuple[Tensor, Tensor]:
         """Returns bits (B, H, W) and residuals (B, H, W, 3); x, and what `neighbors` gives of it: (B, H, W, 3) each."""
-        hidden = self.fc1(depthwise(state, self.kernel, self.kernel_bias))
+        hidden = self.spread(state)
         bits, residuals = x.new_zeros(x.shape[:3]), x[..., :0]
         for c in range(CHANNELS):
             h = hidden[..., c * GROUP : (c + 1) * GROUP]

@@ -27,8 +27,8 @@ class Soap(torch.optim.Optimizer):
     refresh_every: steps between two corrections of the eigenbases (one QR iteration each). The first step only measures.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, refresh_every: int = 20) -> None:
-        super().__init__(list(params), {"lr": lr, "refresh_every": refresh_every})
+    def __init__(self, params: Iterable[nn.Parameter] | Iterable[dict[str, Any]], lr: float, refresh_every: int = 20) -> None:
+        super().__init__([*params], {"lr": lr, "refresh_every": refresh_every})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

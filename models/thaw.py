@@ -13,10 +13,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Dense
+from hcodec.models.blocks import Block, Dense, Spread
 from hcodec.models.configs import Config
 from hcodec.models.exact import MEAN_UNIT, STATE_UNIT
-from hcodec.models.export import Expanding
 from hcodec.models.hvae import Latent, Network
 from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
 
@@ -65,7 +64,7 @@ def thaw_block(block: Block, agreed: Tensors, name: str) -> Tensor:
     return hidden
 
 
-def thaw_expansion(block: Expanding, agreed: Tensors, name: str) -> Tensor:
+def thaw_expansion(block: Spread, agreed: Tensors, name: str) -> Tensor:
     """Fills the kernel; returns by what its results are longer in the file (width,)."""
     kernel, bias = product(agreed, f"{name}.kernel", 1.0)
     kernel = kernel * agreed[f"{name}.gain"].reshape(-1, 1, 1, 1) / STATE_UNIT

@@ -23,11 +23,18 @@ import torch
 from torch import Tensor
 
 from hcodec.models import configs, data, drawn, storage
-from hcodec.models.hvae import Network
+from hcodec.models.blocks import Block
+from hcodec.models.hvae import Network, Posterior
 from hcodec.models.loss import exit_weights, mean_squared_error
+from hcodec.models.revive import balance, revive
 from hcodec.models.skeleton import initialize
 from hcodec.models.soap import Soap
 from hcodec.models.thaw import thaw
+
+_MOST_SKIPPED = 10  # steps in a row that are not finite, before training goes back to the moving average
+_NO_MORE = 0.7  # share of the budget after which no unit is started anew: it could not learn enough any more
+_INSIDE, _OUT_OF_BLOCKS = 0.3, 0.2  # shares of the learning rate of hidden units, and of what takes them to the state
+_WATCHED = 16  # crops on which units must show that they are alive
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,8 @@ class Trainer:
     def __init__(self, network: Network, crops: data.Crops, recipe: Recipe, device: torch.device) -> None:
         self.network, self.crops, self.recipe, self.device = network, crops, recipe, device
         self.average = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = Soap(network.parameters(), lr=recipe.rate)
-        self.step, self.seconds, self.skipped = 0, 0.0, 0
+        self.optimizer = self._new_optimizer()
+        self.step, self.seconds, self.skipped, self.skipped_in_a_row = 0, 0.0, 0, 0
         lmbda = torch.tensor(network.config.lmbda, device=device)
         self.bit_prices = torch.tensor(recipe.bit_prices or (1.0,) * len(lmbda), device=device)
         self.lmbda, self.weight = lmbda, exit_weights(lmbda)
@@ -103,14 +110,31 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip).item()
         if math.isfinite(norm):
             for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
+                group["lr"] = self._rate() * group["share"]
             self.optimizer.step()
             decay = min(self.recipe.ema, self.step / (self.step + 10))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+            self.skipped_in_a_row = 0
         else:
-            self.skipped += 1
+            self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
         self.optimizer.zero_grad(set_to_none=True)
+        if self.skipped_in_a_row == _MOST_SKIPPED:
+            self._go_back()
         return norm
+
+    def _new_optimizer(self) -> Soap:
+        return Soap(parameter_groups(self.network), lr=self.recipe.rate)
+
+    def _go_back(self) -> None:
+        """Starts from the moving average with a new optimizer: weights that give no finite loss would be skipped for ever."""
+        self.network.load_state_dict(self.average.state_dict())
+        self.optimizer = self._new_optimizer()
+        self.skipped_in_a_row = 0
+
+    def revive(self) -> int:
+        """Starts dead hidden units anew; returns how many there were."""
+        pictures = data.to_float(self.crops.batch(_WATCHED), self.device)
+        return revive(self.network, self.average, pictures)
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
@@ -143,6 +167,23 @@ class Trainer:
             torch.cuda.set_rng_state_all([random.cpu() for random in state.get("cuda_random", [])])
         self.crops.random.bit_generator.state = state["crops_random"]
         self.step, self.seconds, self.skipped = state["progress"]
+
+
+def parameter_groups(network: Network) -> list[dict[str, Any]]:
+    """Returns the parameters in groups, each with the share of the learning rate at which it goes.
+
+    Adam moves every weight by about one rate a step, however small its gradient. What this shakes into the output of a block
+    costs more than new units can win at first, and the cheapest way out is to silence them; so blocks go slower, last
+    matrices slowest.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, Block | Posterior)]
+    last = {id(parameter) for block in blocks for parameter in block.fc2.parameters()}
+    within = {id(parameter) for block in blocks for parameter in block.parameters()} - last
+    within -= {id(parameter) for block in blocks if isinstance(block, Posterior) for parameter in block.select.parameters()}
+    groups: list[dict[str, Any]] = [{"params": [], "share": share} for share in (1.0, _INSIDE, _OUT_OF_BLOCKS)]
+    for parameter in network.parameters():
+        groups[2 if id(parameter) in last else int(id(parameter) in within)]["params"].append(parameter)
+    return groups
 
 
 @torch.no_grad()
@@ -197,6 +238,8 @@ def run(trainer: Trainer, out: Path, valid: Tensor | None, checkpoint_minutes: f
             click.echo(f"\r{100 * trainer.progress:5.1f} %  {speed:.1f} pictures/s  {values}"[:200], nl=False)
         if time.monotonic() - saved > 60 * checkpoint_minutes or trainer.progress >= 1:
             saved = time.monotonic()
+            if trainer.progress < _NO_MORE:
+                click.echo(f"\n{trainer.revive()} dead units started anew")
             trainer.save(out / "checkpoint.pt")
             if valid is not None:
                 log.curve(trainer.step, prefix_curve(trainer.average, valid))
@@ -290,7 +333,12 @@ def main(
         network.load_state_dict(_trained_weights(start))
     elif not resume.exists():
         initialize(network, data.to_float(crops.batch(48)))
-    trainer = Trainer(network.to(where), crops, recipe, where)
+    network.to(where)
+    if not resume.exists():
+        pictures = data.to_float(crops.batch(_WATCHED), where)
+        balance(network, pictures)
+        click.echo(f"{revive(network, network, pictures)} dead units started anew")
+    trainer = Trainer(network, crops, recipe, where)
     if resume.exists():
         trainer.restore(resume)
     with contextlib.suppress(KeyboardInterrupt):

@@ -102,7 +102,7 @@ class Crops:
 def skeleton(network: LastLayer, base: zoo.Model, levels: Sequence[int] = START_LEVELS) -> None:
     """Sets what shows the state to the base's own synthesis, so that training starts from its picture."""
     synthesis = base.network.synthesis
-    network.block.load_state_dict(synthesis.block.state_dict())
+    network.block.load_state_dict(synthesis.block.state_dict(), strict=False)  # but for its center: integers have none
     network.embed.data = synthesis.embed.data[[level - 1 for level in levels]].clone()
     weight = torch.randn(8, 8, BASE, network.show.weight.shape[1]) * 0.02
     dct = base.network.dct.T.reshape(8, 8, 3, -1)[:, :, list(ORDER)]
