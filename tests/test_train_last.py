@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 
@@ -45,6 +46,18 @@ def make_trainer(pool, seed=0):
     network = LastLayer(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS))
     train_last.skeleton(network, model, TINY_STARTS)
     return Trainer(network, Crops(pool, 32, seed), 1.0, 2e-3, 4)
+
+
+def test_the_first_block_starts_as_that_of_the_base_though_it_has_no_center():
+    base = copy.deepcopy(models.load("tiny"))
+    shown = base.network.synthesis.block
+    shown.center.normal_(mean=3.0)
+    shown.balance.uniform_(0.5, 2.0)
+    network = LastLayer(base.agreed.config.width[8], base.agreed.config.hidden[8], len(TINY_STARTS))
+    train_last.skeleton(network, base, TINY_STARTS)
+    x = shown.center + torch.randn(1, 6, 6, len(shown.center)) / shown.balance
+    inside = (slice(None), slice(1, -1), slice(1, -1))  # at the edge, zero padding is not the mean any more
+    torch.testing.assert_close(network.block.spread(x)[inside], shown.spread(x)[inside], atol=1e-4, rtol=0)
 
 
 def test_samples_are_turned_pictures_with_the_states_that_the_codec_has(pool):
