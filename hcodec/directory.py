@@ -277,6 +277,7 @@ class _Cursor:
         self.position = 0
 
     def take(self, num_bytes: int) -> bytes:
+        """Returns the next bytes; FormatError if there are fewer."""
         end = self.position + num_bytes
         if end > len(self._data):
             raise FormatError("the directory is damaged: it ends too soon")

@@ -205,6 +205,7 @@ class _Cursor:
         self.position = 0
 
     def take(self, num_bytes: int) -> bytes:
+        """Returns the next bytes; TruncatedError if there are fewer."""
         end = self.position + num_bytes
         if end > len(self._data):
             raise TruncatedError("the file ends inside its header")
@@ -219,6 +220,7 @@ class _Cursor:
         return int.from_bytes(self.take(4), "little")
 
     def varint(self) -> int:
+        """Returns the next number of seven bits a byte; FormatError if it is too long, TruncatedError if it ends early."""
         value = 0
         for index in range(MAX_VARINT_BYTES):
             byte = self.byte()

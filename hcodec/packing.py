@@ -98,6 +98,7 @@ class _Packer:
         self._count = 0
 
     def add(self, name: str, one: Picture, extras: Extras) -> None:
+        """Puts one more picture, and what goes with it, behind those so far."""
         pixels = np.ascontiguousarray(one.pixels[..., 0] if one.gray else one.pixels)
         item = _Item(self._count, name, pixels, min(stored.fast_size(pixels), pixels.size), extras)
         self._count += 1
@@ -113,6 +114,7 @@ class _Packer:
             self._flush(choice, group)
 
     def finish(self) -> bytes:
+        """Returns the archive of all pictures; FormatError if there are none."""
         if not self._count:
             raise FormatError("there are no pictures to pack")
         for choice, group in self._groups.items():
