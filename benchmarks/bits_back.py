@@ -52,7 +52,7 @@ def measure(pictures: Sequence[Pixels], model: str) -> dict[str, object]:
     """Returns counts and rates of a set of pictures of one size, and whether its chain decodes and meets its bound."""
     num_values = sum(picture.size for picture in pictures)
     chain, report = small.encode_with_report(pictures, model)
-    decoded = small.decode_chain(chain, [picture.shape[:2] for picture in pictures], model)
+    decoded = small.decode_chain(chain, [(len(picture), picture.shape[1]) for picture in pictures], model)
     exact = all(np.array_equal(*pair) for pair in zip(pictures, decoded, strict=True))
     below = np.random.default_rng(0).integers(1, 1 << 32, _BELOW_WORDS, dtype=np.uint32).astype("<u4").tobytes()
     _, middle = small.encode_with_report(pictures, model, below=below)

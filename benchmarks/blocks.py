@@ -9,11 +9,12 @@ import json
 from pathlib import Path
 
 from benchmarks import effort, generality, last_layer, lossless, prefix, rd, speed_report, tables
+from benchmarks.best_jpeg import NAME as BEST_JPEG
 from benchmarks.results import Curve
 
-_TELLING = (rd.BEST_JPEG, "jpeg2000", "webp", "avif-s6", "jxl-e7", "bpg-444", "vtm-18", "ctc")
+_TELLING = (BEST_JPEG, "jpeg2000", "webp", "avif-s6", "jxl-e7", "bpg-444", "vtm-18", "ctc")
 """The peers of the summary, in the order of `rd.anchors`."""
-_OF_LEVELS = (rd.BEST_JPEG, "jpeg2000", "avif-s6")
+_OF_LEVELS = (BEST_JPEG, "jpeg2000", "avif-s6")
 
 
 def summary(target: Path, root: Path) -> str:

@@ -135,6 +135,8 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
         try:
             image = _read_one(path, name, taken)
         except (HcodecError, OSError, MemoryError) as error:
+            if len(files) == 1 and path in wanted.sources:
+                raise  # the whole job failed: its one line says why
             wanted.console.fail(path, describe(error, path))
             wanted.failed.append(path)
         else:

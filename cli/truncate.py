@@ -43,9 +43,10 @@ def command(
 
 
 def _truncate(levels: int | None, target_bpp: float | None, target_size: int | None, job: Job) -> tuple[bytes, Report]:
-    from hcodec import container
+    from hcodec import archive, container
 
     data = read_bytes(job.source)
+    archive.refuse(data)
     info = container.info(data)
     pixels = info.width * info.height
     if target_bpp is not None:

@@ -126,14 +126,14 @@ def decode_picture(
         raise HcodecError(f"temperature is {temperature}; it must be 0 or more")
     reader = Reader()
     reader.feed(_read(data))
+    header = header_of(reader)
+    if not reader.layers:
+        raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)
-    header = header_of(reader)
     if levels is not None and reader.damaged == len(reader.layers) + 1 <= min(levels, header.num_levels):
         raise FormatError(f"layer {reader.damaged} is damaged")
     count = _check_levels(levels, len(reader.layers))
-    if not reader.layers:
-        raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     decoder = LevelDecoder.open(header, device)
     _push_all(decoder, reader, count, levels is None, strict)
     if levels is None and reader.last:
@@ -267,6 +267,6 @@ def _report(reader: Reader, strict: bool) -> None:
     try:
         reader.close()
     except TruncatedError as error:
-        if strict or reader.header is None:
+        if strict:
             raise
         warnings.warn(str(error), HcodecWarning, stacklevel=4)

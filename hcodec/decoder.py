@@ -133,7 +133,7 @@ def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) 
 def header_of(reader: Reader) -> Header:
     """Returns the header; TruncatedError if it has not arrived."""
     if reader.header is None:
-        raise TruncatedError("the file ends inside its header")
+        raise TruncatedError(f"the file ends after {reader.num_bytes_fed} bytes, inside its header")
     return reader.header
 
 

@@ -216,6 +216,17 @@ def test_one_failure_does_not_stop_the_others():
     assert os.listdir("out") == ["img.hcodec"]
 
 
+_EARLY_ENDS = {10: "the file ends after 10 bytes, inside its header", 100: "the file ends inside layer 1"}
+
+
+@pytest.mark.parametrize(("num_bytes", "line"), _EARLY_ENDS.items())
+def test_a_file_without_its_first_level_costs_one_line(stream, num_bytes, line):
+    Path("cut.hcodec").write_bytes(stream[:num_bytes])
+    for argv in ([], ["--levels", 1], ["--strict"]):
+        result = hcodec("decode", "cut.hcodec", *argv)
+        assert (result.exit_code, result.stderr) == (1, f"Error: cut.hcodec: {line}\n")
+
+
 @pytest.mark.parametrize(
     "argv",
     [

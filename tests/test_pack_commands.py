@@ -93,6 +93,19 @@ def test_pictures_that_fail_do_not_stop_the_others(folder):
     assert len(listing("a.hcodec").pictures) == 3
 
 
+def test_what_fails_alone_says_so_once(folder):
+    result = hcodec("pack", "missing.png", "-o", "a.hcodec")
+    assert (result.exit_code, result.stderr) == (1, "Error: missing.png: No such file or directory\n")
+    assert not os.path.exists("a.hcodec")
+
+
+def test_commands_for_one_picture_say_what_an_archive_is(folder):
+    hcodec("pack", "in")
+    for argv in (["decode"], ["info"], ["truncate", "--levels", "1"]):
+        result = hcodec(*argv, "in.hcodec")
+        assert result.exit_code == 1 and result.stderr.startswith("Error: in.hcodec: this is an archive of pictures")
+
+
 def test_nothing_to_pack(folder):
     Path("empty").mkdir()
     result = hcodec("pack", "empty", "-o", "a.hcodec")
