@@ -218,7 +218,7 @@ class Log:
 
     def curve(self, step: int, points: list[tuple[float, float]]) -> None:
         """Appends one row to curve.csv and shows it."""
-        text = "  ".join(f"{bpp:.3f} {psnr:.2f}" for bpp, psnr in points)
+        text = "  ".join(f"{bpp:.4f} {psnr:.3f}" for bpp, psnr in points)
         with (self.folder / "curve.csv").open("a") as file:
             file.write(f"{step},{text}\n")
         click.echo(f"\nvalidation at step {step} (estimated bpp, dB): {text}")
