@@ -18,7 +18,7 @@ from PIL import Image
 from hcodec import container, entropy, models, picture
 from hcodec import lossless as last_layer
 from hcodec.container import Reader
-from hcodec.decoder import LevelDecoder, check_memory, header_of, picture_of
+from hcodec.decoder import LevelDecoder, check_memory, picture_of
 from hcodec.encoder import Layers, LevelEncoder, encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
 from hcodec.picture import Metadata, Picture
@@ -126,7 +126,7 @@ def decode_picture(
         raise HcodecError(f"temperature is {temperature}; it must be 0 or more")
     reader = Reader()
     reader.feed(_read(data))
-    header = header_of(reader)
+    header = reader.known_header()
     if not reader.layers:
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:

@@ -118,9 +118,7 @@ def _with_last(header: Header, reader: Reader, levels: int | None) -> Header | N
 def _read_all(data: bytes) -> tuple[Reader, Header]:
     reader = Reader()
     reader.feed(data)
-    if reader.header is None:
-        raise TruncatedError(f"the file ends after {len(data)} bytes, inside its header")
-    return reader, reader.header
+    return reader, reader.known_header()
 
 
 def _check_levels(levels: int | None, reader: Reader, num_levels: int) -> int:

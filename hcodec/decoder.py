@@ -13,7 +13,7 @@ import numpy as np
 
 from hcodec import entropy, lossless, memory, models, picture
 from hcodec.container import Header, Reader
-from hcodec.errors import FormatError, HcodecWarning, TruncatedError
+from hcodec.errors import FormatError, HcodecWarning
 from hcodec.picture import Metadata, Picture
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) 
 
     Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
     """
-    header = header_of(reader)
+    header = reader.known_header()
     alpha = None
     if reader.alpha:
         try:
@@ -128,13 +128,6 @@ def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) 
                 raise
             warnings.warn(str(error), HcodecWarning, stacklevel=3)
     return Picture(pixels, alpha, header.gray, Metadata(reader.icc, reader.exif, reader.xmp))
-
-
-def header_of(reader: Reader) -> Header:
-    """Returns the header; TruncatedError if it has not arrived."""
-    if reader.header is None:
-        raise TruncatedError(f"the file ends after {reader.num_bytes_fed} bytes, inside its header")
-    return reader.header
 
 
 def check_memory(height: int, width: int) -> None:

@@ -61,14 +61,19 @@ class Reader:
             self._parser = self._parse(self.header)
         next(self._parser)
 
-    def close(self) -> None:
-        """Says that no more bytes will come. Raises TruncatedError if something that the file promises is missing."""
+    def known_header(self) -> Header:
+        """Returns the header. Raises TruncatedError if it has not arrived."""
         if self.header is None:
             raise TruncatedError(f"the file ends after {self.num_bytes_fed} bytes, inside its header")
+        return self.header
+
+    def close(self) -> None:
+        """Says that no more bytes will come. Raises TruncatedError if something that the file promises is missing."""
+        header = self.known_header()
         if not self.complete:
             raise TruncatedError(
-                f"the file ends after {self.num_bytes_fed} of {self.header.file_bytes} bytes, "
-                f"with {len(self.layers)} of {len(self.header.layers)} layers"
+                f"the file ends after {self.num_bytes_fed} of {header.file_bytes} bytes, "
+                f"with {len(self.layers)} of {len(header.layers)} layers"
             )
 
     def _parse(self, header: Header) -> Iterator[None]:
