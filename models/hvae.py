@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Dense, LowerBound, Spread, depth_to_space, space_to_depth
+from hcodec.models.blocks import Block, Dense, Lap, LowerBound, Spread, depth_to_space, space_to_depth
 from hcodec.models.configs import Config
 from hcodec.models.loss import symbol_bits
 from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -90,6 +90,7 @@ class Analysis(nn.Module):
         self.stem_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
         self.stem_out = nn.Linear(4 * tail, config.width[8])
         nn.init.normal_(self.stem_out.weight, std=1e-3)
+        self.lap = Lap(LANES)
         self.blocks = nn.ModuleDict()
         self.down = nn.ModuleDict()
         for stride in (8, 16, 32, 64):
@@ -100,9 +101,10 @@ class Analysis(nn.Module):
                 self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
 
     def forward(self, lanes: Tensor, patches: Tensor) -> dict[int, Tensor]:
-        """Returns {stride: feature} from whitened lanes (B, H/8, W/8, width) and 4x4 patches (B, H/4, W/4, 48)."""
+        """Returns {stride: feature} from whitened lanes (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
         fine = self.stem_blocks(self.stem(patches).float())
-        x = lanes + self.stem_out(space_to_depth(fine, 2))
+        stem = self.stem_out(space_to_depth(fine, 2))
+        x = F.pad(self.lap(lanes), (0, stem.shape[-1] - LANES)) + stem
         features = {}
         for stride in (8, 16, 32, 64):
             if stride > 8:
@@ -124,6 +126,7 @@ class Synthesis(nn.Module):
         self.embed = nn.Parameter(torch.zeros(config.num_levels, width))
         self.lane_gain = nn.Parameter(torch.ones(config.num_levels, LANES))
         self.block = Block(width, config.hidden[8], centered=True)
+        self.lap = Lap(LANES)
         self.fine_in = nn.Linear(width, 4 * tail)
         self.fine_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
         self.fine_out = nn.Linear(tail, 48)
@@ -135,7 +138,7 @@ class Synthesis(nn.Module):
         weights: (B, num_levels), convex, says which levels the state holds (two neighbours share it when a layer is cut).
         """
         state = self.block(state + (weights @ self.embed)[:, None, None])
-        lanes = state[..., :LANES] * (weights @ self.lane_gain)[:, None, None]
+        lanes = self.lap(state[..., :LANES] * (weights @ self.lane_gain)[:, None, None])
         fine = self.fine_blocks(depth_to_space(self.fine_in(state).float(), 2))
         return lanes, self.fine_out(fine).float()
 
@@ -171,7 +174,6 @@ class Network(nn.Module):
         """Returns {stride: feature (B, ceil(H/s), ceil(W/s), width)}."""
         pixels = pad_to(x - 0.5, 8).permute(0, 2, 3, 1)
         lanes = F.linear(space_to_depth(pixels, 8), self.dct) * 255 / self.sigma
-        lanes = F.pad(lanes, (0, self.config.width[8] - LANES))
         return self.analysis(lanes, space_to_depth(pixels, 4) * 4)
 
     def begin(self, batch: int, height: int, width: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict
 
@@ -12,7 +13,7 @@ from conftest import make_network, render
 
 from hcodec import models
 from hcodec.models import skeleton, storage, tables
-from hcodec.models.blocks import LowerBound, depth_to_space, depthwise, space_to_depth
+from hcodec.models.blocks import Lap, LowerBound, depth_to_space, depthwise, space_to_depth
 from hcodec.models.configs import CONFIGS, Config
 from hcodec.models.exact import MEAN_UNIT, STATE_LIMIT
 from hcodec.models.hvae import Network, pad_even, pad_to
@@ -73,6 +74,36 @@ def test_depthwise_pads_with_zeros():
     weight, bias = torch.zeros(6, 1, 3, 3), torch.zeros(6)
     weight[:, 0, 0, 1] = 1
     assert torch.equal(depthwise(x, weight, bias)[:, 1:], x[:, :-1]) and not depthwise(x, weight, bias)[:, 0].any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (3, 1), (3, 4)])
+def test_lap_adds_what_neighbors_tell_first_across_then_along(height, width):
+    torch.manual_seed(0)
+    lap, x = Lap(2), torch.randn(1, height, width, 2)
+    assert torch.equal(lap(x), x)
+    for layer in (lap.across, lap.along):
+        layer.weight.data.normal_()
+    wanted = x
+    for layer, step in ((lap.across, (0, 1)), (lap.along, (1, 0))):
+        rows = torch.zeros_like(x)
+        for i in range(height):
+            for j in range(width):
+                around = [(min(max(i + s * step[0], 0), height - 1), min(max(j + s * step[1], 0), width - 1)) for s in (-1, 1)]
+                beside = torch.cat([wanted[0, row, column] for row, column in around])
+                rows[0, i, j] = wanted[0, i, j] + layer.weight @ beside
+        wanted = rows
+    torch.testing.assert_close(lap(x), wanted)
+
+
+def test_laps_show_in_features_and_picture(network):
+    network = copy.deepcopy(network).requires_grad_(False)
+    x, weights = torch.rand(1, 3, 64, 64), torch.eye(3)[2:]
+    features = network.analyze(x)
+    picture = network.synthesize(features[8], weights, 64, 64)
+    network.synthesis.lap.along.weight.normal_(std=0.01)
+    assert not torch.equal(network.synthesize(features[8], weights, 64, 64), picture)
+    network.analysis.lap.across.weight.normal_(std=0.01)
+    assert all(not torch.equal(network.analyze(x)[stride], features[stride]) for stride in (8, 16, 32, 64))
 
 
 def test_padding_repeats_the_edge():
