@@ -72,7 +72,7 @@ OUTSIDE = {
 # these may have more, for nothing else imports them
 TRAINING = {"models.train", "models.export", "models.data", "models.train_last", "models.export_last"}
 TRAINING |= {"models.train_small", "models.export_small", "models.small_data", "models.drawn"}
-TRAINING |= {"models.thaw", "models.thaw_last", "models.revive"}
+TRAINING |= {"models.thaw", "models.thaw_last", "models.revive", "models.trainer", "models.workers"}
 
 
 def modules():

@@ -22,6 +22,7 @@ from hcodec.models.configs import CONFIGS
 from hcodec.models.hvae import Network
 from hcodec.models.loss import exit_weights
 from hcodec.models.skeleton import initialize
+from hcodec.models.trainer import _MOST_SKIPPED, Recipe, Trainer, parameter_groups
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def make_trainer(seed=0, minutes=1.0, crop=64):
     crops = data.Crops([render(100, 140, i) for i in range(4)], crop, seed)
     network = Network(CONFIGS["tiny"])
     initialize(network, data.to_float(crops.batch(8)))
-    return train.Trainer(network, crops, train.Recipe(minutes=minutes, batch=4, crop=crop, warmup_steps=5), torch.device("cpu"))
+    return Trainer(network, crops, Recipe(minutes=minutes, batch=4, crop=crop, warmup_steps=5), torch.device("cpu"))
 
 
 def everything(trainer):
@@ -148,19 +149,19 @@ def test_training_goes_back_to_its_average_when_no_step_is_finite_any_more(clock
     for _ in range(3):
         trainer.advance()
     trainer.network.latents[0].project.weight.data.fill_(float("inf"))
-    for _ in range(train._MOST_SKIPPED):
+    for _ in range(_MOST_SKIPPED):
         trainer.advance()
-    assert trainer.skipped == train._MOST_SKIPPED
+    assert trainer.skipped == _MOST_SKIPPED
     for found, wanted in zip(trainer.network.parameters(), trainer.average.parameters(), strict=True):
         assert torch.equal(found, wanted)
     for _ in range(3):
         trainer.advance()
-    assert trainer.skipped == train._MOST_SKIPPED
+    assert trainer.skipped == _MOST_SKIPPED
 
 
 def test_every_parameter_is_in_one_group_and_blocks_go_slower():
     network = make_trainer().network
-    groups = train.parameter_groups(network)
+    groups = parameter_groups(network)
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in network.parameters())
     share = {id(p): group["share"] for group in groups for p in group["params"]}
     latent = network.latents[0]
@@ -217,6 +218,18 @@ def test_starting_from_a_weights_file(tiny, tmp_path):
     arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--device", "cpu")
     shown = run(train.main, *arguments, "--start", tiny, "--out", tmp_path / "new", "--minutes", 0.002)
     assert " 0 skipped" in shown and (tmp_path / "new" / "checkpoint.pt").exists()
+
+
+def test_starting_from_a_checkpoint_from_before_there_were_laps(clock, tmp_path):
+    trainer = make_trainer()
+    trainer.save(tmp_path / "old.pt")
+    state = torch.load(tmp_path / "old.pt", weights_only=True)
+    state["average"] = {name: value for name, value in state["average"].items() if ".lap." not in name}
+    torch.save(state, tmp_path / "old.pt")
+    write_shard(tmp_path / "shard.tar", [render(70, 70)])
+    arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--device", "cpu")
+    run(train.main, *arguments, "--start", tmp_path / "old.pt", "--out", tmp_path / "new", "--minutes", 0.002)
+    assert (tmp_path / "new" / "checkpoint.pt").exists()
 
 
 def test_the_rate_warms_up_and_falls_with_the_budget(clock):

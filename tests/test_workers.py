@@ -1,0 +1,60 @@
+"""Training by several processes: they meet in the mean, follow the first, and only the first writes."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import render
+from PIL import Image
+
+from hcodec.models import train, workers
+
+
+def meet_and_follow(rank, folder):
+    """What each process does: its own numbers, then their mean, then those of the first."""
+    torch.set_num_threads(1)
+    first, second = torch.full((2, 3), 1.0 + 2 * rank), torch.arange(4.0) * rank
+    workers.meet([first, second])
+    third = torch.tensor([float(rank), 5.0])
+    workers.follow([third])
+    torch.save([first, second, third, workers.count(), workers.steps_apart()], folder / f"{rank}.pt")
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_processes_meet_in_the_mean_and_follow_the_first(tmp_path, num_workers):
+    workers.launch(num_workers, meet_and_follow, tmp_path)
+    for rank in range(num_workers):
+        first, second, third, count, steps = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        mean_rank = (num_workers - 1) / 2
+        assert torch.equal(first, torch.full((2, 3), 1 + 2 * mean_rank)) and torch.equal(second, torch.arange(4.0) * mean_rank)
+        assert third.tolist() == [0, 5] and count == num_workers and steps == (1 if num_workers == 1 else workers.STEPS_APART)
+
+
+def fail_at(rank, culprit):
+    """Fails in one process while the others wait for it."""
+    if rank == culprit:
+        raise ValueError("of the second process")
+    workers.meet([torch.zeros(1)])
+
+
+def test_a_process_that_fails_ends_all(tmp_path):
+    with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="of the second process"):
+        workers.launch(2, fail_at, 1)
+
+
+def test_two_workers_train_one_network_and_resume(tmp_path):
+    Image.fromarray(render(100, 140)).save(tmp_path / "a.png")
+    common = ["--config", "tiny", "--data", str(tmp_path / "a.png"), "--valid", str(tmp_path / "a.png"), "--crop", "64"]
+    common += ["--batch", "2", "--threads", "1", "--workers", "2", "--out", str(tmp_path / "out")]
+    for minutes, least_steps in ((0.001, 20), (0.1, 40)):
+        result = CliRunner().invoke(train.main, [*common, "--minutes", str(minutes)], catch_exceptions=False)
+        assert result.exit_code == 0
+        state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+        assert state["progress"][0] % workers.STEPS_APART == 0 and state["progress"][0] >= least_steps
+    steps = [int(row["step"]) for row in csv.DictReader((tmp_path / "out" / "log.csv").open())]
+    assert steps == list(range(20, state["progress"][0] + 1, 20))  # one row each: the second process writes nothing
+    assert len((tmp_path / "out" / "curve.csv").read_text().splitlines()) == 2
+    assert all(value.isfinite().all() for value in state["average"].values())
