@@ -7,6 +7,7 @@ every operation. Alone, a process has nobody to meet and nothing here does anyth
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,8 @@ def launch(num_workers: int, job: Callable[..., None], *arguments: Any) -> None:
 
 
 def _work(rank: int, num_workers: int, meeting: Path, job: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    # torch has workers interrupted when their parent dies, and a job in the background ignores interrupts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=num_workers)
     job(rank, *arguments)
     torch.distributed.destroy_process_group()

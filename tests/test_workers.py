@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +48,40 @@ def fail_at(rank, culprit):
 def test_a_process_that_fails_ends_all(tmp_path):
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="of the second process"):
         workers.launch(2, fail_at, 1)
+
+
+def note_and_wait(rank, folder):
+    """Says which process it is and waits to be ended."""
+    (folder / f"{rank}.pid").write_text(str(os.getpid()))
+    time.sleep(120)
+
+
+def runs(pid):
+    """Whether a process is there and not just one that nobody has asked after since it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition):
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not within a minute")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch cannot tell workers that their parent has died")
+def test_workers_end_when_a_job_in_the_background_is_killed(tmp_path):
+    code = f"import sys, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_workers\n"
+    code += f"test_workers.workers.launch(2, test_workers.note_and_wait, pathlib.Path({str(tmp_path)!r}))"
+    started = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{code}"  # as shells start what is in the background
+    with subprocess.Popen([sys.executable, "-c", started]) as parent:
+        wait_until(lambda: all((tmp_path / f"{rank}.pid").exists() for rank in (0, 1)))
+        pids = [(tmp_path / f"{rank}.pid").read_text() for rank in (0, 1)]
+        parent.terminate()
+    wait_until(lambda: not any(map(runs, pids)))
 
 
 def test_two_workers_train_one_network_and_resume(tmp_path):
