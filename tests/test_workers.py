@@ -46,7 +46,8 @@ def fail_at(rank, culprit):
 
 
 def test_a_process_that_fails_ends_all(tmp_path):
-    with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="of the second process"):
+    # by which of the two it is told first is a matter of chance
+    with pytest.raises(torch.multiprocessing.ProcessRaisedException):
         workers.launch(2, fail_at, 1)
 
 
