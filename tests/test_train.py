@@ -168,6 +168,7 @@ def test_every_parameter_is_in_one_group_and_blocks_go_slower():
     fast = [latent.project.weight, latent.head.weight, latent.posterior.select.weight, network.start, network.synthesis.embed]
     assert {share[id(p)] for p in fast} == {1.0}
     assert share[id(latent.posterior.prior.weight)] == share[id(latent.block.fc1.bias)] == share[id(latent.block.kernel)] == 0.3
+    assert share[id(network.analysis.lap.across.weight)] == share[id(network.synthesis.lap.along.weight)] == 0.3
     assert share[id(latent.posterior.fc2.weight)] == share[id(network.synthesis.block.fc2.bias)] == 0.2
 
 
