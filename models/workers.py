@@ -8,15 +8,17 @@ every operation. Alone, a process has nobody to meet and nothing here does anyth
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 STEPS_APART = 20  # between two meetings: 66 MB are exchanged in a tenth of a second, a step takes about one
 
@@ -27,14 +29,24 @@ def launch(num_workers: int, job: Callable[..., None], *arguments: Any) -> None:
         job(0, *arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
-        spawn(_work, (num_workers, Path(folder) / "meeting", job, arguments), num_workers)
+        try:
+            spawn(_work, (num_workers, Path(folder) / "meeting", job, arguments), num_workers)
+        except ProcessExitedException as error:
+            if error.exit_code < 0:  # killed by a signal
+                raise
+            sys.exit(error.exit_code)
 
 
 def _work(rank: int, num_workers: int, meeting: Path, job: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     # torch has workers interrupted when their parent dies, and a job in the background ignores interrupts
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=num_workers)
-    job(rank, *arguments)
+    try:
+        job(rank, *arguments)
+    except click.ClickException as error:  # wrong options are wrong in all processes: the first one says so
+        if rank == 0:
+            error.show()
+            sys.exit(error.exit_code)
     torch.distributed.destroy_process_group()
 
 

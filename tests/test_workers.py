@@ -51,6 +51,15 @@ def test_a_process_that_fails_ends_all(tmp_path):
         workers.launch(2, fail_at, 1)
 
 
+def test_wrong_options_get_one_line_and_no_traceback(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "small.png")
+    arguments = ["--config", "tiny", "--data", tmp_path, "--out", tmp_path / "out", "--minutes", "1", "--workers", "2"]
+    command = [sys.executable, "-m", "hcodec.models.train", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.count("no training picture is at least 128 pixels high and wide") == 1
+
+
 def note_and_wait(rank, folder):
     """Says which process it is and waits to be ended."""
     (folder / f"{rank}.pid").write_text(str(os.getpid()))
