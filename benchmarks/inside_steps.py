@@ -11,6 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmarks.images import Pixels
 from benchmarks.metrics import psnr
 
@@ -26,7 +28,7 @@ STEPS = {
     "floats": "float network, rounded symbols, rate by the training likelihood",
     "integers": "integer network, rate by the training likelihood at the scale indices",
     "tables": "symbols that the coder can say, rate by its tables",
-    "layers": "bytes of the layers",
+    "layers": "bytes of the layers, with the finish that is sent along",
     "files": "bytes of the files",
 }
 """The steps in order, and what each measures."""
@@ -47,22 +49,22 @@ def trained(checkpoint: Path) -> Network:
 
 
 def steps(checkpoint: Path, model: str, pixels: Pixels) -> Mapping[str, Points]:
-    """The points of one picture, uint8 (H, W, 3), by step; layers and files show the same pictures as tables."""
+    """The points of one picture, uint8 (H, W, 3), by step; layers and files show what is decoded."""
     import hcodec
     from hcodec import models
 
     loaded = models.load(model)
-    tables = list(_coded(loaded, pixels))
     data = hcodec.encode(pixels, model=model)
     levels = hcodec.info(data).levels
+    decoded = [psnr(pixels, np.asarray(hcodec.decode(data, levels=level.level))) for level in levels]
     layers = accumulate(8.0 * level.num_bytes for level in levels)
     files = (8.0 * len(hcodec.truncate(data, levels=level.level)) for level in levels)
     return {
         "floats": _floats(trained(checkpoint), pixels),
         "integers": list(_integers(loaded, pixels)),
-        "tables": tables,
-        "layers": [(bits, quality) for bits, (_, quality) in zip(layers, tables, strict=True)],
-        "files": [(bits, quality) for bits, (_, quality) in zip(files, tables, strict=True)],
+        "tables": list(_coded(loaded, pixels)),
+        "layers": list(zip(layers, decoded, strict=True)),
+        "files": list(zip(files, decoded, strict=True)),
     }
 
 

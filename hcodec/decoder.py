@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hcodec import entropy, lossless, memory, models, picture
+from hcodec import entropy, finishing, lossless, memory, models, picture
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.picture import Metadata, Picture
@@ -28,12 +28,13 @@ _BYTES_PER_PIXEL = 260  # peak working memory of encoding, measured; decoding ta
 class LevelDecoder:
     """The state of decoding, held open between layers: each new layer costs one step."""
 
-    def __init__(self, model: models.Model, height: int, width: int) -> None:
+    def __init__(self, model: models.Model, height: int, width: int, finished: bool = False) -> None:
         from hcodec.models.walk import Walk
 
         self.model, self.tables = model, entropy.EntropyModel(model.tables)
         self.walk = Walk(model.network, model.agreed, height, width)
         self.levels = 0.0  # whole levels decoded, plus the share of a partial one
+        self.finished = finished  # whether layers begin with a finish
         self.gray = False
         self.keep = False  # whether the walks after each level are kept, for the lossless layer
         self.kept: dict[int, Walk] = {}
@@ -46,7 +47,7 @@ class LevelDecoder:
         model = models.load(models.find(header.fingerprint), device)
         if header.num_levels > model.agreed.config.num_levels:
             raise FormatError(f"the file has {header.num_levels} levels, more than its model")
-        decoder = cls(model, header.height, header.width)
+        decoder = cls(model, header.height, header.width, header.finished)
         decoder.keep, decoder.gray = header.lossless, header.gray
         return decoder
 
@@ -62,8 +63,12 @@ class LevelDecoder:
 
     def push_partial(self, data: bytes) -> None:
         """Decodes what there is of the next layer; nothing can follow it."""
+        from hcodec.models import finish
+
         decoder = entropy.LayerDecoder(self.tables, data, whole=False)
+        before = self.walk.finish
         self._advance(self.walk, decoder)
+        self.walk.finish = finish.mixed(before, self.walk.finish, decoder.share)
         self.levels += decoder.share
 
     def push_last(self, data: bytes) -> None:
@@ -92,6 +97,8 @@ class LevelDecoder:
         import torch
 
         level = walk.latent.level
+        if self.finished:
+            walk.finish = finishing.read(decoder)
         while not walk.done and walk.latent.level == level:
             index = walk.predict()[1].cpu().numpy()
             walk.advance(torch.from_numpy(decoder.decode(index)).to(self.model.device))

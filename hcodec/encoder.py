@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hcodec import entropy, memory, models, picture
+from hcodec import entropy, finishing, memory, models, picture
 from hcodec.entropy import EntropyModel, Indices, Symbols
 from hcodec.errors import HcodecError
 
@@ -41,8 +41,9 @@ class LevelEncoder:
         self.offsets = offsets
         self.model, self.tables = model, EntropyModel(model.tables)
         self.walk = Walk(model.network, model.agreed, pixels.shape[0], pixels.shape[1])
+        self.x = picture.to_tensor(pixels).to(model.device)
         with torch.inference_mode():
-            self.features = model.network.analyze(picture.to_tensor(pixels).to(model.device))
+            self.features = model.network.analyze(self.x)
 
     def next_level(self) -> list[tuple[Symbols, Indices]]:
         """Returns symbols (int32) and scale indices (uint8), (1, H_l, W_l, C_l), of each latent of the next level."""
@@ -62,11 +63,15 @@ class LevelEncoder:
         return coded
 
     def layers(self, levels: int) -> Layers:
-        """Returns the next `levels` layers."""
+        """Returns the first `levels` layers."""
         layers: Layers = []
-        for _ in range(levels):
-            coded = self.next_level()
-            layers.append((entropy.encode(self.tables, coded), self.walk.copy()))
+        for level in range(1, levels + 1):
+            coded, walk = self.next_level(), self.walk.copy()
+            if finishing.is_used(walk.height, walk.width):
+                finish = finishing.choose(self.tables, walk, self.x, level, self.offsets is not None)
+                coded = finishing.latents(finish) + coded
+                walk.finish = finish.weights() if finish else None
+            layers.append((entropy.encode(self.tables, coded), walk))
         return layers
 
 

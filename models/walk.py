@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import Tensor
 
-from hcodec.models import exact
+from hcodec.models import exact, finish
 from hcodec.models.exact import Agreed, IntegerLatent
 from hcodec.models.hvae import Network
 from hcodec.models.kernels import exact_products
@@ -27,11 +27,19 @@ class Walk:
         self.state = agreed.begin(height, width)
         self.stride, self.position = 64, 0
         self.mean, self.index = self.state, self.state
+        self.finish: Tensor | None = None  # weights of the filter that `render` ends with, as `finish.Finish` gives them
 
     @property
     def latent(self) -> IntegerLatent:
         """The latent that comes next."""
         return self.agreed.latents[self.position]
+
+    def rows(self, top: int, height: int) -> Walk:
+        """Returns an independent walk of some of the rows alone; top is a multiple of 64, height too, or as much as is left."""
+        walk = self.copy()
+        walk.state = walk.state[:, top // walk.stride : -(-(top + height) // walk.stride)]
+        walk.height = min(height, self.height - top)
+        return walk
 
     @property
     def done(self) -> bool:
@@ -89,7 +97,8 @@ class Walk:
         if low < count and levels > low:
             weights[0, low - 1], weights[0, low] = 1 - (levels - low), levels - low
         with torch.inference_mode():
-            return self.network.synthesize(walk.state * exact.STATE_UNIT, weights, self.height, self.width)
+            x = self.network.synthesize(walk.state * exact.STATE_UNIT, weights, self.height, self.width)
+            return x if self.finish is None else finish.apply(x, self.finish)
 
 
 def log_scale(index: Tensor) -> Tensor:

@@ -1,0 +1,167 @@
+"""The finish: small filters, fitted to one picture and sent with it, on what the network makes of a level.
+
+Room: network (the last step of decoding; fitted in step 9 of encoding). The network is the same for all pictures; how
+sharp, noisy and colorful one picture is, the encoder sees and says in a few dozen bytes a level. As in the adaptive loop
+filter of VVC (Karczewicz et al. 2021, IEEE TCSVT 31(10), 3969-3984), filters are symmetric, go by local activity and come
+from least squares. But here bands of activity pass smoothly into one another, so that the last bit of a float never
+decides between two filters. Float, as the synthesis: nothing that is decoded depends on it. FORMAT.md, "The finish".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+PAIRS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (1, -2), (2, -1))  # format: one neighbor of each pair
+BANDS = 4  # format: of activity
+GROUPINGS = ((), ((0, 1, 2, 3),), ((0, 1), (2, 3)), ((0,), (1,), (2,), (3,)))  # format: which bands share a filter
+SCALE_INDEX = 49  # format: of the table that codes the finish, a scale of 3.5
+COARSENESSES = 6  # format
+_STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # format: of the finest weights, by the last band of their group
+_LOWEST = 0.6  # format: activity in gray levels at the first band; each next one is four times as active
+_RADIUS = 3  # pixels around one that its activity depends on
+_STRIP_PIXELS = 1 << 18  # that are filtered at a time, so that memory stays bounded
+_RIDGE = 0.02  # squared gray levels: what hardly moves a pixel is not worth a large weight
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is sent of a filter: which bands share one, how coarse the steps are, and the weights in steps.
+
+    grouping: an index into GROUPINGS; coarseness: 0 to 5, each with steps twice as long as the one before;
+    symbols: int32 (groups * 3 * 10,).
+    """
+
+    grouping: int
+    coarseness: int
+    symbols: NDArray[np.int32]
+
+    def weights(self) -> Tensor:
+        """Returns float32 (BANDS, 3, 10): what each pair's mean, minus the pixel, counts in each band and color."""
+        weights = torch.zeros(BANDS, 3, len(PAIRS))
+        groups = GROUPINGS[self.grouping]
+        each = torch.from_numpy(self.symbols.astype(np.float32)).reshape(len(groups), 3, len(PAIRS))
+        for group, filters in zip(groups, each, strict=True):
+            weights[list(group)] = filters * (_STEPS[group[-1]] * 2**self.coarseness)
+        return weights
+
+
+def num_symbols(grouping: int) -> int:
+    """Returns how many weights are sent for a grouping, an index into GROUPINGS."""
+    return len(GROUPINGS[grouping]) * 3 * len(PAIRS)
+
+
+def apply(x: Tensor, weights: Tensor) -> Tensor:
+    """Returns the picture (1, 3, H, W), float in [0, 1], filtered with weights as `Finish.weights` gives them."""
+    kernels = _kernels(weights.to(x.device))
+    return torch.cat([_filtered(strip, kernels) for _, strip in _strips(x)], 2)
+
+
+def _strips(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yields rows (even in number, but for the last ones) and the picture there, clipped, with a margin of three pixels."""
+    padded = F.pad(x.clamp(0, 1), (_RADIUS,) * 4, mode="replicate")
+    height = max(1, _STRIP_PIXELS // (2 * x.shape[3])) * 2
+    for top in range(0, x.shape[2], height):
+        yield slice(top, top + height), padded[:, :, top : top + height + 2 * _RADIUS]
+
+
+def _filtered(padded: Tensor, kernels: Tensor) -> Tensor:
+    inside = padded[:, :, 1:-1, 1:-1]
+    change = F.conv2d(inside, kernels, groups=3).unflatten(1, (3, BANDS))
+    center = padded[:, :, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    return center + (change * _shares(padded)[:, None]).sum(2)
+
+
+def _kernels(weights: Tensor) -> Tensor:
+    """Returns kernels (3 * BANDS, 1, 5, 5) that give the change of a pixel, color by color."""
+    kernels = weights.new_zeros(3, BANDS, 5, 5)
+    for (row, column), weight in zip(PAIRS, weights.permute(2, 1, 0), strict=True):
+        kernels[:, :, 2 + row, 2 + column] = kernels[:, :, 2 - row, 2 - column] = weight / 2
+        kernels[:, :, 2, 2] -= weight
+    return kernels.reshape(3 * BANDS, 1, 5, 5)
+
+
+def _shares(padded: Tensor) -> Tensor:
+    """Returns what each band counts at each pixel, (1, BANDS, H, W), 1 in all, from a picture with a margin of three pixels.
+
+    The activity is the mean, over 5x5 pixels, of how far the gray level is from the mean of its four neighbors, times four.
+    """
+    gray = padded.mean(1, keepdim=True)
+    beside = gray[:, :, 1:-1, :-2] + gray[:, :, 1:-1, 2:] + gray[:, :, :-2, 1:-1] + gray[:, :, 2:, 1:-1]
+    activity = F.avg_pool2d((4 * gray[:, :, 1:-1, 1:-1] - beside).abs(), 5, 1) * 255
+    position = (activity.clamp(min=1e-3) / _LOWEST).log2().div(2).clamp(0, BANDS - 1)
+    bands = torch.arange(BANDS, device=padded.device).reshape(1, BANDS, 1, 1)
+    return (1 - (position - bands).abs()).clamp(min=0)
+
+
+class Fit:
+    """The sums of squares that say what each filter would win on what it has seen of a picture."""
+
+    def __init__(self) -> None:
+        size = BANDS * len(PAIRS)
+        self.products = torch.zeros(3, size, size, dtype=torch.float64)
+        self.wanted = torch.zeros(3, size, dtype=torch.float64)
+        self.num_pixels = 0
+
+    def see(self, x_hat: Tensor, x: Tensor) -> None:
+        """Takes in every other row of a picture or a part of one, as decoded and as it should be, (1, 3, H, W) in [0, 1]."""
+        for rows, strip in _strips(x_hat):
+            self._see(strip, x[:, :, rows])
+
+    def _see(self, padded: Tensor, x: Tensor) -> None:
+        lack = 255 * (x - padded[:, :, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS])[0, :, ::2]
+        shares = _shares(padded)[0, :, None, ::2]
+        for color in range(3):
+            pairs = torch.stack([_pair(padded[0, color], row, column) for row, column in PAIRS])
+            design = (shares * pairs).flatten(0, 1).flatten(1)
+            self.products[color] += (design @ design.T).double().cpu()
+            self.wanted[color] += (design @ lack[color].flatten()).double().cpu()
+        self.num_pixels += lack[0].numel()
+
+    def candidates(self, limit: int) -> Iterator[tuple[Finish, float]]:
+        """Yields a filter for each grouping, weights within the limit, and the squared error that it takes off a pixel.
+
+        The error is in squared gray levels, summed over the three colors.
+        """
+        for grouping in range(1, len(GROUPINGS)):
+            for finish in self._solve(grouping, limit):
+                weights = finish.weights().permute(1, 0, 2).flatten(1).double()
+                won = 2 * (weights * self.wanted).sum() - torch.einsum("ci,cij,cj->", weights, self.products, weights)
+                yield finish, won.item() / self.num_pixels
+
+    def _solve(self, grouping: int, limit: int) -> Iterator[Finish]:
+        groups = GROUPINGS[grouping]
+        tie = torch.zeros(len(groups), BANDS, dtype=torch.float64)
+        for row, group in enumerate(groups):
+            tie[row, list(group)] = 1
+        tie = torch.kron(tie, torch.eye(len(PAIRS), dtype=torch.float64))
+        products = tie @ self.products @ tie.T
+        ridge = _RIDGE * self.num_pixels * torch.eye(len(tie), dtype=torch.float64)
+        weights = torch.linalg.solve(products + ridge, (self.wanted @ tie.T)[..., None])[..., 0]
+        steps = torch.tensor([_STEPS[group[-1]] for group in groups], dtype=torch.float64)[:, None]
+        weights = weights.reshape(3, len(groups), len(PAIRS)).permute(1, 0, 2)
+        for coarseness in range(COARSENESSES):
+            symbols = (weights / (steps[..., None] * 2**coarseness)).round().clamp(-limit, limit)
+            yield Finish(grouping, coarseness, symbols.flatten().numpy().astype(np.int32))
+
+
+def _pair(padded: Tensor, row: int, column: int) -> Tensor:
+    """Returns, in gray levels, the mean of two opposite neighbors minus the pixel between them, in every other row."""
+    height, width = padded.shape[0] - 2 * _RADIUS, padded.shape[1] - 2 * _RADIUS
+    there = padded[_RADIUS + row : _RADIUS + row + height : 2, _RADIUS + column : _RADIUS + column + width]
+    opposite = padded[_RADIUS - row : _RADIUS - row + height : 2, _RADIUS - column : _RADIUS - column + width]
+    return 255 * ((there + opposite) / 2 - padded[_RADIUS : _RADIUS + height : 2, _RADIUS : _RADIUS + width])
+
+
+def mixed(first: Tensor | None, second: Tensor | None, share: float) -> Tensor | None:
+    """Returns the weights between two filters, `share` of them the second's; None is the filter that changes nothing."""
+    if first is None or second is None:
+        only = first if second is None else second
+        return None if only is None else only * (1 - share if second is None else share)
+    return first + (second - first) * share

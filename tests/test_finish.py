@@ -1,0 +1,253 @@
+"""The finish: filters fitted to a picture, sent with its layers."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from conftest import render
+
+from hcodec import codec, container, finishing, models, picture
+from hcodec.codec import decode, encode
+from hcodec.encoder import LevelEncoder, encode_layers
+from hcodec.entropy import EntropyModel, LayerDecoder
+from hcodec.entropy import encode as pack
+from hcodec.errors import FormatError, HcodecWarning
+from hcodec.models import finish
+from hcodec.models.finish import Finish, Fit
+from hcodec.stream import StreamDecoder
+
+
+def noisy(height: int, width: int, seed: int = 1) -> np.ndarray:
+    """A picture such as the tiny model has never seen: soft, with noise in one color."""
+    random = np.random.default_rng(seed)
+    pixels = np.asarray(picture.read(render(height, width, seed)).pixels, dtype=float)
+    pixels = (pixels + np.roll(pixels, 1, 0) + np.roll(pixels, 1, 1) + np.roll(pixels, (1, 1), (0, 1))) / 4
+    pixels[..., 2] += 12 * random.standard_normal((height, width))
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def as_tensor(pixels: np.ndarray) -> torch.Tensor:
+    return picture.to_tensor(np.ascontiguousarray(pixels))
+
+
+def some_finish(grouping: int, seed: int = 3) -> Finish:
+    random = np.random.default_rng(seed)
+    return Finish(grouping, 1, random.integers(-8, 9, finish.num_symbols(grouping)).astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return noisy(192, 160)
+
+
+@pytest.fixture(scope="module")
+def data(pixels: np.ndarray) -> bytes:
+    return encode(pixels, model="tiny")
+
+
+# The filter
+
+
+@pytest.mark.parametrize("grouping", range(len(finish.GROUPINGS)))
+def test_weights_are_shared_by_the_bands_of_a_group(grouping):
+    groups, weights = finish.GROUPINGS[grouping], some_finish(grouping).weights()
+    assert weights.shape == (4, 3, 10) and finish.num_symbols(grouping) == 30 * len(groups)
+    assert sorted(band for group in groups for band in group) == list(range(4 if groups else 0))
+    for group in groups:
+        step = 2.0 ** (-4 - group[-1]) * 2
+        for band in group:
+            assert torch.equal(weights[band], weights[group[0]])
+            assert ((weights[band] / step) % 1 == 0).all() and weights[band].abs().max() > 0
+
+
+def test_the_filter_that_changes_nothing():
+    x = as_tensor(render(40, 50))
+    assert torch.equal(finish.apply(x, torch.zeros(4, 3, 10)), x)
+    assert torch.allclose(finish.apply(torch.full((1, 3, 9, 9), 0.25), some_finish(3).weights()), torch.tensor(0.25))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 30), (2, 3), (31, 1), (50, 41)])
+def test_strips_do_not_show(height, width, monkeypatch):
+    x, weights = as_tensor(render(height, width)), some_finish(3).weights()
+    whole, fit = finish.apply(x, weights), Fit()
+    fit.see(x, x.flip(3))
+    assert whole.shape == x.shape
+    monkeypatch.setattr(finish, "_STRIP_PIXELS", 4 * width)
+    torch.testing.assert_close(finish.apply(x, weights), whole)
+    again = Fit()
+    again.see(x, x.flip(3))
+    torch.testing.assert_close(again.products, fit.products, rtol=1e-4, atol=1)
+    assert again.num_pixels == fit.num_pixels == -(-height // 2) * width
+
+
+def test_mixed():
+    first, second = some_finish(1).weights(), some_finish(3, seed=4).weights()
+    assert finish.mixed(None, None, 0.3) is None
+    torch.testing.assert_close(finish.mixed(first, second, 0.25), 0.75 * first + 0.25 * second)
+    torch.testing.assert_close(finish.mixed(None, second, 0.25), 0.25 * second)
+    torch.testing.assert_close(finish.mixed(first, None, 0.25), 0.75 * first)
+
+
+# The fit
+
+
+def test_what_a_filter_wins_is_foretold():
+    x = as_tensor(noisy(130, 130))
+    blurred, x = torch.nn.functional.avg_pool2d(x, 3, 1), x[:, :, 1:-1, 1:-1]
+    x_hat = (x + blurred) / 2
+    fit, before, won = Fit(), 255**2 * (x - x_hat).square().mean().item(), []
+    fit.see(x_hat, x)
+    for candidate, promised in fit.candidates(51):
+        after = 255**2 * (x - finish.apply(x_hat, candidate.weights())).square().mean().item()
+        assert abs(before - after - promised / 3) < 0.03 * before  # every other row was seen
+        assert abs(candidate.symbols).max() <= 51
+        won.append((candidate.grouping, promised))
+    best = [max(promised for grouping, promised in won if grouping == each) for each in (1, 2, 3)]
+    assert best == sorted(best) and best[-1] / 3 > 0.2 * before  # finer groupings win more
+
+
+def test_limits_hold_where_there_is_nothing_to_fit():
+    fit = Fit()
+    flat = torch.full((1, 3, 64, 64), 0.5)
+    fit.see(flat, torch.ones_like(flat))
+    for candidate, won in fit.candidates(5):
+        assert not candidate.symbols.any() and won == 0
+
+
+# In files
+
+
+def test_it_lowers_the_error_at_every_level_that_has_one(pixels, data):
+    model = models.load("tiny")
+    plain = LevelEncoder(model, pixels)
+    walks = []
+    for _ in range(3):
+        plain.next_level()
+        walks.append(plain.walk.copy())
+    errors = [[], []]
+    for level, walk in enumerate(walks, 1):
+        for each, shown in zip(
+            errors, (picture.from_tensor(walk.render(level)), np.asarray(decode(data, levels=level))), strict=True
+        ):
+            each.append(np.square(pixels.astype(float) - shown).mean())
+    assert errors[0][:2] == errors[1][:2]  # before level 3 it is looked for only when searching
+    assert errors[1][2] < 0.9 * errors[0][2]
+
+
+def test_walks_carry_it_as_the_decoder_reads_it(pixels, data):
+    layers = encode_layers(models.load("tiny"), pixels, 3, 1, None)
+    assert [walk.finish is not None for _, walk in layers] == [False, False, True]
+    for level, (_, walk) in enumerate(layers, 1):
+        assert (picture.from_tensor(walk.render(level)) == np.asarray(decode(data, levels=level))).all()
+
+
+def test_a_search_looks_for_it_at_all_levels_and_rows(pixels):
+    layers = encode_layers(models.load("tiny"), pixels, 3, 2, None)
+    assert sum(walk.finish is not None for _, walk in layers) >= 2
+    data = encode(pixels, model="tiny", effort=2)
+    assert (picture.from_tensor(layers[2][1].render(3)) == np.asarray(decode(data))).all()
+
+
+def test_two_bands_of_rows_say_nearly_what_all_say(monkeypatch):
+    pixels = noisy(576, 64)
+    tables, seen = EntropyModel(models.load("tiny").tables), []
+    bands = finishing._bands(576)
+    assert bands == [(64, 192), (320, 192)] and finishing._bands(511) == [(0, 511)]
+    encoder = LevelEncoder(models.load("tiny"), pixels)
+    for _ in range(3):
+        encoder.next_level()
+    whole = encoder.walk.render(3)
+    for thorough in (False, True):
+        found = finishing.choose(tables, encoder.walk, encoder.x, 3, thorough)
+        assert found is not None
+        seen.append((encoder.x - finish.apply(whole, found.weights())).square().mean().item())
+    assert seen[0] < 1.02 * seen[1] and seen[1] < 0.95 * (encoder.x - whole).square().mean().item()
+
+
+def test_small_pictures_do_without():
+    small, large = encode(noisy(127, 128), model="tiny"), encode(noisy(128, 128), model="tiny")
+    assert [container.Reader().feed(each) for each in (small, large)] == [None, None]
+    assert [header_of(each).finished for each in (small, large)] == [False, True]
+    assert not header_of(encode(noisy(128, 128), model="tiny", lossless=True, levels=3)).finished
+
+
+def header_of(data: bytes) -> container.Header:
+    reader = container.Reader()
+    reader.feed(data)
+    return reader.known_header()
+
+
+def test_streams_and_cuts_show_the_same(pixels, data):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HcodecWarning)
+        start = header_of(data).prefix_bytes(2)
+        for end in (start, start + 3, start + 40, (start + len(data)) // 2, len(data) - 1, len(data)):
+            stream = StreamDecoder()
+            for i in range(0, end, 97):
+                stream.feed(data[i : min(end, i + 97)])
+            shown = np.asarray(stream.image())
+            assert (shown == np.asarray(decode(data[:end]))).all()
+            assert (shown == np.asarray(decode(container.truncate(data, num_bytes=end)))).all()
+    target = encode(pixels, model="tiny", target_psnr=picture.psnr(np.asarray(decode(data, levels=2)), pixels) + 0.5)
+    assert header_of(target).finished and header_of(target).prefix_bytes(2) < len(target) < len(data)
+    assert picture.psnr(np.asarray(decode(target)), pixels) > picture.psnr(np.asarray(decode(data, levels=2)), pixels) + 0.5
+
+
+def test_more_bytes_are_no_worse(pixels, data):
+    start, found = header_of(data).prefix_bytes(2), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HcodecWarning)
+        for share in (0, 0.25, 0.5, 0.75, 1):
+            found.append(picture.psnr(np.asarray(decode(data[: round(start + share * (len(data) - start))])), pixels))
+    assert found == sorted(found)
+
+
+# Hostile
+
+
+def forged(data: bytes, last: bytes) -> bytes:
+    header = header_of(data)
+    reader = container.Reader()
+    reader.feed(data)
+    return container.write(
+        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=[*reader.layers[:2], last], finished=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [([-1], "kind -1"), ([4], "kind 4"), ([51], "kind 51"), ([1, -1], "coarseness -1"), ([3, 6], "coarseness 6")],
+)
+def test_what_is_no_finish_is_refused(data, values, line):
+    tables = EntropyModel(models.load("tiny").tables)
+    if len(values) > 1:
+        values = [*values, *[0] * finish.num_symbols(values[0])]
+    layer = pack(
+        tables, [finishing._coded(values[:1]), finishing._coded(values[1:])] if values[1:] else [finishing._coded(values)]
+    )
+    with pytest.raises(FormatError, match=line):
+        finishing.read(LayerDecoder(tables, layer, whole=True))
+    with pytest.warns(HcodecWarning, match=line):
+        shown = decode(forged(data, layer))
+    assert (np.asarray(shown) == np.asarray(decode(data, levels=2))).all()
+
+
+def test_the_wildest_finish_gives_a_picture(pixels, data):
+    tables, random = EntropyModel(models.load("tiny").tables), np.random.default_rng(0)
+    wild = Finish(3, 5, random.choice([-51, 51], finish.num_symbols(3)).astype(np.int32))
+    encoder = LevelEncoder(models.load("tiny"), pixels)
+    for _ in range(3):
+        latents = encoder.next_level()
+    shown = np.asarray(decode(forged(data, pack(tables, finishing.latents(wild) + latents))))
+    assert shown.shape == pixels.shape and shown.std() > 0
+
+
+def test_layers_without_a_finish_are_malformed_in_a_file_that_promises_them(pixels):
+    tables, encoder = EntropyModel(models.load("tiny").tables), LevelEncoder(models.load("tiny"), pixels)
+    plain = [pack(tables, encoder.next_level()) for _ in range(3)]
+    data = container.write(width=160, height=192, fingerprint=models.load("tiny").fingerprint, layers=plain, finished=True)
+    with pytest.raises(FormatError):
+        codec.decode(data, strict=True)
