@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from hcodec.models.walk import Walk
 
 _LEAST_PIXELS = 128 * 128  # below it no filter is worth its bits
-_FIRST_LEVEL = 3  # before it a filter wins little and the levels that are missing take most of the time
+_LAST_LEVELS = 3  # before them a filter wins little, and showing a level takes long, for those that are missing run, too
 _PRICE = 2.0  # of a bit: all later levels carry it, too
-_GRID = 64  # bands of rows begin at multiples of it
 
 
 def is_used(height: int, width: int) -> bool:
@@ -33,31 +32,21 @@ def is_used(height: int, width: int) -> bool:
 def choose(tables: EntropyModel, walk: Walk, x: Tensor, level: int, thorough: bool) -> Finish | None:
     """Returns the finish that saves most on the picture x, float (1, 3, H, W) in [0, 1], at a level; None if none pays.
 
-    walk: after the level, without a finish. thorough: look at all of the picture, at all levels; else at half of it, from
-    level 3 on.
+    walk: after the level, without a finish. thorough: at any level; else at the last three that a model has.
     """
-    if not (thorough or level >= _FIRST_LEVEL):
+    config = walk.agreed.config
+    if not (thorough or level > config.num_levels - _LAST_LEVELS):
         return None
     from hcodec.models import finish
 
-    fit = finish.Fit()
-    for top, height in [(0, walk.height)] if thorough else _bands(walk.height):
-        fit.see(walk.rows(top, height).render(level), x[:, :, top : top + height])
-    worth = walk.agreed.config.lmbda[level - 1] / 3 * walk.height * walk.width  # of the squared error, in bits
+    fit = finish.Fit(walk.render(level), x)
+    worth = config.lmbda[level - 1] / 3 * walk.height * walk.width  # of the squared error, in bits
     best, most = None, 0.0
     for candidate, won in fit.candidates(int(tables.half_width[finish.SCALE_INDEX])):
         saved = worth * won - _PRICE * sum(tables.estimate(*part) for part in latents(candidate))
         if saved > most:
             best, most = candidate, saved
     return best
-
-
-def _bands(height: int) -> list[tuple[int, int]]:
-    """Returns top and height of two bands of rows that are half of a picture; all of it, if it is low."""
-    if height < 8 * _GRID:
-        return [(0, height)]
-    each = -(-height // (4 * _GRID)) * _GRID
-    return [(height // (8 * _GRID) * _GRID, each), ((5 * height) // (8 * _GRID) * _GRID, each)]
 
 
 def latents(found: Finish | None) -> list[tuple[Symbols, Indices]]:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PAIRS = ((0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (1, -2), (2, -1))  # format: one neighbor of each pair
+_FOREIGN = 2  # format: pairs, the first ones, that each color takes from each of the other two
+WEIGHTS = len(PAIRS) + 2 * _FOREIGN  # of a filter, for each color
 BANDS = 4  # format: of activity
 GROUPINGS = ((), ((0, 1, 2, 3),), ((0, 1), (2, 3)), ((0,), (1,), (2,), (3,)))  # format: which bands share a filter
 SCALE_INDEX = 49  # format: of the table that codes the finish, a scale of 3.5
@@ -35,7 +37,7 @@ class Finish:
     """What is sent of a filter: which bands share one, how coarse the steps are, and the weights in steps.
 
     grouping: an index into GROUPINGS; coarseness: 0 to 5, each with steps twice as long as the one before;
-    symbols: int32 (groups * 3 * 10,).
+    symbols: int32 (groups * 3 * WEIGHTS,).
     """
 
     grouping: int
@@ -43,10 +45,10 @@ class Finish:
     symbols: NDArray[np.int32]
 
     def weights(self) -> Tensor:
-        """Returns float32 (BANDS, 3, 10): what each pair's mean, minus the pixel, counts in each band and color."""
-        weights = torch.zeros(BANDS, 3, len(PAIRS))
+        """Returns float32 (BANDS, 3, WEIGHTS): what each of `_terms`, a pair's mean minus the pixel, counts."""
+        weights = torch.zeros(BANDS, 3, WEIGHTS)
         groups = GROUPINGS[self.grouping]
-        each = torch.from_numpy(self.symbols.astype(np.float32)).reshape(len(groups), 3, len(PAIRS))
+        each = torch.from_numpy(self.symbols.astype(np.float32)).reshape(len(groups), 3, WEIGHTS)
         for group, filters in zip(groups, each, strict=True):
             weights[list(group)] = filters * (_STEPS[group[-1]] * 2**self.coarseness)
         return weights
@@ -54,7 +56,13 @@ class Finish:
 
 def num_symbols(grouping: int) -> int:
     """Returns how many weights are sent for a grouping, an index into GROUPINGS."""
-    return len(GROUPINGS[grouping]) * 3 * len(PAIRS)
+    return len(GROUPINGS[grouping]) * 3 * WEIGHTS
+
+
+def _terms(color: int) -> list[tuple[int, int]]:
+    """Returns color and pair (an index into PAIRS) of each weight of a color."""
+    others = [(other, pair) for other in range(3) if other != color for pair in range(_FOREIGN)]
+    return [(color, pair) for pair in range(len(PAIRS))] + others
 
 
 def apply(x: Tensor, weights: Tensor) -> Tensor:
@@ -64,27 +72,29 @@ def apply(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def _strips(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yields rows (even in number, but for the last ones) and the picture there, clipped, with a margin of three pixels."""
+    """Yields rows, four by four but for the last ones, and the picture there, clipped, with a margin of three pixels."""
     padded = F.pad(x.clamp(0, 1), (_RADIUS,) * 4, mode="replicate")
-    height = max(1, _STRIP_PIXELS // (2 * x.shape[3])) * 2
+    height = max(1, _STRIP_PIXELS // (4 * x.shape[3])) * 4
     for top in range(0, x.shape[2], height):
         yield slice(top, top + height), padded[:, :, top : top + height + 2 * _RADIUS]
 
 
 def _filtered(padded: Tensor, kernels: Tensor) -> Tensor:
     inside = padded[:, :, 1:-1, 1:-1]
-    change = F.conv2d(inside, kernels, groups=3).unflatten(1, (3, BANDS))
+    change = F.conv2d(inside, kernels).unflatten(1, (3, BANDS))
     center = padded[:, :, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     return center + (change * _shares(padded)[:, None]).sum(2)
 
 
 def _kernels(weights: Tensor) -> Tensor:
-    """Returns kernels (3 * BANDS, 1, 5, 5) that give the change of a pixel, color by color."""
-    kernels = weights.new_zeros(3, BANDS, 5, 5)
-    for (row, column), weight in zip(PAIRS, weights.permute(2, 1, 0), strict=True):
-        kernels[:, :, 2 + row, 2 + column] = kernels[:, :, 2 - row, 2 - column] = weight / 2
-        kernels[:, :, 2, 2] -= weight
-    return kernels.reshape(3 * BANDS, 1, 5, 5)
+    """Returns kernels (3 * BANDS, 3, 5, 5) that give the change of a pixel, color by color."""
+    kernels = weights.new_zeros(3, BANDS, 3, 5, 5)
+    for color in range(3):
+        for (source, pair), weight in zip(_terms(color), weights[:, color].T, strict=True):
+            row, column = PAIRS[pair]
+            kernels[color, :, source, 2 + row, 2 + column] = kernels[color, :, source, 2 - row, 2 - column] = weight / 2
+            kernels[color, :, source, 2, 2] -= weight
+    return kernels.flatten(0, 1)
 
 
 def _shares(padded: Tensor) -> Tensor:
@@ -101,25 +111,26 @@ def _shares(padded: Tensor) -> Tensor:
 
 
 class Fit:
-    """The sums of squares that say what each filter would win on what it has seen of a picture."""
+    """The sums of squares that say what each filter would win on a picture.
 
-    def __init__(self) -> None:
-        size = BANDS * len(PAIRS)
+    x_hat, x: as decoded and as it should be, (1, 3, H, W) in [0, 1]. Of larger pictures, every second or fourth row is seen.
+    """
+
+    def __init__(self, x_hat: Tensor, x: Tensor) -> None:
+        size = BANDS * WEIGHTS
         self.products = torch.zeros(3, size, size, dtype=torch.float64)
         self.wanted = torch.zeros(3, size, dtype=torch.float64)
-        self.num_pixels = 0
-
-    def see(self, x_hat: Tensor, x: Tensor) -> None:
-        """Takes in every other row of a picture or a part of one, as decoded and as it should be, (1, 3, H, W) in [0, 1]."""
+        self.num_pixels, self.step = 0, _step(x)
         for rows, strip in _strips(x_hat):
             self._see(strip, x[:, :, rows])
 
     def _see(self, padded: Tensor, x: Tensor) -> None:
-        lack = 255 * (x - padded[:, :, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS])[0, :, ::2]
-        shares = _shares(padded)[0, :, None, ::2]
+        lack = 255 * (x - padded[:, :, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS])[0, :, :: self.step]
+        shares = _shares(padded)[0, :, None, :: self.step]
+        pairs = [[_pair(plane, row, column)[:: self.step] for row, column in PAIRS] for plane in padded[0]]
         for color in range(3):
-            pairs = torch.stack([_pair(padded[0, color], row, column) for row, column in PAIRS])
-            design = (shares * pairs).flatten(0, 1).flatten(1)
+            terms = torch.stack([pairs[source][pair] for source, pair in _terms(color)])
+            design = (shares * terms).flatten(0, 1).flatten(1)
             self.products[color] += (design @ design.T).double().cpu()
             self.wanted[color] += (design @ lack[color].flatten()).double().cpu()
         self.num_pixels += lack[0].numel()
@@ -140,23 +151,28 @@ class Fit:
         tie = torch.zeros(len(groups), BANDS, dtype=torch.float64)
         for row, group in enumerate(groups):
             tie[row, list(group)] = 1
-        tie = torch.kron(tie, torch.eye(len(PAIRS), dtype=torch.float64))
+        tie = torch.kron(tie, torch.eye(WEIGHTS, dtype=torch.float64))
         products = tie @ self.products @ tie.T
         ridge = _RIDGE * self.num_pixels * torch.eye(len(tie), dtype=torch.float64)
         weights = torch.linalg.solve(products + ridge, (self.wanted @ tie.T)[..., None])[..., 0]
         steps = torch.tensor([_STEPS[group[-1]] for group in groups], dtype=torch.float64)[:, None]
-        weights = weights.reshape(3, len(groups), len(PAIRS)).permute(1, 0, 2)
+        weights = weights.reshape(3, len(groups), WEIGHTS).permute(1, 0, 2)
         for coarseness in range(COARSENESSES):
             symbols = (weights / (steps[..., None] * 2**coarseness)).round().clamp(-limit, limit)
             yield Finish(grouping, coarseness, symbols.flatten().numpy().astype(np.int32))
 
 
+def _step(x: Tensor) -> int:
+    """Returns every how many rows of a picture say enough: 1, 2, from 512x512 pixels on 4."""
+    return 1 << min(2, (x.shape[2] * x.shape[3] >> 17).bit_length())
+
+
 def _pair(padded: Tensor, row: int, column: int) -> Tensor:
-    """Returns, in gray levels, the mean of two opposite neighbors minus the pixel between them, in every other row."""
+    """Returns, in gray levels, the mean of two opposite neighbors minus the pixel between them, (H, W)."""
     height, width = padded.shape[0] - 2 * _RADIUS, padded.shape[1] - 2 * _RADIUS
-    there = padded[_RADIUS + row : _RADIUS + row + height : 2, _RADIUS + column : _RADIUS + column + width]
-    opposite = padded[_RADIUS - row : _RADIUS - row + height : 2, _RADIUS - column : _RADIUS - column + width]
-    return 255 * ((there + opposite) / 2 - padded[_RADIUS : _RADIUS + height : 2, _RADIUS : _RADIUS + width])
+    there = padded[_RADIUS + row : _RADIUS + row + height, _RADIUS + column : _RADIUS + column + width]
+    opposite = padded[_RADIUS - row : _RADIUS - row + height, _RADIUS - column : _RADIUS - column + width]
+    return 255 * ((there + opposite) / 2 - padded[_RADIUS : _RADIUS + height, _RADIUS : _RADIUS + width])
 
 
 def mixed(first: Tensor | None, second: Tensor | None, share: float) -> Tensor | None:

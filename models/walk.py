@@ -34,13 +34,6 @@ class Walk:
         """The latent that comes next."""
         return self.agreed.latents[self.position]
 
-    def rows(self, top: int, height: int) -> Walk:
-        """Returns an independent walk of some of the rows alone; top is a multiple of 64, height too, or as much as is left."""
-        walk = self.copy()
-        walk.state = walk.state[:, top // walk.stride : -(-(top + height) // walk.stride)]
-        walk.height = min(height, self.height - top)
-        return walk
-
     @property
     def done(self) -> bool:
         """Whether all latents are decoded."""

@@ -58,10 +58,10 @@ def pop_finish(stack: Stack, table: list[int]) -> np.ndarray | None:
     groups = [[], [(0, 1, 2, 3)], [(0, 1), (2, 3)], [(0,), (1,), (2,), (3,)]][stack.pop(table)]
     if not groups:
         return None
-    weights, coarseness = np.zeros((4, 3, 10)), stack.pop(table)
+    weights, coarseness = np.zeros((4, 3, 14)), stack.pop(table)
     for group in groups:
-        each = [stack.pop(table) for _ in range(30)]
-        weights[list(group)] = np.reshape(each, (3, 10)) * 2.0 ** (coarseness - 4 - group[-1])
+        each = [stack.pop(table) for _ in range(42)]
+        weights[list(group)] = np.reshape(each, (3, 14)) * 2.0 ** (coarseness - 4 - group[-1])
     return weights
 
 
@@ -80,7 +80,12 @@ def filtered(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     pairs = [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (1, 2), (2, 1), (1, -2), (2, -1)]
     y = at(0, 0).copy()
     for band in range(4):
-        change = sum(weights[band, :, k] * ((at(r, c) + at(-r, -c)) / 2 - at(0, 0)) for k, (r, c) in enumerate(pairs))
+        lacks = [(at(r, c) + at(-r, -c)) / 2 - at(0, 0) for r, c in pairs]
+        change = sum(weights[band, :, k] * lacks[k] for k in range(10))
+        for color in range(3):
+            for k, other in enumerate(each for each in range(3) if each != color):
+                for pair in range(2):
+                    change[..., color] += weights[band, color, 10 + 2 * k + pair] * lacks[pair][..., other]
         y += np.maximum(0, 1 - abs(t - band))[..., None] * change
     return y
 
