@@ -28,7 +28,7 @@ COARSENESSES = 6  # format
 _STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # format: of the finest weights, by the last band of their group
 _LOWEST = 0.6  # format: activity in gray levels at the first band; each next one is four times as active
 _RADIUS = 3  # pixels around one that its activity depends on
-_STRIP_PIXELS = 1 << 18  # that are filtered at a time, so that memory stays bounded
+_STRIP_PIXELS = 1 << 16  # that are filtered at a time, so that memory stays bounded
 _RIDGE = 0.02  # squared gray levels: what hardly moves a pixel is not worth a large weight
 
 
