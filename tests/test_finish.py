@@ -241,3 +241,12 @@ def test_layers_without_a_finish_are_malformed_in_a_file_that_promises_them(pixe
     data = container.write(width=160, height=192, fingerprint=models.load("tiny").fingerprint, layers=plain, finished=True)
     with pytest.raises(FormatError):
         codec.decode(data, strict=True)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_layers_never_do_harm(data, seed):
+    random = np.random.default_rng(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HcodecWarning)
+        shown = decode(forged(data, random.bytes(4 * int(random.integers(1, 200)))))
+    assert shown.size == (160, 192)
