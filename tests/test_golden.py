@@ -18,12 +18,12 @@ from conftest import render
 from PIL import Image
 from test_lossless import encode_forced
 
-from hcodec import codec, container, entropy, models, picture
+from hcodec import codec, container, entropy, finishing, models, picture
 from hcodec.models.walk import Walk
 
 LOSSLESS = {"direct": (65, 65), "bits-back": (24, 400)}
 FOLDER = Path(__file__).parent / "golden"
-SIZES = ((96, 128), (65, 65), (1, 1), (37, 200))
+SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a finish
 
 
 def path_of(size: tuple[int, int]) -> Path:
@@ -32,7 +32,7 @@ def path_of(size: tuple[int, int]) -> Path:
 
 
 def digest(data: bytes) -> str:
-    """Returns the SHA-256 of every prior mean, scale index and symbol on the way, and of the last state."""
+    """Returns the SHA-256 of every finish, prior mean, scale index and symbol on the way, and of the last state."""
     reader = container.Reader()
     reader.feed(data)
     assert reader.header is not None
@@ -42,6 +42,8 @@ def digest(data: bytes) -> str:
     sha = hashlib.sha256()
     for level, layer in enumerate(reader.layers, 1):
         decoder = entropy.LayerDecoder(tables, layer, whole=True)
+        finish = finishing.read(decoder) if reader.header.finished else None
+        sha.update(b"" if finish is None else finish.numpy().astype("<f4").tobytes())
         while not walk.done and walk.latent.level == level:
             mean, index = walk.predict()
             symbols = decoder.decode(index.numpy())
