@@ -46,7 +46,7 @@ class Finish:
 
     def weights(self) -> Tensor:
         """Returns float32 (BANDS, 3, WEIGHTS): what each of `_terms`, a pair's mean minus the pixel, counts."""
-        weights = torch.zeros(BANDS, 3, WEIGHTS)
+        weights = torch.zeros(BANDS, 3, WEIGHTS, dtype=torch.float32)
         groups = GROUPINGS[self.grouping]
         each = torch.from_numpy(self.symbols.astype(np.float32)).reshape(len(groups), 3, WEIGHTS)
         for group, filters in zip(groups, each, strict=True):
@@ -68,7 +68,8 @@ def _terms(color: int) -> list[tuple[int, int]]:
 def apply(x: Tensor, weights: Tensor) -> Tensor:
     """Returns the picture (1, 3, H, W), float in [0, 1], filtered with weights as `Finish.weights` gives them."""
     kernels = _kernels(weights.to(x.device))
-    return torch.cat([_filtered(strip, kernels) for _, strip in _strips(x)], 2)
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.cat([_filtered(strip, kernels) for _, strip in _strips(x)], 2)
 
 
 def _strips(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -121,8 +122,9 @@ class Fit:
         self.products = torch.zeros(3, size, size, dtype=torch.float64)
         self.wanted = torch.zeros(3, size, dtype=torch.float64)
         self.num_pixels, self.step = 0, _step(x)
-        for rows, strip in _strips(x_hat):
-            self._see(strip, x[:, :, rows])
+        with torch.autocast(x.device.type, enabled=False):
+            for rows, strip in _strips(x_hat):
+                self._see(strip, x[:, :, rows])
 
     def _see(self, padded: Tensor, x: Tensor) -> None:
         lack = 255 * (x - padded[:, :, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS])[0, :, :: self.step]

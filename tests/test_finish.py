@@ -195,6 +195,18 @@ def test_more_bytes_are_no_worse(pixels, data):
     assert found == sorted(found)
 
 
+def test_the_users_defaults_change_nothing(pixels, data):
+    x, weights = as_tensor(pixels), some_finish(3).weights()
+    wanted, filtered, products = np.asarray(decode(data)), finish.apply(x, weights), Fit(x, x.flip(3)).products
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(finish.apply(x, weights), filtered) and torch.equal(Fit(x, x.flip(3)).products, products)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert (np.asarray(decode(data)) == wanted).all() and encode(pixels, model="tiny") == data
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 # Hostile
 
 
