@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hcodec.models.walk import Walk
 
-_BYTES_PER_PIXEL = 260  # peak working memory of encoding, measured; decoding takes less
+_BYTES_PER_PIXEL = 330  # peak working memory of encoding, measured; decoding takes less
 
 
 class LevelDecoder:
