@@ -2,7 +2,7 @@
 
 Room: network (the last step of decoding; fitted in step 9 of encoding). The network is the same for all pictures; how
 sharp, noisy and colorful one picture is, the encoder sees and says in a few dozen bytes a level. As in the adaptive loop
-filter of VVC (Karczewicz et al. 2021, IEEE TCSVT 31(10), 3969-3984), filters are symmetric, go by local activity and come
+filter of VVC (ITU-T H.266), filters are symmetric, go by local activity and come
 from least squares. But here bands of activity pass smoothly into one another, so that the last bit of a float never
 decides between two filters. Float, as the synthesis: nothing that is decoded depends on it. FORMAT.md, "The finish".
 """
