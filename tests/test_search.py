@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from conftest import render
 from PIL import Image
 
-from hcodec import container, encoder, memory, models, picture
+from hcodec import container, decoder, encoder, memory, models, picture
 from hcodec.cli import _sample, main
 from hcodec.cli._batch import Console
 from hcodec.codec import decode_picture, encode
@@ -117,7 +117,7 @@ def test_no_search_in_lossless_files():
 
 
 def test_memory_is_asked_for_first(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 300 * 64 * 64)
+    monkeypatch.setattr(memory, "free_bytes", lambda: decoder._BYTES_PER_PIXEL * 64 * 64)
     pixels = render(64, 64)
     encode(pixels, model="tiny")
     with pytest.raises(PictureError, match="need"):
