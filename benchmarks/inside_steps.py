@@ -82,7 +82,7 @@ def _floats(network: Network, pixels: Pixels) -> Points:
     x, points = picture.to_tensor(pixels), []
     with torch.inference_mode():
         for level in range(1, network.config.num_levels + 1):
-            x_hat, bits = network(x, torch.tensor([level]), True)
+            x_hat, bits = network(x, [level], True)
             points.append((float(bits.sum()), _quality(x_hat, pixels)))
     return points
 

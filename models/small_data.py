@@ -60,7 +60,7 @@ class Thumbnails:
     def __init__(self, sources: Sequence[str], seed: int) -> None:
         pictures = [small for picture in data.load(sources) for small in _pyramid(picture)]
         self.crops = data.Crops(pictures, EDGE, seed)
-        area = np.array([p.shape[0] * p.shape[1] for p in self.crops.pictures], dtype=float)
+        area = self.crops.shapes.prod(1)
         weights = area * np.where(area < 90 * 90, 2.0, 1.0)
         self.crops.weights = weights / weights.sum()
 

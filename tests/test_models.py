@@ -209,7 +209,7 @@ def test_any_size_has_features_and_a_state_on_one_grid(network, height, width):
         features = network.analyze(x)
         assert {s: f.shape[1:3] for s, f in features.items()} == {s: (-(-height // s), -(-width // s)) for s in (8, 16, 32, 64)}
         for exit_level in (1, 3):
-            x_hat, bits = network(x, torch.tensor([exit_level]), hard=True)
+            x_hat, bits = network(x, [exit_level], hard=True)
             assert x_hat.shape == x.shape and x_hat.isfinite().all()
             assert (bits[0, :exit_level] > 0).all() and not bits[0, exit_level:].any()
 

@@ -64,6 +64,6 @@ def test_exporting_again_gives_nearly_the_same_integers(thawed, tiny):
 def test_a_thawed_network_learns(thawed):
     thawed.requires_grad_(True)
     _, pictures = make_network()
-    x_hat, bits = thawed(pictures, torch.tensor([3, 3, 2, 2, 1, 1]), hard=False)
+    x_hat, bits = thawed(pictures, [3, 3, 2, 2, 1, 1], hard=False)
     ((x_hat - pictures).square().sum() + bits.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in thawed.parameters())

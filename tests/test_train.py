@@ -85,34 +85,56 @@ def test_the_skeleton_codes_from_the_first_step():
 
 def test_exits_are_spread_over_all_levels():
     trainer = make_trainer()
-    counts = np.bincount(torch.cat([trainer._draw_exits(16) for _ in range(50)]).numpy(), minlength=4)
+    counts = np.bincount([level for _ in range(50) for level in trainer._draw_exits(16)], minlength=4)
     assert counts[0] == 0 and counts.sum() == 800
     assert counts[3] == pytest.approx(trainer.recipe.last_exit * 800, abs=30) and counts[1] == pytest.approx(counts[2], abs=30)
 
 
 def test_exits_fall_along_the_batch_and_the_network_insists_on_that():
     trainer = make_trainer()
-    assert all((trainer._draw_exits(7).diff() <= 0).all() for _ in range(20))
+    assert all(exits == sorted(exits, reverse=True) for exits in (trainer._draw_exits(7) for _ in range(20)))
     with pytest.raises(ValueError, match="exits must not rise"):
-        trainer.network(data.to_float(trainer.crops.batch(2)), torch.tensor([1, 2]), hard=True)
+        trainer.network(data.to_float(trainer.crops.batch(2)), [1, 2], hard=True)
 
 
 def test_a_picture_codes_the_same_beside_others_that_exit_elsewhere():
     trainer = make_trainer()
     x = data.to_float(trainer.crops.batch(3))
     with torch.no_grad():
-        together, bits = trainer.network(x, torch.tensor([3, 2, 1]), hard=True)
+        together, bits = trainer.network(x, [3, 2, 1], hard=True)
         for i, exit_level in enumerate((3, 2, 1)):
-            alone, alone_bits = trainer.network(x[i : i + 1], torch.tensor([exit_level]), hard=True)
+            alone, alone_bits = trainer.network(x[i : i + 1], [exit_level], hard=True)
             torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-4)
             torch.testing.assert_close(alone_bits[0], bits[i], rtol=1e-4, atol=1e-2)
 
 
 def test_every_weight_has_a_gradient_even_if_no_picture_keeps_all_levels():
     trainer = make_trainer()
-    x_hat, bits = trainer.network(data.to_float(trainer.crops.batch(2)), torch.tensor([1, 1]), hard=False)
+    x_hat, bits = trainer.network(data.to_float(trainer.crops.batch(2)), [1, 1], hard=False)
     (x_hat.sum() + bits.sum()).backward()
     assert not bits[:, 1:].any() and all(parameter.grad is not None for parameter in trainer.network.parameters())
+
+
+def test_the_network_compiles_as_a_whole():
+    """Nothing in it asks the device for a number, so a GPU never waits; the compiled network has the same gradients."""
+    trainer = make_trainer()
+    x, exits = data.to_float(trainer.crops.batch(4)), trainer._draw_exits(4)
+    gradients = []
+    for network in (trainer.network, torch.compile(trainer.network, fullgraph=True, dynamic=False, backend="aot_eager")):
+        x_hat, bits = network(x, exits, hard=True)
+        (bits.sum() + 1e3 * x_hat.square().sum()).backward()
+        gradients.append([parameter.grad for parameter in trainer.network.parameters()])
+        trainer.network.zero_grad(set_to_none=True)
+    for eager, compiled in zip(*gradients, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-4 * eager.abs().max().item())
+
+
+def test_batches_of_fifteen_have_one_mix_of_exits():
+    """For seven levels and a last exit of one fifth: then a compiled network is compiled once."""
+    trainer = make_trainer()
+    trainer.network.config = CONFIGS["photo"]
+    mixes = [{tuple(trainer._draw_exits(count)) for _ in range(100)} for count in (30, 32)]
+    assert len(mixes[0]) == 1 < len(mixes[1])
 
 
 def test_exits_weigh_about_one_over_their_rate():
@@ -281,6 +303,22 @@ def test_crops_are_parts_of_the_pictures_and_drawn_by_area():
     assert set(batch.unique().tolist()) == {10, 20} and (batch[:, 0, 0, 0] == 20).float().mean() == pytest.approx(0.8, abs=0.07)
     assert torch.equal(data.Crops(flat, 64, 3).batch(9), data.Crops(flat, 64, 3).batch(9))
     assert data.to_float(batch).max() == pytest.approx(20 / 255)
+
+
+def test_crops_are_mirrored_and_turned_and_nothing_else():
+    """Each pixel tells where it was: a crop is a window of one picture, read in one of four directions."""
+    shapes = [(20, 9), (8, 30)]
+    places = [np.stack([*np.mgrid[:h, :w], np.full((h, w), i)], -1).astype(np.uint8) for i, (h, w) in enumerate(shapes)]
+    directions = []
+    for crop in data.Crops(places, 8, 0).batch(200).numpy().astype(int):
+        down, across = crop[1, 0] - crop[0, 0], crop[0, 1] - crop[0, 0]
+        low = crop.min((0, 1))
+        window = places[low[2]][low[0] : low[0] + 8, low[1] : low[1] + 8]
+        turned = bool(down[1])
+        window = window[:, ::-1] if -1 in (*down, *across) else window
+        assert (crop == (window.swapaxes(0, 1) if turned else window)).all()
+        directions.append((*down, *across))
+    assert sorted(set(directions)) == [(0, -1, 0, 1, 0, 0), (0, 1, 0, 1, 0, 0), (1, 0, 0, 0, -1, 0), (1, 0, 0, 0, 1, 0)]
 
 
 def test_coarse_pictures_do_not_get_what_keeps_most_levels():
