@@ -104,7 +104,7 @@ def rate(pixels: Pixels) -> Rate:
 
     def listening(tables: Any, coded: Sequence[Any]) -> bytes:
         """Encodes as ever and keeps what the rate should have been."""
-        estimates.extend((tables.estimate(*latent), _model_bits(*latent)) for latent in coded)
+        estimates.extend((tables.estimate(*part), _model_bits(tables, *part)) for part in coded)
         return original(tables, coded)
 
     original = entropy.encode
@@ -115,9 +115,14 @@ def rate(pixels: Pixels) -> Rate:
     return Rate(layer_bits, table_bits, model_bits, 8 * len(data) - layer_bits)
 
 
-def _model_bits(symbols: Any, indices: Any) -> float:
+def _model_bits(tables: Any, symbols: Any, indices: Any) -> float:
+    """Bits of the symbols by the training likelihood; those of trims, of which it knows nothing, by their table."""
     import torch
 
+    from hcodec.models.tables import TRIM_INDEX
+
+    if indices.max() == TRIM_INDEX:
+        return float(tables.estimate(symbols, indices))
     return likelihood_bits(torch.from_numpy(symbols), torch.from_numpy(indices))
 
 

@@ -28,7 +28,7 @@ STEPS = {
     "floats": "float network, rounded symbols, rate by the training likelihood",
     "integers": "integer network, rate by the training likelihood at the scale indices",
     "tables": "symbols that the coder can say, rate by its tables",
-    "layers": "bytes of the layers, with the finish that is sent along",
+    "layers": "bytes of the layers, with the finish and the trims that are sent along",
     "files": "bytes of the files",
 }
 """The steps in order, and what each measures."""

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec import container, entropy, finishing, models, picture
+from hcodec import container, entropy, fitting, models, picture
 from hcodec import lossless as last_layer
 from hcodec.container import Reader
 from hcodec.decoder import LevelDecoder, check_memory, picture_of
@@ -60,7 +60,7 @@ def encode(
     loaded = models.load(model, device)
     count = _check_levels(levels, loaded.agreed.config.num_levels)
     layers = encode_layers(loaded, source.pixels, count, effort, on_progress)
-    data = _pack(source, loaded.fingerprint, [layer for layer, _ in layers], finished=True)
+    data = _pack(source, loaded.fingerprint, [layer for layer, _ in layers], fitted=True)
     if target_psnr is not None:
         data = _cut_to_psnr(data, source, loaded, layers, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
@@ -188,21 +188,21 @@ def _candidates(encoder: LevelEncoder, layers: list[bytes], levels: int, carried
         yield last_layer.Candidate(level, encoder.walk.copy(), 0 if carried else 8 * sum(map(len, layers)))
 
 
-def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"", finished: bool = False) -> bytes:
+def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"", fitted: bool = False) -> bytes:
     height, width = source.pixels.shape[:2]
-    finished = finished and finishing.is_used(height, width)
+    fitted = fitted and fitting.is_used(height, width)
     alpha = b"" if source.alpha is None else picture.encode_alpha(source.alpha)
     icc, exif, xmp = source.metadata.icc, source.metadata.exif, source.metadata.xmp
     return container.write(
         width=width, height=height, fingerprint=fingerprint, layers=layers, gray=source.gray,
-        alpha=alpha, icc=icc, exif=exif, xmp=xmp, last=last, finished=finished,
+        alpha=alpha, icc=icc, exif=exif, xmp=xmp, last=last, fitted=fitted,
     )  # fmt: skip
 
 
 def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
     """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
     height, width = source.pixels.shape[:2]
-    decoder = LevelDecoder(model, height, width, finishing.is_used(height, width))
+    decoder = LevelDecoder(model, height, width, fitting.is_used(height, width))
 
     def reaches(level: int, part: bytes = b"") -> bool:
         """Whether the levels so far, and a part of the next layer, reach the target."""

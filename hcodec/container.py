@@ -44,13 +44,13 @@ def write(
     xmp: bytes = b"",
     cut: bool = False,
     last: bytes = b"",
-    finished: bool = False,
+    fitted: bool = False,
 ) -> bytes:
     """The bytes of a file.
 
     `width`, `height`: 1 .. 2^24 pixels, together at most 2^31; `fingerprint`: 4 bytes; `layers`: 1 to 32, coarse first;
     `alpha`: as from `picture.encode_alpha`; empty metadata costs nothing; `cut`: the last layer is an incomplete one;
-    `last`: the lossless layer, if there is one; `finished`: levels begin with a finish.
+    `last`: the lossless layer, if there is one; `fitted`: levels bring what was fitted to the picture.
     Raises FormatError when a value is outside the format's range.
     """
     front = _pack_chunks({b"ALPH": alpha, b"ICCP": icc})  # before the layers: needed to show the first of them
@@ -64,7 +64,7 @@ def write(
         gray=gray,
         cut=cut,
         lossless=bool(last),
-        finished=finished,
+        fitted=fitted,
         front_bytes=len(front),
         back_bytes=len(back),
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hcodec import entropy, finishing, lossless, memory, models, picture
+from hcodec import entropy, fitting, lossless, memory, models, picture
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.picture import Metadata, Picture
@@ -28,13 +28,13 @@ _BYTES_PER_PIXEL = 330  # peak working memory of encoding, measured; decoding ta
 class LevelDecoder:
     """The state of decoding, held open between layers: each new layer costs one step."""
 
-    def __init__(self, model: models.Model, height: int, width: int, finished: bool = False) -> None:
+    def __init__(self, model: models.Model, height: int, width: int, fitted: bool = False) -> None:
         from hcodec.models.walk import Walk
 
         self.model, self.tables = model, entropy.EntropyModel(model.tables)
         self.walk = Walk(model.network, model.agreed, height, width)
         self.levels = 0.0  # whole levels decoded, plus the share of a partial one
-        self.finished = finished  # whether layers begin with a finish
+        self.fitted = fitted  # whether layers bring finish and trims
         self.gray = False
         self.keep = False  # whether the walks after each level are kept, for the lossless layer
         self.kept: dict[int, Walk] = {}
@@ -47,7 +47,7 @@ class LevelDecoder:
         model = models.load(models.find(header.fingerprint), device)
         if header.num_levels > model.agreed.config.num_levels:
             raise FormatError(f"the file has {header.num_levels} levels, more than its model")
-        decoder = cls(model, header.height, header.width, header.finished)
+        decoder = cls(model, header.height, header.width, header.fitted)
         decoder.keep, decoder.gray = header.lossless, header.gray
         return decoder
 
@@ -97,10 +97,12 @@ class LevelDecoder:
         import torch
 
         level = walk.latent.level
-        if self.finished:
-            walk.finish = finishing.read(decoder)
+        if self.fitted:
+            walk.finish = fitting.read_finish(decoder)
         while not walk.done and walk.latent.level == level:
             index = walk.predict()[1].cpu().numpy()
+            if self.fitted:
+                index = fitting.read_trim(decoder, index)
             walk.advance(torch.from_numpy(decoder.decode(index)).to(self.model.device))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hcodec import entropy, finishing, memory, models, picture
+from hcodec import entropy, fitting, memory, models, picture
 from hcodec.entropy import EntropyModel, Indices, Symbols
 from hcodec.errors import HcodecError
 
@@ -67,9 +67,10 @@ class LevelEncoder:
         layers: Layers = []
         for level in range(1, levels + 1):
             coded, walk = self.next_level(), self.walk.copy()
-            if finishing.is_used(walk.height, walk.width):
-                finish = finishing.choose(self.tables, walk, self.x, level, self.offsets is not None)
-                coded = finishing.latents(finish) + coded
+            if fitting.is_used(walk.height, walk.width):
+                coded = [part for latent in coded for part in fitting.trimmed(self.tables, *latent)]
+                finish = fitting.choose_finish(self.tables, walk, self.x, level, self.offsets is not None)
+                coded = fitting.finish_latents(finish) + coded
                 walk.finish = finish.weights() if finish else None
             layers.append((entropy.encode(self.tables, coded), walk))
         return layers

@@ -8,6 +8,7 @@ indices, and a layer that is cut anywhere still gives its most valuable symbols.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import constriction
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from hcodec.errors import FormatError
 from hcodec.models import likelihood, tables
+from hcodec.models.scales import NUM_SCALES
 
 _STATE_WORDS = 2  # of constriction's coder
 _PAD_WORDS = 4  # stand-ins below a cut stack, so that running dry shows
@@ -28,6 +30,7 @@ class EntropyModel:
 
     def __init__(self, flat: NDArray[np.int32]) -> None:
         self.num_silent, weights = tables.split(flat)
+        weights.append(tables.trim_weights())
         self.half_width = np.array([len(w) // 2 for w in weights], dtype=np.int32)
         self.half_width[: self.num_silent] = 0
         # integer weights whose sum leaves one for each symbol make constriction's table exactly weight + 1
@@ -35,6 +38,14 @@ class EntropyModel:
         total = float(1 << tables.TOTAL_BITS)
         self.bits = [-np.log2((w.astype(np.float64) + 1) / total) for w in weights]
         self.mean_bits = [float((2.0**-bits) @ bits) for bits in self.bits]
+
+    @cached_property
+    def square(self) -> NDArray[np.float64]:
+        """Bits by scale index and symbol, from -MAX_SYMBOL on; infinity where a table does not hold the symbol."""
+        bits = np.full((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), np.inf)
+        for row, known in zip(bits, self.bits, strict=False):
+            row[tables.MAX_SYMBOL - len(known) // 2 : tables.MAX_SYMBOL + len(known) // 2 + 1] = known
+        return bits
 
     def clamp(self, symbols: Symbols, indices: Indices) -> Symbols:
         """Returns the symbols (any shape) limited to what the tables of their indices hold; silent ones become 0."""

@@ -25,8 +25,8 @@ MAX_LENGTH_BYTES = 1 << 31  # format: of a layer or of a chunk section
 MAX_LAYERS = 32  # format
 MAX_VARINT_BYTES = 5  # format
 
-_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _FINISHED = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
-_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _FINISHED
+_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _FITTED = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
+_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _FITTED
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Header:
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `fingerprint`: the first 4 bytes of the model's
     digest; `layers`: 1 .. 32 entries, coarse first; `gray`: the picture has one channel; `cut`: the last layer is an
-    incomplete one; `lossless`: the last layer makes the picture exact and is no level; `finished`: levels begin with a
-    finish; `front_bytes`, `back_bytes`: size of the chunk sections before and after the layers, 0 when absent.
+    incomplete one; `lossless`: the last layer makes the picture exact and is no level; `fitted`: levels bring
+    what was fitted to the picture; `front_bytes`, `back_bytes`: size of the chunk sections before and after the
+    layers, 0 when absent.
     """
 
     width: int
@@ -54,7 +55,7 @@ class Header:
     gray: bool = False
     cut: bool = False
     lossless: bool = False
-    finished: bool = False
+    fitted: bool = False
     front_bytes: int = 0
     back_bytes: int = 0
     version: int = VERSION
@@ -120,7 +121,7 @@ def pack_header(header: Header) -> bytes:
 
 def _flags(header: Header) -> int:
     sections = _FRONT * (header.front_bytes > 0) | _BACK * (header.back_bytes > 0)
-    kinds = _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | _FINISHED * header.finished
+    kinds = _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | _FITTED * header.fitted
     return kinds | sections
 
 
@@ -163,7 +164,7 @@ def parse_header(data: bytes | bytearray) -> Header:
         gray=bool(flags & _GRAY),
         cut=bool(flags & _CUT),
         lossless=bool(flags & _LOSSLESS),
-        finished=bool(flags & _FINISHED),
+        fitted=bool(flags & _FITTED),
         front_bytes=front_bytes,
         back_bytes=back_bytes,
         version=version,

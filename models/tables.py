@@ -15,6 +15,8 @@ from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
 TOTAL_BITS = 24  # format: constriction's probability precision
 MAX_SYMBOL = 1023
+TRIM_INDEX = NUM_SCALES  # of a table that is the same for all models: by how many indices a picture wants a channel moved
+TRIM_LIMIT = 12
 _BELIEF = 50.0  # how many counted symbols the logistic distribution is worth
 _SILENT = 2e-4  # indices whose symbols differ from zero less often than this are not coded at all
 
@@ -49,6 +51,14 @@ def make(counts: np.ndarray) -> np.ndarray:
         weights[k] += 2**TOTAL_BITS - (2 * k + 1) - weights.sum()
         parts.append(weights)
     return np.concatenate(parts).astype(np.int32)
+
+
+def trim_weights() -> np.ndarray:
+    """Returns the weights of the table for trims, -12..12: three quarters for 0, 2^-(3 + |d|) for d."""
+    distance = np.abs(np.arange(-TRIM_LIMIT, TRIM_LIMIT + 1))
+    weights = 2 ** (TOTAL_BITS - 3 - distance) - 1
+    weights[TRIM_LIMIT] += 2**TOTAL_BITS - (2 * TRIM_LIMIT + 1) - weights.sum()
+    return weights
 
 
 def split(flat: np.ndarray) -> tuple[int, list[np.ndarray]]:

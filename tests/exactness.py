@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hcodec import codec, container, entropy, finishing, models, payload, tiles
+from hcodec import codec, container, entropy, fitting, models, payload, tiles
 from hcodec.encoder import LevelEncoder
 from hcodec.entropy import Stack
 from hcodec.models import zoo
@@ -98,12 +98,13 @@ def decoded(data: bytes, device: str = "cpu") -> Iterator[torch.Tensor]:
     tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, HEIGHT, WIDTH)
     for level, layer in enumerate(reader.layers, 1):
         decoder = entropy.LayerDecoder(tables, layer, whole=True)
-        if reader.known_header().finished:
-            finish = finishing.read(decoder)
+        if reader.known_header().fitted:
+            finish = fitting.read_finish(decoder)
             yield torch.zeros(0) if finish is None else finish
         while not walk.done and walk.latent.level == level:
             mean, index = walk.predict()
-            found = torch.from_numpy(decoder.decode(index.cpu().numpy())).to(device)
+            trimmed = fitting.read_trim(decoder, index.cpu().numpy()) if reader.known_header().fitted else index.cpu().numpy()
+            found = torch.from_numpy(decoder.decode(trimmed)).to(device)
             walk.advance(found)
             yield from (found, mean, index, walk.state)
         decoder.close()

@@ -14,7 +14,7 @@ from conftest import render
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import container, decoder, entropy, finishing, memory, models
+from hcodec import container, decoder, entropy, fitting, memory, models
 from hcodec.codec import decode, decode_picture, encode
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
 from hcodec.models import finish
@@ -116,13 +116,13 @@ def test_layers_are_as_long_as_the_model_estimates():
     total = 0.0
     for level, layer in enumerate(reader.layers, 1):
         decoder, estimated = entropy.LayerDecoder(tables, layer, whole=True), 0.0
-        grouping = decoder.decode(finishing._indices(1))
-        weights = decoder.decode(finishing._indices(1 + finish.num_symbols(grouping[0]) if grouping[0] else 0))
-        estimated += sum(tables.estimate(part, finishing._indices(len(part))) for part in (grouping, weights))
+        grouping = decoder.decode(fitting._indices(1))
+        weights = decoder.decode(fitting._indices(1 + finish.num_symbols(grouping[0]) if grouping[0] else 0))
+        estimated += sum(tables.estimate(part, fitting._indices(len(part))) for part in (grouping, weights))
         while not walk.done and walk.latent.level == level:
             index = walk.predict()[1].numpy()
-            symbols = decoder.decode(index)
-            estimated += tables.estimate(symbols, index)
+            symbols = decoder.decode(fitting.read_trim(decoder, index))
+            estimated += sum(tables.estimate(*part) for part in fitting.trimmed(tables, symbols, index))
             walk.advance(torch.from_numpy(symbols))
         assert abs(8 * len(layer) - estimated) < 0.01 * estimated + 64
         total += estimated

@@ -105,7 +105,7 @@ def test_clamp(model):
     indices = np.arange(NUM_SCALES, dtype=np.uint8)
     for sign in (-1, 1):
         limited = model.clamp(np.full(NUM_SCALES, sign * 2**20, dtype=np.int32), indices)
-        assert (limited == sign * model.half_width).all()
+        assert (limited == sign * model.half_width[:NUM_SCALES]).all()
     assert (model.half_width[: model.num_silent] == 0).all()
     assert [model.half_width[i] for i in range(model.num_silent, NUM_SCALES)] == [
         tables.half_width(i) for i in range(model.num_silent, NUM_SCALES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import render
 
-from hcodec import codec, container, finishing, models, picture
+from hcodec import codec, container, fitting, models, picture
 from hcodec.codec import decode, encode
 from hcodec.encoder import LevelEncoder, encode_layers
 from hcodec.entropy import EntropyModel, LayerDecoder
@@ -159,8 +159,8 @@ def test_some_of_the_rows_say_nearly_what_all_say(height, step, monkeypatch):
 
 def test_small_pictures_do_without():
     small, large = encode(noisy(127, 128), model="tiny"), encode(noisy(128, 128), model="tiny")
-    assert [header_of(each).finished for each in (small, large)] == [False, True]
-    assert not header_of(encode(noisy(128, 128), model="tiny", lossless=True, levels=3)).finished
+    assert [header_of(each).fitted for each in (small, large)] == [False, True]
+    assert not header_of(encode(noisy(128, 128), model="tiny", lossless=True, levels=3)).fitted
 
 
 def header_of(data: bytes) -> container.Header:
@@ -181,7 +181,7 @@ def test_streams_and_cuts_show_the_same(pixels, data):
             assert (shown == np.asarray(decode(data[:end]))).all()
             assert (shown == np.asarray(decode(container.truncate(data, num_bytes=end)))).all()
     target = encode(pixels, model="tiny", target_psnr=picture.psnr(np.asarray(decode(data, levels=2)), pixels) + 0.5)
-    assert header_of(target).finished and header_of(target).prefix_bytes(2) < len(target) < len(data)
+    assert header_of(target).fitted and header_of(target).prefix_bytes(2) < len(target) < len(data)
     assert picture.psnr(np.asarray(decode(target)), pixels) > picture.psnr(np.asarray(decode(data, levels=2)), pixels) + 0.5
 
 
@@ -214,7 +214,7 @@ def forged(data: bytes, last: bytes) -> bytes:
     reader = container.Reader()
     reader.feed(data)
     return container.write(
-        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=[*reader.layers[:2], last], finished=True
+        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=[*reader.layers[:2], last], fitted=True
     )
 
 
@@ -226,11 +226,9 @@ def test_what_is_no_finish_is_refused(data, values, line):
     tables = EntropyModel(models.load("tiny").tables)
     if len(values) > 1:
         values = [*values, *[0] * finish.num_symbols(values[0])]
-    layer = pack(
-        tables, [finishing._coded(values[:1]), finishing._coded(values[1:])] if values[1:] else [finishing._coded(values)]
-    )
+    layer = pack(tables, [fitting._coded(values[:1]), fitting._coded(values[1:])] if values[1:] else [fitting._coded(values)])
     with pytest.raises(FormatError, match=line):
-        finishing.read(LayerDecoder(tables, layer, whole=True))
+        fitting.read_finish(LayerDecoder(tables, layer, whole=True))
     with pytest.warns(HcodecWarning, match=line):
         shown = decode(forged(data, layer))
     assert (np.asarray(shown) == np.asarray(decode(data, levels=2))).all()
@@ -241,15 +239,15 @@ def test_the_wildest_finish_gives_a_picture(pixels, data):
     wild = Finish(3, 5, random.choice([-51, 51], finish.num_symbols(3)).astype(np.int32))
     encoder = LevelEncoder(models.load("tiny"), pixels)
     for _ in range(3):
-        latents = encoder.next_level()
-    shown = np.asarray(decode(forged(data, pack(tables, finishing.latents(wild) + latents))))
+        latents = [part for latent in encoder.next_level() for part in fitting.trimmed(tables, *latent)]
+    shown = np.asarray(decode(forged(data, pack(tables, fitting.finish_latents(wild) + latents)), strict=True))
     assert shown.shape == pixels.shape and shown.std() > 0
 
 
 def test_layers_without_a_finish_are_malformed_in_a_file_that_promises_them(pixels):
     tables, encoder = EntropyModel(models.load("tiny").tables), LevelEncoder(models.load("tiny"), pixels)
     plain = [pack(tables, encoder.next_level()) for _ in range(3)]
-    data = container.write(width=160, height=192, fingerprint=models.load("tiny").fingerprint, layers=plain, finished=True)
+    data = container.write(width=160, height=192, fingerprint=models.load("tiny").fingerprint, layers=plain, fitted=True)
     with pytest.raises(FormatError):
         codec.decode(data, strict=True)
 

@@ -65,6 +65,16 @@ def pop_finish(stack: Stack, table: list[int]) -> np.ndarray | None:
     return weights
 
 
+def pop_trim(stack: Stack, index: np.ndarray, num_silent: int) -> np.ndarray:
+    """Returns scale indices moved by a trim."""
+    powers = [2 ** (21 - abs(d)) for d in range(-12, 13)]
+    powers[12] = 2**24 - (sum(powers) - 2**21)
+    if not stack.pop(powers):
+        return index
+    offsets = [stack.pop(powers) for _ in range(index.shape[3])]
+    return np.where(index < num_silent, index, np.clip(index + np.array(offsets), num_silent, 79))
+
+
 def filtered(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Returns samples (H, W, 3), 0..255, not rounded."""
     height, width = x.shape[:2]
@@ -104,7 +114,9 @@ def test_plain_python_reads_the_same_symbols(name: str, height: int, width: int)
         if data[8] & 32:
             finish = pop_finish(stack, tables[49])
         while not walk.done and walk.latent.level == level:
-            index = walk.predict()[1].numpy()
+            index = walk.predict()[1].numpy().astype(int)
+            if data[8] & 32:
+                index = pop_trim(stack, index, num_silent)
             symbols = np.zeros(index.shape, dtype=np.int32)
             for i in range(79, num_silent - 1, -1):
                 for place in np.argwhere(index == i):

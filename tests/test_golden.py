@@ -18,7 +18,7 @@ from conftest import render
 from PIL import Image
 from test_lossless import encode_forced
 
-from hcodec import codec, container, entropy, finishing, models, picture
+from hcodec import codec, container, entropy, fitting, models, picture
 from hcodec.models.walk import Walk
 
 LOSSLESS = {"direct": (65, 65), "bits-back": (24, 400)}
@@ -32,7 +32,7 @@ def path_of(size: tuple[int, int]) -> Path:
 
 
 def digest(data: bytes) -> str:
-    """Returns the SHA-256 of every finish, prior mean, scale index and symbol on the way, and of the last state."""
+    """Returns the SHA-256 of every finish, prior mean, scale index, trim and symbol on the way, and of the last state."""
     reader = container.Reader()
     reader.feed(data)
     assert reader.header is not None
@@ -42,12 +42,13 @@ def digest(data: bytes) -> str:
     sha = hashlib.sha256()
     for level, layer in enumerate(reader.layers, 1):
         decoder = entropy.LayerDecoder(tables, layer, whole=True)
-        finish = finishing.read(decoder) if reader.header.finished else None
+        finish = fitting.read_finish(decoder) if reader.header.fitted else None
         sha.update(b"" if finish is None else finish.numpy().astype("<f4").tobytes())
         while not walk.done and walk.latent.level == level:
             mean, index = walk.predict()
-            symbols = decoder.decode(index.numpy())
-            for values in (mean.numpy().astype("<i4"), index.numpy(), symbols.astype("<i4")):
+            moved = [fitting.read_trim(decoder, index.numpy())] if reader.header.fitted else []
+            symbols = decoder.decode(*(moved or [index.numpy()]))
+            for values in (mean.numpy().astype("<i4"), index.numpy(), symbols.astype("<i4"), *moved):
                 sha.update(np.ascontiguousarray(values).tobytes())
             walk.advance(torch.from_numpy(symbols))
     sha.update(np.ascontiguousarray(walk.state.numpy().astype("<i4")).tobytes())

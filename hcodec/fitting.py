@@ -1,0 +1,149 @@
+"""What is fitted to one picture and sent with it: the finish of each level, the trim of each latent.
+
+Room: codec's own, beside `encoder` and `decoder` (encode step 9, decode step 6). A finish stands before the level's
+latents and a trim before the latent's symbols, all in the same stack. torch comes in when a model is loaded, not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hcodec.entropy import EntropyModel, Indices, LayerDecoder, Symbols
+from hcodec.errors import FormatError
+from hcodec.models.scales import NUM_SCALES
+from hcodec.models.tables import MAX_SYMBOL, TRIM_INDEX, TRIM_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from hcodec.models.finish import Finish
+    from hcodec.models.walk import Walk
+
+_LEAST_PIXELS = 128 * 128  # below it no filter is worth its bits
+_LAST_LEVELS = 3  # before them a filter wins little, and showing a level takes long, for those that are missing run, too
+_PRICE = 2.0  # of a bit: all later levels carry it, too
+
+
+def is_used(height: int, width: int) -> bool:
+    """Returns whether a picture's levels bring finish and trims, be they those that change nothing."""
+    return height * width >= _LEAST_PIXELS
+
+
+def choose_finish(tables: EntropyModel, walk: Walk, x: Tensor, level: int, thorough: bool) -> Finish | None:
+    """Returns the finish that saves most on the picture x, float (1, 3, H, W) in [0, 1], at a level; None if none pays.
+
+    walk: after the level, without a finish. thorough: at any level; else at the last three that a model has.
+    """
+    config = walk.agreed.config
+    if not (thorough or level > config.num_levels - _LAST_LEVELS):
+        return None
+    from hcodec.models import finish
+
+    fit = finish.Fit(walk.render(level), x)
+    worth = config.lmbda[level - 1] / 3 * walk.height * walk.width  # of the squared error, in bits
+    best, most = None, 0.0
+    for candidate, won in fit.candidates(int(tables.half_width[finish.SCALE_INDEX])):
+        saved = worth * won - _PRICE * sum(tables.estimate(*part) for part in finish_latents(candidate))
+        if saved > most:
+            best, most = candidate, saved
+    return best
+
+
+def finish_latents(found: Finish | None) -> list[tuple[Symbols, Indices]]:
+    """Returns the symbols of a finish and their scale indices, as those of latents."""
+    if found is None:
+        return [_coded([0])]
+    return [_coded([found.grouping]), _coded([found.coarseness, *found.symbols])]
+
+
+def trimmed(tables: EntropyModel, symbols: Symbols, indices: Indices) -> list[tuple[Symbols, Indices]]:
+    """Returns a latent, (1, H_l, W_l, C_l), with the trim before it that shortens it most, and its indices moved by that."""
+    offsets = choose_trim(tables, symbols, indices)
+    if offsets is None:
+        return [_trim_symbols([0]), (symbols, indices)]
+    return [_trim_symbols([1]), _trim_symbols(offsets.tolist()), (symbols, _moved(indices, offsets, tables.num_silent))]
+
+
+def choose_trim(tables: EntropyModel, symbols: Symbols, indices: Indices) -> Symbols | None:
+    """Returns by how many scale indices each channel of a latent (1, H_l, W_l, C_l) is moved, (C_l,); None if it does not pay."""
+    channels = symbols.shape[-1]
+    place, index, symbol, count = _histogram(tables, symbols, indices)
+    choices = np.arange(-TRIM_LIMIT, TRIM_LIMIT + 1)
+    bits = np.empty((len(choices), channels))
+    for row, offset in enumerate(choices):
+        moved = np.clip(index + offset, tables.num_silent, NUM_SCALES - 1)
+        bits[row] = np.bincount(place, count * tables.square[moved, symbol + MAX_SYMBOL], channels)
+    price = tables.bits[TRIM_INDEX]
+    best = (bits + price[:, None]).argmin(0)
+    spent = bits[best, np.arange(channels)].sum() + price[best].sum() + price[TRIM_LIMIT + 1]
+    return choices[best].astype(np.int32) if spent < bits[TRIM_LIMIT].sum() + price[TRIM_LIMIT] else None
+
+
+def _histogram(tables: EntropyModel, symbols: Symbols, indices: Indices) -> Sequence[NDArray[np.intp]]:
+    """Returns channel, scale index, value and number of all coded symbols that are alike."""
+    channels, span = symbols.shape[-1], 2 * MAX_SYMBOL + 1
+    kind = np.arange(channels) * NUM_SCALES + indices  # most symbols are zero: those are counted without sorting
+    zeros = np.bincount(kind[(symbols == 0) & (indices >= tables.num_silent)], minlength=channels * NUM_SCALES)
+    others, counts = np.unique((kind * span + symbols + MAX_SYMBOL)[symbols != 0], return_counts=True)
+    found = np.concatenate([np.flatnonzero(zeros), others // span])
+    symbol = np.concatenate([np.zeros(np.count_nonzero(zeros), dtype=np.intp), others % span - MAX_SYMBOL])
+    return found // NUM_SCALES, found % NUM_SCALES, symbol, np.concatenate([zeros[zeros > 0], counts])
+
+
+def _moved(indices: Indices, offsets: Symbols, num_silent: int) -> Indices:
+    """Returns the scale indices of a latent with its trim; silent ones stay silent, and no others become so."""
+    moved = np.clip(indices + offsets, num_silent, NUM_SCALES - 1).astype(np.uint8)
+    return np.where(indices < num_silent, indices, moved)
+
+
+def read_trim(decoder: LayerDecoder, indices: Indices) -> Indices:
+    """Takes the trim of the next latent; returns its scale indices moved by it. Raises FormatError if there is no such trim."""
+    kind = int(decoder.decode(_trim_indices(1))[0])
+    if kind not in (0, 1):
+        raise FormatError(f"a layer has a trim of kind {kind}")
+    if not kind:
+        return indices
+    return _moved(indices, decoder.decode(_trim_indices(indices.shape[-1])), decoder.model.num_silent)
+
+
+def _trim_symbols(values: list[int]) -> tuple[Symbols, Indices]:
+    return np.array(values, dtype=np.int32), _trim_indices(len(values))
+
+
+def _trim_indices(count: int) -> Indices:
+    return np.full(count, TRIM_INDEX, dtype=np.uint8)
+
+
+def _coded(values: list[int]) -> tuple[Symbols, Indices]:
+    return np.array(values, dtype=np.int32), _indices(len(values))
+
+
+def _indices(count: int) -> Indices:
+    from hcodec.models import finish
+
+    return np.full(count, finish.SCALE_INDEX, dtype=np.uint8)
+
+
+def read_finish(decoder: LayerDecoder) -> Tensor | None:
+    """Returns the weights of the finish with which a layer begins; None if it has none, or not enough of it is there.
+
+    Raises FormatError if there is no such finish.
+    """
+    from hcodec.models import finish
+
+    grouping = int(decoder.decode(_indices(1))[0])
+    if grouping not in range(len(finish.GROUPINGS)):
+        raise FormatError(f"a layer has a finish of kind {grouping}")
+    if not grouping:
+        return None
+    coarseness, *symbols = decoder.decode(_indices(1 + finish.num_symbols(grouping))).tolist()
+    if coarseness not in range(finish.COARSENESSES):
+        raise FormatError(f"a layer has a finish of coarseness {coarseness}")
+    if decoder.exhausted:
+        return None
+    return finish.Finish(grouping, coarseness, np.array(symbols, dtype=np.int32)).weights()

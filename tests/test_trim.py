@@ -1,0 +1,143 @@
+"""The trim: scale indices moved channel by channel, as a picture wants them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import render
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hcodec import container, entropy, fitting, models
+from hcodec.codec import decode, encode
+from hcodec.encoder import LevelEncoder
+from hcodec.entropy import EntropyModel, LayerDecoder
+from hcodec.errors import FormatError, HcodecWarning
+from hcodec.models import tables
+from hcodec.models.scales import NUM_SCALES
+from hcodec.models.tables import TRIM_INDEX, TRIM_LIMIT
+
+TABLES = EntropyModel(tables.make(np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64)))  # logistic ones
+
+
+def latent(seed: int, wrong: int = 0, shape: tuple[int, ...] = (1, 9, 7, 5)) -> tuple[np.ndarray, np.ndarray]:
+    """Symbols such as their tables foretell, and indices that are wrong by so much in the second channel."""
+    random = np.random.default_rng(seed)
+    true = random.integers(0, NUM_SCALES - 14, shape)
+    symbols = np.zeros(shape, dtype=np.int32)
+    for i in range(TABLES.num_silent, NUM_SCALES):
+        here = true == i
+        symbols[here] = random.choice(len(TABLES.bits[i]), here.sum(), p=2.0 ** -TABLES.bits[i]) - TABLES.half_width[i]
+    said = true.copy()
+    said[..., 1] = np.where(true[..., 1] < TABLES.num_silent, true[..., 1], np.clip(true[..., 1] - wrong, TABLES.num_silent, 79))
+    return TABLES.clamp(symbols, said.astype(np.uint8)), said.astype(np.uint8)
+
+
+def bits(parts: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    return sum(TABLES.estimate(*part) for part in parts)
+
+
+def test_its_table_is_the_one_in_the_format():
+    frequencies = 2.0 ** (24 - TABLES.bits[TRIM_INDEX])
+    wanted = [2.0 ** (21 - abs(d)) for d in range(-TRIM_LIMIT, TRIM_LIMIT + 1)]
+    wanted[TRIM_LIMIT] = 2**24 - sum(wanted) + 2**21
+    np.testing.assert_allclose(frequencies, wanted, rtol=1e-12)
+    assert len(TABLES.bits) == NUM_SCALES + 1 == TRIM_INDEX + 1 and frequencies.sum() == pytest.approx(2**24)
+
+
+@pytest.mark.parametrize("wrong", [-12, -5, 0, 5, 12])
+def test_the_shortest_trim_is_chosen(wrong):
+    """Tried one by one: every offset of every channel, and none at all."""
+    symbols, indices = latent(3, wrong, (1, 12, 12, 3))
+    offsets = fitting.choose_trim(TABLES, symbols, indices)
+    best = []
+    for channel in range(3):
+        prices = {}
+        for offset in range(-TRIM_LIMIT, TRIM_LIMIT + 1):
+            moved = fitting._moved(indices[..., channel], np.int32(offset), TABLES.num_silent)
+            if (abs(symbols[..., channel]) <= TABLES.half_width[moved]).all():
+                prices[offset] = TABLES.estimate(symbols[..., channel], moved) + TABLES.bits[TRIM_INDEX][offset + TRIM_LIMIT]
+        best.append((min(prices, key=prices.__getitem__), min(prices.values())))
+    without = TABLES.estimate(symbols, indices)
+    if offsets is None:
+        assert sum(price for _, price in best) + 4 >= without + 0.4 and not wrong
+    else:
+        assert offsets.tolist() == [offset for offset, _ in best]
+        assert bits(fitting.trimmed(TABLES, symbols, indices)) == pytest.approx(sum(price for _, price in best) + 4)
+    assert abs(best[1][0] - wrong) <= 2  # which is found out
+    assert bits(fitting.trimmed(TABLES, symbols, indices)) <= without + 0.42
+
+
+@given(st.integers(0, 1000), st.integers(-12, 12), st.sampled_from([(1, 1, 1, 1), (1, 5, 3, 4), (1, 16, 9, 2)]))
+def test_there_and_back(seed, wrong, shape):
+    if shape[-1] < 2:
+        wrong, shape = 0, (1, 1, 1, 2)
+    symbols, indices = latent(seed, wrong, shape)
+    layer = entropy.encode(TABLES, fitting.trimmed(TABLES, symbols, indices))
+    decoder = LayerDecoder(TABLES, layer, whole=True)
+    moved = fitting.read_trim(decoder, indices)
+    assert (decoder.decode(moved) == symbols).all()
+    decoder.close()
+    silent = indices < TABLES.num_silent
+    assert moved.dtype == np.uint8 and (moved[silent] == indices[silent]).all()
+    assert (moved[~silent] >= TABLES.num_silent).all() and (moved < NUM_SCALES).all()
+
+
+def test_the_widest_symbols_and_nothing_but_zeros():
+    for symbols, indices in (
+        (
+            np.full((1, 4, 4, 2), TABLES.half_width[NUM_SCALES - 1], dtype=np.int32),
+            np.full((1, 4, 4, 2), NUM_SCALES - 1, dtype=np.uint8),
+        ),
+        (np.zeros((1, 4, 4, 2), dtype=np.int32), np.full((1, 4, 4, 2), NUM_SCALES - 1, dtype=np.uint8)),
+        (np.zeros((1, 4, 4, 2), dtype=np.int32), np.zeros((1, 4, 4, 2), dtype=np.uint8)),
+    ):
+        layer = entropy.encode(TABLES, fitting.trimmed(TABLES, symbols, indices))
+        decoder = LayerDecoder(TABLES, layer, whole=True)
+        assert (decoder.decode(fitting.read_trim(decoder, indices)) == symbols).all()
+        decoder.close()
+
+
+def test_files_get_shorter_and_show_the_same(monkeypatch):
+    """A gray picture: channels that carry color have less to say than their scales expect."""
+    pixels = np.repeat(render(192, 256).mean(2, keepdims=True).astype(np.uint8), 3, 2)
+    trimmed = encode(pixels, model="tiny")
+    monkeypatch.setattr(fitting, "choose_trim", lambda *_: None)
+    plain = encode(pixels, model="tiny")
+    assert len(trimmed) < 0.98 * len(plain)
+    assert (np.asarray(decode(trimmed)) == np.asarray(decode(plain))).all()
+
+
+@pytest.mark.parametrize("kind", [-12, -1, 2, 12])
+def test_what_is_no_trim_is_refused(kind):
+    layer = entropy.encode(TABLES, [fitting._trim_symbols([kind])])
+    with pytest.raises(FormatError, match=f"a trim of kind {kind}"):
+        fitting.read_trim(LayerDecoder(TABLES, layer, whole=True), np.zeros((1, 1, 1, 1), dtype=np.uint8))
+    data = encode(render(128, 128), model="tiny", levels=1)
+    coder = EntropyModel(models.load("tiny").tables)
+    forged = container.write(
+        width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True,
+        layers=[layers_of(data)[0], entropy.encode(coder, [*fitting.finish_latents(None), fitting._trim_symbols([kind])])],
+    )  # fmt: skip
+    with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has a trim of kind {kind}"):
+        shown = decode(forged)
+    assert (np.asarray(shown) == np.asarray(decode(data))).all()
+
+
+def layers_of(data: bytes) -> list[bytes]:
+    reader = container.Reader()
+    reader.feed(data)
+    return reader.layers
+
+
+def test_a_layer_cut_anywhere_inside_its_trim_still_decodes():
+    symbols, indices = LevelEncoder(models.load("tiny"), render(128, 160)).next_level()[0]
+    symbols = TABLES.clamp(symbols, indices)
+    layer = entropy.encode(TABLES, fitting.trimmed(TABLES, symbols, indices))
+    shown = []
+    for length in range(0, 64):
+        decoder = LayerDecoder(TABLES, layer[:length], whole=False)
+        found = decoder.decode(fitting.read_trim(decoder, indices))
+        assert found.shape == symbols.shape and ((found == symbols) | (found == 0)).all()
+        shown.append(decoder.num_decoded)
+    assert shown == sorted(shown)
