@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from hcodec.models.walk import Walk
 
 _LEAST_PIXELS = 128 * 128  # below it no filter is worth its bits
-_LAST_LEVELS = 3  # before them a filter wins little, and showing a level takes long, for those that are missing run, too
+_LAST_LEVELS = 3  # always get one; before them it wins less, and showing a level takes long, for those that are missing run, too
+_SHOWN_PIXELS = 1_200_000  # what may be shown to fit more of them, in all: what the last three of a picture of 768x512 take
 _PRICE = 2.0  # of a bit: all later levels carry it, too
 
 
@@ -37,15 +38,16 @@ def is_used(height: int, width: int) -> bool:
 def choose_finish(tables: EntropyModel, walk: Walk, x: Tensor, level: int, thorough: bool) -> Finish | None:
     """Returns the finish that saves most on the picture x, float (1, 3, H, W) in [0, 1], at a level; None if none pays.
 
-    walk: after the level, without a finish. thorough: at any level; else at the last three that a model has.
+    walk: after the level, without a finish. thorough: at any level; else at the last three that a model has, of small pictures
+    at more.
     """
-    config = walk.agreed.config
-    if not (thorough or level > config.num_levels - _LAST_LEVELS):
+    config, num_pixels = walk.agreed.config, walk.height * walk.width
+    if not (thorough or level > config.num_levels - max(_LAST_LEVELS, _SHOWN_PIXELS // num_pixels)):
         return None
     from hcodec.models import finish
 
     fit = finish.Fit(walk.render(level), x)
-    worth = config.lmbda[level - 1] / 3 * walk.height * walk.width  # of the squared error, in bits
+    worth = config.lmbda[level - 1] / 3 * num_pixels  # of the squared error, in bits
     best, most = None, 0.0
     for candidate, won in fit.candidates(int(tables.half_width[finish.SCALE_INDEX])):
         saved = worth * won - _PRICE * sum(tables.estimate(*part) for part in finish_latents(candidate))

@@ -139,11 +139,21 @@ def test_walks_carry_it_as_the_decoder_reads_it(pixels, data):
         assert (picture.from_tensor(walk.render(level)) == np.asarray(decode(data, levels=level))).all()
 
 
-def test_only_a_search_looks_for_it_before_the_last_three_levels(pixels):
+def test_only_a_search_looks_for_it_before_the_last_levels(pixels, monkeypatch):
+    monkeypatch.setattr(fitting, "_SHOWN_PIXELS", 0)
     model, soft = models.load("photo"), pixels // 2 + np.roll(pixels, 1, 1) // 2
     fast, thorough = ([walk.finish is not None for _, walk in encode_layers(model, soft, 7, effort, None)] for effort in (1, 2))
     assert not any(fast[:4]) and all(fast[5:])
     assert any(thorough[:4]) and all(thorough[5:])
+
+
+@pytest.mark.parametrize(("levels_shown", "wanted"), [(0, 3), (2.9, 3), (5, 5), (5.9, 5), (100, 7)])
+def test_of_small_pictures_more_levels_get_one(pixels, monkeypatch, levels_shown, wanted):
+    fits = []
+    monkeypatch.setattr(fitting, "_SHOWN_PIXELS", round(levels_shown * 192 * 160))
+    monkeypatch.setattr(finish, "Fit", lambda *pictures: fits.append(pictures) or Fit(*pictures))
+    encode_layers(models.load("photo"), pixels, 7, 1, None)
+    assert len(fits) == wanted
 
 
 @pytest.mark.parametrize(("height", "step"), [(300, 1), (512, 2), (1024, 4)])
