@@ -146,7 +146,7 @@ class Likelihood:
     """The tables of a lossless model, ready for constriction. flat: as `models.likelihood.make` returns them."""
 
     def __init__(self, flat: NDArray[np.int32]) -> None:
-        frequencies = likelihood.split(flat)
+        frequencies = [*likelihood.split(flat), likelihood.trim_frequencies()]
         self.models = [constriction.stream.model.Categorical((f - 1).astype(np.float64), perfect=False) for f in frequencies]
         self.bits = likelihood.TOTAL_BITS - np.log2(np.stack(frequencies).astype(np.float64))
 

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hcodec import trimming
 from hcodec.entropy import Likelihood, Stack
 from hcodec.errors import FormatError
 from hcodec.models import likelihood
 from hcodec.payload import CELL, Tile, tiles
+from hcodec.trimming import Coded, Told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,12 +82,12 @@ class _TileCoder:
         """Whether the values of a spot are on the stack; those of a gray picture's further planes are known without."""
         return spot.channel == 0 or not self.gray
 
-    def located(self, spot: Spot) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Returns whole and table of the values of a spot that lie within the picture."""
+    def told(self, spot: Spot) -> Told:
+        """Returns what the network says of the values of a spot that lie within the picture."""
         rows, columns, _ = spot.where
         height, width = (len(range(*s.indices(edge))) for s, edge in ((rows, self.tile.height), (columns, self.tile.width)))
-        parameters = (t[:height, :width].numpy().astype(np.int32) for t in (spot.mean, spot.scale, spot.shape))
-        return likelihood.locate(*parameters)
+        parameters = (spot.mean, spot.scale, spot.shape, 4 * spot.terms)
+        return Told(*(t[..., :height, :width].numpy().astype(np.int32) for t in parameters))
 
     def known(self, spot: Spot, values: NDArray[np.int32]) -> Tensor:
         """Returns the values of a spot as the network takes them; beyond the picture, its own rounded means."""
@@ -95,14 +97,17 @@ class _TileCoder:
         full[: values.shape[0], : values.shape[1]] = torch.from_numpy(values)
         return full
 
-    def collect(self, pixels: Pixels) -> list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]:
-        """Returns values, whole and table of every spot of the tile; pixels (H, W, 3) in coding order."""
-        collected, steps = [], self.walk.pixels()
+    def collect(self, pixels: Pixels) -> list[Coded]:
+        """Returns values, whole and table of every spot of the tile and of its trims; pixels (H, W, 3) in coding order."""
+        collected: list[Coded] = []
+        steps = self.walk.pixels()
         spot = next(steps, None)
         while spot is not None:
             values = pixels[spot.where].astype(np.int32)
             if self.is_coded(spot):
-                collected.append((values, *self.located(spot)))
+                told = self.told(spot)
+                trims = trimming.choose(self.tables, values, told)
+                collected += [*trimming.coded(trims, values.size), (values, *trimming.located(told, trims))]
             spot = _send(steps, self.known(spot, values))
         return collected
 
@@ -120,13 +125,17 @@ class _TileCoder:
         spot = next(steps, None)
         while spot is not None:
             rows, columns, _ = spot.where
-            coded = self.is_coded(spot)
-            values = stack.pop(self.tables, *self.located(spot)) if coded else pixels[rows, columns, 0].astype(np.int32)
+            values = self.pop_values(stack, spot) if self.is_coded(spot) else pixels[rows, columns, 0].astype(np.int32)
             if values.size and not 0 <= values.min() <= values.max() <= 255:
                 raise FormatError("the lossless layer holds values that are no pixels")
             pixels[spot.where] = values
             spot = _send(steps, self.known(spot, values))
         return pixels
+
+    def pop_values(self, stack: Stack, spot: Spot) -> NDArray[np.int32]:
+        """Takes the values of a spot, and its trims before them."""
+        told = self.told(spot)
+        return stack.pop(self.tables, *trimming.located(told, trimming.pop(self.tables, stack, told)))
 
     def posterior(self, pixels: Pixels) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Returns whole and table of the latents given the tile's pixels."""

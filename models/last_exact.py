@@ -49,7 +49,9 @@ OUTPUT_UNITS = (1 / (4 * MEAN_STEPS), LOG_SCALE_STEP, TAIL_STEP)
 class Spot:
     """The values that come next: pixels at `offset` in cells of 2 x 2 pixels of a pitch, and how they are distributed.
 
-    mean in eighths, scale and shape index: float32 integers (H_cell, W_cell).
+    mean in eighths, scale and shape index: float32 integers (H_cell, W_cell). terms: what a trim may add to the mean, float32
+    multiples of a quarter of an eighth (num_terms, H_cell, W_cell): how far the neighbors' plain mean lies from it, detail
+    and slant; then of the channels before, their residuals, and how far their neighbors' means lie from theirs.
     """
 
     pitch: int
@@ -58,6 +60,7 @@ class Spot:
     mean: Tensor
     scale: Tensor
     shape: Tensor
+    terms: Tensor
 
     @property
     def where(self) -> tuple[slice, slice, int]:
@@ -276,14 +279,17 @@ class LastWalk:
     ) -> Generator[Spot, Tensor, Tensor]:
         """Decodes one phase into pixels (1, H, W, 4, 3); returns the residuals in eighths (1, H, W, 3)."""
         activations = phase.expand(self.state)
-        residuals = activations[..., :0]
+        residuals = away = activations[..., :0]
         for channel, head in enumerate(phase.heads):
             before = torch.cat([residuals, residuals.abs()], -1).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
             outputs = head(torch.cat([activations, before], -1))
             mean, scale, shape = _pixel_parameters(outputs, channel, surroundings, residuals)
-            x = yield Spot(pitch, phase.offset, channel, mean[0], scale[0], shape[0])
+            fixed, detail, slant = (x[..., min(channel, x.shape[-1] - 1)] for x in surroundings)
+            terms = torch.stack([fixed - mean, detail, slant, *residuals.unbind(-1), *away.unbind(-1)], 1)
+            x = yield Spot(pitch, phase.offset, channel, mean[0], scale[0], shape[0], terms[0])
             pixels[..., phase.offset[0] * 2 + phase.offset[1], channel] = x
             residuals = torch.cat([residuals, (x * MEAN_STEPS - mean)[..., None]], -1)
+            away = torch.cat([away, (fixed - mean)[..., None]], -1)
         return residuals
 
 

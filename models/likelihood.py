@@ -39,6 +39,7 @@ def _steps(index: int) -> int:
 STEPS = np.array([_steps(i) for i in range(NUM_SCALES)], dtype=np.int32)
 _FIRST = np.concatenate([[0], STEPS.cumsum()]).astype(np.int32)  # table of each scale index at shape 0 and a whole mean
 NUM_TABLES = NUM_SHAPES * int(_FIRST[-1])
+TRIM_TABLE = NUM_TABLES  # one more, the same for all models: by how much trims differ from what is expected
 
 
 def locate(mean: Ints, scale: Ints, shape: Ints) -> tuple[Ints, Ints]:
@@ -96,6 +97,15 @@ def split(flat: Ints) -> list[Ints]:
     if position != len(flat):
         raise ValueError("the tables of the likelihood have the wrong size")
     return tables
+
+
+def trim_frequencies() -> Ints:
+    """Returns the frequencies of the trim table: 2^-(3 + |d|) for d = -12..12 other than 0, the least one beyond, 0 the rest."""
+    distance = np.abs(np.arange(-MAX_DISTANCE, MAX_DISTANCE + 1))
+    frequencies = 2 ** np.maximum(TOTAL_BITS - 3 - distance, 0)
+    frequencies[distance > 12] = 1
+    frequencies[MAX_DISTANCE] += 2**TOTAL_BITS - frequencies.sum()
+    return frequencies.astype(np.int32)
 
 
 def _mass(shape: int, scale: int, step: int, k: int) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from test_lossless import encode_forced, last_model, source_of
 
 from hcodec import container
 from hcodec.models.kernels import exact_products
-from hcodec.models.last_exact import LastWalk
+from hcodec.models.last_exact import LastWalk, Spot
 
 SCALES = [0.04 * 1200 ** (i / 47) for i in range(48)]
 STEPS = [8 if s < 0.6 else 4 if s < 1.6 else 2 if s < 4 else 1 for s in SCALES]
@@ -31,6 +31,9 @@ def frequencies(flat: np.ndarray) -> list[np.ndarray]:
                 table[255 - k : 256 + k] += flat[position : position + 2 * k + 1]
                 position += 2 * k + 1
                 found.append(np.concatenate([[0], table.cumsum()]))
+    table = np.array([2 ** (21 - abs(d)) if abs(d) <= 12 else 1 for d in range(-255, 256)])
+    table[255] = 2**24 - (table.sum() - table[255])
+    found.append(np.concatenate([[0], table.cumsum()]))
     assert position == len(flat) and all(table[-1] == 2**24 for table in found)
     return found
 
@@ -78,6 +81,23 @@ def places(mean, scale, shape):
     return sorted(found, key=lambda entry: entry[2])  # stable: raster order within a table
 
 
+def trimmed(stack: Stack, spot: Spot, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Returns mean, scale and shape index of a spot's samples, and how many classes its trims have."""
+    mean, scale, shape = (t.numpy().astype(int) for t in (spot.mean, spot.scale, spot.shape))
+    if inside.sum() < 256 or not (k := stack.pop(4 * sum(STEPS))):
+        return mean, scale, shape, 0
+    ordered, terms = sorted(scale[inside]), spot.terms.double().numpy()
+    classes = sum((ordered[len(ordered) * j // k] < scale).astype(int) for j in range(1, k)) + 0 * scale
+    moved = [values.copy() for values in (mean, scale, shape)]
+    for own in range(k):
+        offsets = [stack.pop(4 * sum(STEPS)) for _ in range(2)]
+        weights = [stack.pop(3 * sum(STEPS) + sum(STEPS[:35])) for _ in terms]
+        add = np.floor((4 * sum(w * term for w, term in zip(weights, terms, strict=True)) + 128) / 256).astype(int)
+        for values, of, change, most in zip(moved, (mean, scale, shape), (add, *offsets), (2040, 47, 3), strict=True):
+            values[classes == own] = np.clip(of + change, 0, most)[classes == own]
+    return *moved, k
+
+
 def wrap(v: int) -> int:
     return (v + 255) % 511 - 255
 
@@ -87,8 +107,8 @@ def cuts(edge: int) -> list[int]:
     return [8 * (-(-edge // 8) * i // n) for i in range(n)] + [edge]
 
 
-def pop_tile(stack: Stack, walk: LastWalk, height: int, width: int, gray: bool, has_latents: bool) -> np.ndarray:
-    """Returns one tile (height, width, 3), green, red, blue."""
+def pop_tile(stack: Stack, walk: LastWalk, height: int, width: int, gray: bool, has_latents: bool, seen: list[int]) -> np.ndarray:
+    """Returns one tile (height, width, 3), green, red, blue; notes how many classes its trims have."""
     before, z = walk.copy(), None
     if has_latents:
         mean, scale = walk.prior()
@@ -107,7 +127,9 @@ def pop_tile(stack: Stack, walk: LastWalk, height: int, width: int, gray: bool, 
         if gray and spot.channel:
             values[torch.from_numpy(inside)] = torch.from_numpy(tile[..., 0][spot.where[:2]][inside])
         else:
-            for i, whole, table in places(spot.mean, spot.scale, spot.shape):
+            *parameters, num_classes = trimmed(stack, spot, inside)
+            seen.append(num_classes)
+            for i, whole, table in places(*parameters):
                 if inside[i]:
                     values[i] = whole + stack.pop(table)
         tile[spot.where] = values.numpy()
@@ -140,11 +162,11 @@ def test_plain_python_reads_the_same_pixels(with_latents, gray):
     flags = data[14] if with_latents else 0
     assert flags == (1 if with_latents else 0)
     stack = Stack(data[14 + with_latents :], frequencies(model.tables))
-    state = source_of(pixels, 2).state
+    state, seen = source_of(pixels, 2).state, list[int]()
     with exact_products():
         for i, (left, right) in enumerate(pairwise(columns)):
             walk = LastWalk(model.network, state[:, :, left // 8 : -(-right // 8)].contiguous(), 0)
-            tile = pop_tile(stack, walk, height, right - left, gray, bool(flags >> i & 1))[..., [1, 0, 2]]
+            tile = pop_tile(stack, walk, height, right - left, gray, bool(flags >> i & 1), seen)[..., [1, 0, 2]]
             assert (tile == pixels[:, left:right]).all()
             assert zlib.crc32(tile.tobytes()) == crcs[i]
-    assert stack.state == 0 and not stack.words
+    assert stack.state == 0 and not stack.words and 0 in seen and max(seen) > 0

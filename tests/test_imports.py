@@ -30,7 +30,8 @@ INSIDE = {
     "memory": {"errors"},
     "entropy": {"errors", "models.tables", "models.likelihood", "models.scales"},
     "stored": {"errors", "header"},
-    "tiles": {"errors", "payload", "entropy", "models.likelihood", "models.last_exact", "models.kernels"},
+    "trimming": {"errors", "entropy", "models.likelihood"},
+    "tiles": {"errors", "payload", "entropy", "trimming", "models.likelihood", "models.last_exact", "models.kernels"},
     "lossless": {"errors", "payload", "entropy", "stored", "tiles", "models.zoo"},
     "decoder": {"errors", "picture", "models", "models.walk", "models.finish"}
     | {"entropy", "container", "fitting", "lossless", "memory"},
@@ -62,6 +63,7 @@ OUTSIDE = {
     "packing": {"numpy", "PIL"},
     "small": {"numpy"},
     "tiles": {"numpy", "torch"},
+    "trimming": {"numpy"},
     "lossless": {"numpy", "torch"},
     "decoder": {"numpy", "torch"},
     "encoder": {"numpy", "torch"},

@@ -1,0 +1,172 @@
+"""The trims of a spot: what corrects means, scales and shapes that the network foretold, fitted to the pixels of one tile.
+
+Room: entropy coding of pixels, below `tiles`. A trim stands on the stack before the values of its spot. Linear prediction with
+weights that are fitted and sent is what lossless coders did before networks (Meyer and Tischer 2001, "Glicbawls"; here it
+corrects a network). FORMAT.md, "Trims".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcodec.entropy import Likelihood, Stack
+from hcodec.errors import FormatError
+from hcodec.models import likelihood
+from hcodec.models.likelihood import MAX_DISTANCE, MEAN_STEPS, NUM_SCALES, NUM_SHAPES, TRIM_TABLE
+
+LEAST_VALUES = 256  # format: spots of fewer have no trims
+MOST_CLASSES = 4  # format
+_WEIGHT_TABLE = int(likelihood.locate(*np.array([[0], [35], [3]], dtype=np.int32))[1][0])  # format: of that scale and shape
+_WEIGHT_STEPS = 256  # format: of a weight, for terms in 32nds and means in eighths
+_TRIED = (1, 3)  # numbers of classes
+_ENOUGH = 1024  # values of a class on which offsets are tried
+_FAR, _RIDGE = 4.0, 1e-3  # scales beyond which a residual counts no more; what keeps weights of idle terms small
+Ints = NDArray[np.int32]
+Coded = tuple[Ints, Ints, Ints]  # values, whole and table
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the network says of values: mean in eighths, scale and shape index (...), and terms in 32nds (num_terms, ...)."""
+
+    mean: Ints
+    scale: Ints
+    shape: Ints
+    terms: Ints
+
+    def part(self, where: NDArray[np.bool_] | slice) -> Told:
+        """Returns the same of some of the values."""
+        return Told(self.mean[where], self.scale[where], self.shape[where], self.terms[:, where])
+
+
+@dataclass(frozen=True)
+class Trim:
+    """Offsets of scale and shape indices, and weights (num_terms,) in 64ths, of the values of one class."""
+
+    scale: int
+    shape: int
+    weights: Ints
+
+
+def located(told: Told, trims: tuple[Trim, ...]) -> tuple[Ints, Ints]:
+    """Returns whole and table of values with their trims, one for each class; with none as the network foretold them."""
+    if not trims:
+        return likelihood.locate(told.mean, told.scale, told.shape)
+    classes = _classes(told.scale, len(trims))
+    weights, scale, shape = (
+        np.array([getattr(trim, name) for trim in trims], dtype=np.int32) for name in ("weights", "scale", "shape")
+    )
+    total = sum(weight[classes] * term for weight, term in zip(weights.T, told.terms, strict=True))
+    return _moved(told, total, scale[classes], shape[classes])
+
+
+def _moved(told: Told, total: Ints, scale: Ints | int, shape: Ints | int) -> tuple[Ints, Ints]:
+    """Returns whole and table for means moved by total (in _WEIGHT_STEPS of an eighth) and moved indices."""
+    mean = np.clip(told.mean + (total + _WEIGHT_STEPS // 2) // _WEIGHT_STEPS, 0, 255 * MEAN_STEPS)
+    return likelihood.locate(mean, np.clip(told.scale + scale, 0, NUM_SCALES - 1), np.clip(told.shape + shape, 0, NUM_SHAPES - 1))
+
+
+def _classes(scale: Ints, count: int) -> NDArray[np.intp]:
+    """Returns the class of each value: how many of the cuts, which divide all into equal numbers, lie below its scale index."""
+    ordered = np.sort(scale, axis=None)
+    cuts = ordered[[len(ordered) * i // count for i in range(1, count)]]
+    return np.searchsorted(cuts, scale, side="left")
+
+
+def choose(tables: Likelihood, values: Ints, told: Told) -> tuple[Trim, ...]:
+    """Returns the trims that shorten the values of a spot (H, W) most; none if none pay."""
+    best: tuple[Trim, ...] = ()
+    if values.size < LEAST_VALUES:
+        return best
+    least = _price(tables, values, told, best)
+    for count in _TRIED:
+        classes = _classes(told.scale, count)
+        trims = tuple(_fitted(tables, values[classes == i], told.part(classes == i)) for i in range(count))
+        price = _price(tables, values, told, trims)
+        if price < least:
+            best, least = trims, price
+    return best
+
+
+def _price(tables: Likelihood, values: Ints, told: Told, trims: tuple[Trim, ...]) -> float:
+    return tables.estimate(values, *located(told, trims)) + sum(tables.estimate(*part) for part in coded(trims, values.size))
+
+
+def _fitted(tables: Likelihood, values: Ints, told: Told) -> Trim:
+    """Returns the trim of one class of values (N,): weights by least squares, then indices step by step downhill."""
+    weights = _weights(values, told)
+    every = 1 + len(values) // _ENOUGH
+    values, told = values[::every], told.part(slice(None, None, every))
+    total = weights @ told.terms
+
+    def bits(scale: int, shape: int) -> float:
+        """What the values and the offsets cost."""
+        price = tables.bits[TRIM_TABLE, [MAX_DISTANCE + scale, MAX_DISTANCE + shape]].sum()
+        return every * tables.estimate(values, *_moved(told, total, scale, shape)) + float(price)
+
+    scale, shape = _downhill(bits)
+    return Trim(scale, shape, weights)
+
+
+def _downhill(bits: Callable[[int, int], float]) -> tuple[int, int]:
+    """Returns offsets from which no step leads lower; scales are moved as far as they go before shapes are tried."""
+    scale, shape, least, found = 0, 0, bits(0, 0), True
+    while found:
+        found = False
+        for wider, heavier in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            while (price := bits(scale + wider, shape + heavier)) < least:
+                scale, shape, least, found = scale + wider, shape + heavier, price, True
+    return scale, shape
+
+
+def _weights(values: Ints, told: Told) -> Ints:
+    """Returns weights by least squares, in two rounds; what was foretold to be wide counts less, and so does what is far off."""
+    if not values.size:
+        return np.zeros(len(told.terms), dtype=np.int32)
+    spread = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + told.scale * likelihood.LOG_SCALE_STEP)
+    residual = (values * MEAN_STEPS - told.mean) / spread
+    terms = told.terms / (4 * spread)
+    products = terms @ terms.T
+    products += np.diag(_RIDGE * products.diagonal() + 1e-6)
+    weights = np.linalg.solve(products, terms @ np.clip(residual, -_FAR, _FAR))
+    weights += np.linalg.solve(products, terms @ np.clip(residual - weights @ terms, -_FAR, _FAR))
+    return np.clip(np.rint(weights * (_WEIGHT_STEPS // 4)), -MAX_DISTANCE, MAX_DISTANCE).astype(np.int32)
+
+
+def coded(trims: tuple[Trim, ...], num_values: int) -> list[Coded]:
+    """Returns the symbols of trims as those of values: how many, then for each its offsets and its weights."""
+    if num_values < LEAST_VALUES:
+        return []
+    parts = [_symbols([len(trims)], TRIM_TABLE)]
+    for trim in trims:
+        parts += [_symbols([trim.scale, trim.shape], TRIM_TABLE), _symbols(trim.weights, _WEIGHT_TABLE)]
+    return parts
+
+
+def _symbols(values: list[int] | Ints, table: int) -> Coded:
+    symbols = np.array(values, dtype=np.int32)
+    return symbols, np.zeros_like(symbols), np.full_like(symbols, table)
+
+
+def pop(tables: Likelihood, stack: Stack, told: Told) -> tuple[Trim, ...]:
+    """Takes the trims of a spot from the stack. FormatError if there are no such."""
+
+    def popped(count: int, table: int) -> Ints:
+        """Takes so many symbols of a table."""
+        _, whole, where = _symbols([0] * count, table)
+        return stack.pop(tables, whole, where)
+
+    if told.mean.size < LEAST_VALUES:
+        return ()
+    (count,) = popped(1, TRIM_TABLE).tolist()
+    if count not in range(MOST_CLASSES + 1):
+        raise FormatError(f"the lossless layer holds {count} trims for a spot")
+    trims = []
+    for _ in range(count):
+        scale, shape = popped(2, TRIM_TABLE).tolist()
+        trims.append(Trim(scale, shape, popped(len(told.terms), _WEIGHT_TABLE)))
+    return tuple(trims)
