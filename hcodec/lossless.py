@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hcodec.models.zoo import LastModel
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
-_SLACK = 1.1  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less
+_SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less
 Pixels = NDArray[np.uint8]
 States = Mapping[int, "Tensor"]
 

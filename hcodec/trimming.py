@@ -1,8 +1,7 @@
 """The trims of a spot: what corrects means, scales and shapes that the network foretold, fitted to the pixels of one tile.
 
-Room: entropy coding of pixels, below `tiles`. A trim stands on the stack before the values of its spot. Linear prediction with
-weights that are fitted and sent is what lossless coders did before networks (Meyer and Tischer 2001, "Glicbawls"; here it
-corrects a network). FORMAT.md, "Trims".
+Room: entropy coding of pixels, below `tiles`. A trim stands on the stack before the values of its spot. Predictors that are
+fitted to a picture and sent with it are those of TMW (Meyer and Tischer 1997); here they correct a network. FORMAT.md, "Trims".
 """
 
 from __future__ import annotations
@@ -127,14 +126,17 @@ def _weights(values: Ints, told: Told) -> Ints:
     """Returns weights by least squares, in two rounds; what was foretold to be wide counts less, and so does what is far off."""
     if not values.size:
         return np.zeros(len(told.terms), dtype=np.int32)
+    import torch  # whose threads run anyway; those of numpy's products would wait for them
+
     spread = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + told.scale * likelihood.LOG_SCALE_STEP)
-    residual = (values * MEAN_STEPS - told.mean) / spread
-    terms = told.terms / (4 * spread)
+    residual = torch.from_numpy((values * MEAN_STEPS - told.mean) / spread)
+    terms = torch.from_numpy(told.terms / (4 * spread))
     products = terms @ terms.T
-    products += np.diag(_RIDGE * products.diagonal() + 1e-6)
-    weights = np.linalg.solve(products, terms @ np.clip(residual, -_FAR, _FAR))
-    weights += np.linalg.solve(products, terms @ np.clip(residual - weights @ terms, -_FAR, _FAR))
-    return np.clip(np.rint(weights * (_WEIGHT_STEPS // 4)), -MAX_DISTANCE, MAX_DISTANCE).astype(np.int32)
+    products += torch.diag(_RIDGE * products.diagonal() + 1e-6)
+    weights = torch.linalg.solve(products, terms @ residual.clamp(-_FAR, _FAR))
+    weights += torch.linalg.solve(products, terms @ (residual - weights @ terms).clamp(-_FAR, _FAR))
+    steps: Ints = (weights * (_WEIGHT_STEPS // 4)).round().clamp(-MAX_DISTANCE, MAX_DISTANCE).numpy().astype(np.int32)
+    return steps
 
 
 def coded(trims: tuple[Trim, ...], num_values: int) -> list[Coded]:

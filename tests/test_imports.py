@@ -63,7 +63,7 @@ OUTSIDE = {
     "packing": {"numpy", "PIL"},
     "small": {"numpy"},
     "tiles": {"numpy", "torch"},
-    "trimming": {"numpy"},
+    "trimming": {"numpy", "torch"},
     "lossless": {"numpy", "torch"},
     "decoder": {"numpy", "torch"},
     "encoder": {"numpy", "torch"},
