@@ -62,14 +62,14 @@ class LevelDecoder:
             self.kept[int(self.levels)] = walk.copy()
 
     def push_partial(self, data: bytes) -> None:
-        """Decodes what there is of the next layer; nothing can follow it."""
+        """Decodes what there is of the next layer; nothing can follow it. FormatError as from `push`."""
         from hcodec.models import finish
 
+        walk = self.walk.copy()
         decoder = entropy.LayerDecoder(self.tables, data, whole=False)
-        before = self.walk.finish
-        self._advance(self.walk, decoder)
-        self.walk.finish = finish.mixed(before, self.walk.finish, decoder.share)
-        self.levels += decoder.share
+        self._advance(walk, decoder)
+        walk.finish = finish.mixed(self.walk.finish, walk.finish, decoder.share)
+        self.walk, self.levels = walk, self.levels + decoder.share
 
     def push_last(self, data: bytes) -> None:
         """Decodes the lossless layer, after all levels. Raises FormatError, ModelError."""

@@ -13,7 +13,7 @@ import numpy as np
 from hcodec.entropy import EntropyModel, Indices, LayerDecoder, Symbols
 from hcodec.errors import FormatError
 from hcodec.models.scales import NUM_SCALES
-from hcodec.models.tables import MAX_SYMBOL, TRIM_INDEX, TRIM_LIMIT
+from hcodec.models.tables import FINISH_INDEX, MAX_SYMBOL, TRIM_INDEX, TRIM_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def choose_finish(tables: EntropyModel, walk: Walk, x: Tensor, level: int, thoro
     fit = finish.Fit(walk.render(level), x)
     worth = config.lmbda[level - 1] / 3 * num_pixels  # of the squared error, in bits
     best, most = None, 0.0
-    for candidate, won in fit.candidates(int(tables.half_width[finish.SCALE_INDEX])):
+    for candidate, won in fit.candidates(int(tables.half_width[FINISH_INDEX])):
         saved = worth * won - _PRICE * sum(tables.estimate(*part) for part in finish_latents(candidate))
         if saved > most:
             best, most = candidate, saved
@@ -63,12 +63,32 @@ def finish_latents(found: Finish | None) -> list[tuple[Symbols, Indices]]:
     return [_coded([found.grouping]), _coded([found.coarseness, *found.symbols])]
 
 
+def read_finish(decoder: LayerDecoder) -> Tensor | None:
+    """Returns the weights of the finish with which a layer begins; None if it has none, or not enough of it is there.
+
+    Raises FormatError if there is no such finish.
+    """
+    from hcodec.models import finish
+
+    grouping = int(decoder.decode(_indices(1))[0])
+    if grouping not in range(len(finish.GROUPINGS)):
+        raise FormatError(f"a layer has a finish of kind {grouping}")
+    if not grouping:
+        return None
+    coarseness, *symbols = decoder.decode(_indices(1 + finish.num_symbols(grouping))).tolist()
+    if coarseness not in range(finish.COARSENESSES):
+        raise FormatError(f"a layer has a finish of coarseness {coarseness}")
+    if decoder.exhausted:
+        return None
+    return finish.Finish(grouping, coarseness, np.array(symbols, dtype=np.int32)).weights()
+
+
 def trimmed(tables: EntropyModel, symbols: Symbols, indices: Indices) -> list[tuple[Symbols, Indices]]:
     """Returns a latent, (1, H_l, W_l, C_l), with the trim before it that shortens it most, and its indices moved by that."""
     offsets = choose_trim(tables, symbols, indices)
     if offsets is None:
-        return [_trim_symbols([0]), (symbols, indices)]
-    return [_trim_symbols([1]), _trim_symbols(offsets.tolist()), (symbols, _moved(indices, offsets, tables.num_silent))]
+        return [_coded([0], TRIM_INDEX), (symbols, indices)]
+    return [_coded([1], TRIM_INDEX), _coded(offsets.tolist(), TRIM_INDEX), (symbols, _moved(indices, offsets, tables.num_silent))]
 
 
 def choose_trim(tables: EntropyModel, symbols: Symbols, indices: Indices) -> Symbols | None:
@@ -105,47 +125,17 @@ def _moved(indices: Indices, offsets: Symbols, num_silent: int) -> Indices:
 
 def read_trim(decoder: LayerDecoder, indices: Indices) -> Indices:
     """Takes the trim of the next latent; returns its scale indices moved by it. Raises FormatError if there is no such trim."""
-    kind = int(decoder.decode(_trim_indices(1))[0])
+    kind = int(decoder.decode(_indices(1, TRIM_INDEX))[0])
     if kind not in (0, 1):
         raise FormatError(f"a layer has a trim of kind {kind}")
     if not kind:
         return indices
-    return _moved(indices, decoder.decode(_trim_indices(indices.shape[-1])), decoder.model.num_silent)
+    return _moved(indices, decoder.decode(_indices(indices.shape[-1], TRIM_INDEX)), decoder.model.num_silent)
 
 
-def _trim_symbols(values: list[int]) -> tuple[Symbols, Indices]:
-    return np.array(values, dtype=np.int32), _trim_indices(len(values))
+def _coded(values: list[int], index: int = FINISH_INDEX) -> tuple[Symbols, Indices]:
+    return np.array(values, dtype=np.int32), _indices(len(values), index)
 
 
-def _trim_indices(count: int) -> Indices:
-    return np.full(count, TRIM_INDEX, dtype=np.uint8)
-
-
-def _coded(values: list[int]) -> tuple[Symbols, Indices]:
-    return np.array(values, dtype=np.int32), _indices(len(values))
-
-
-def _indices(count: int) -> Indices:
-    from hcodec.models import finish
-
-    return np.full(count, finish.SCALE_INDEX, dtype=np.uint8)
-
-
-def read_finish(decoder: LayerDecoder) -> Tensor | None:
-    """Returns the weights of the finish with which a layer begins; None if it has none, or not enough of it is there.
-
-    Raises FormatError if there is no such finish.
-    """
-    from hcodec.models import finish
-
-    grouping = int(decoder.decode(_indices(1))[0])
-    if grouping not in range(len(finish.GROUPINGS)):
-        raise FormatError(f"a layer has a finish of kind {grouping}")
-    if not grouping:
-        return None
-    coarseness, *symbols = decoder.decode(_indices(1 + finish.num_symbols(grouping))).tolist()
-    if coarseness not in range(finish.COARSENESSES):
-        raise FormatError(f"a layer has a finish of coarseness {coarseness}")
-    if decoder.exhausted:
-        return None
-    return finish.Finish(grouping, coarseness, np.array(symbols, dtype=np.int32)).weights()
+def _indices(count: int, index: int = FINISH_INDEX) -> Indices:
+    return np.full(count, index, dtype=np.uint8)

@@ -23,7 +23,6 @@ _FOREIGN = 2  # format: pairs, the first ones, that each color takes from each o
 WEIGHTS = len(PAIRS) + 2 * _FOREIGN  # of a filter, for each color
 BANDS = 4  # format: of activity
 GROUPINGS = ((), ((0, 1, 2, 3),), ((0, 1), (2, 3)), ((0,), (1,), (2,), (3,)))  # format: which bands share a filter
-SCALE_INDEX = 49  # format: of the table that codes the finish, a scale of 3.5
 COARSENESSES = 6  # format
 _STEPS = (1 / 16, 1 / 32, 1 / 64, 1 / 128)  # format: of the finest weights, by the last band of their group
 _LOWEST = 0.6  # format: activity in gray levels at the first band; each next one is four times as active

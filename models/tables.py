@@ -15,6 +15,7 @@ from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
 TOTAL_BITS = 24  # format: constriction's probability precision
 MAX_SYMBOL = 1023
+FINISH_INDEX = 49  # format: of the table that codes the finish, a scale of 3.5
 TRIM_INDEX = NUM_SCALES  # of a table that is the same for all models: by how many indices a picture wants a channel moved
 TRIM_LIMIT = 12
 _BELIEF = 50.0  # how many counted symbols the logistic distribution is worth

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import render
@@ -16,6 +18,7 @@ from hcodec.errors import FormatError, HcodecWarning
 from hcodec.models import tables
 from hcodec.models.scales import NUM_SCALES
 from hcodec.models.tables import TRIM_INDEX, TRIM_LIMIT
+from hcodec.stream import StreamDecoder
 
 TABLES = EntropyModel(tables.make(np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64)))  # logistic ones
 
@@ -110,18 +113,41 @@ def test_files_get_shorter_and_show_the_same(monkeypatch):
 
 @pytest.mark.parametrize("kind", [-12, -1, 2, 12])
 def test_what_is_no_trim_is_refused(kind):
-    layer = entropy.encode(TABLES, [fitting._trim_symbols([kind])])
+    layer = entropy.encode(TABLES, [fitting._coded([kind], TRIM_INDEX)])
     with pytest.raises(FormatError, match=f"a trim of kind {kind}"):
         fitting.read_trim(LayerDecoder(TABLES, layer, whole=True), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
     coder = EntropyModel(models.load("tiny").tables)
     forged = container.write(
         width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True,
-        layers=[layers_of(data)[0], entropy.encode(coder, [*fitting.finish_latents(None), fitting._trim_symbols([kind])])],
+        layers=[layers_of(data)[0], entropy.encode(coder, [*fitting.finish_latents(None), fitting._coded([kind], TRIM_INDEX)])],
     )  # fmt: skip
     with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has a trim of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
+    """It is found out when the state has already been refined for the latent."""
+    data = encode(render(128, 160), model="photo", levels=3)
+    coder, encoder = EntropyModel(models.load("photo").tables), LevelEncoder(models.load("photo"), render(128, 160))
+    for _ in range(4):
+        latents = encoder.next_level()
+    trim = fitting._coded([kind], TRIM_INDEX)
+    begun = entropy.encode(coder, [*fitting.finish_latents(None), trim, *latents])
+    forged = container.write(
+        width=160, height=128, fingerprint=models.load("photo").fingerprint, fitted=True, cut=True,
+        layers=[*layers_of(data), begun[: len(begun) - 2]],
+    )  # fmt: skip
+    wanted = np.asarray(decode(data))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        stream = StreamDecoder()
+        stream.feed(forged)
+        shown = [np.asarray(decode(forged)), np.asarray(stream.image()), np.asarray(stream.image())]
+    assert [(each == wanted).all() for each in shown] == [bool(kind)] * 3
+    assert sum("a trim of kind 2" in str(one.message) for one in said) == (2 if kind else 0)
 
 
 def layers_of(data: bytes) -> list[bytes]:
