@@ -1,0 +1,1 @@
+"""The coding room: symbols and distributions to bytes and back."""
