@@ -151,14 +151,12 @@ class Pixels(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log masses."""
-        scale = self.log_scales.clamp(min=_LOWEST_PIXEL)
-        inverse, value = torch.exp(-scale), value[:, None]
-        distance = (value / 127.5 - 1 - self.means) * inverse
-        half = inverse / 255
-        low = distance.abs() - half
-        inner = torch.log(-torch.expm1(-2 * half)) - F.softplus(-low - 2 * half) - F.softplus(low)
-        each = torch.where(value < 0.5, F.logsigmoid(distance + half), inner)
-        each = torch.where(value > NUM_VALUES - 1.5, F.logsigmoid(half - distance), each)
+        scale, value = self.log_scales.clamp(min=_LOWEST_PIXEL), value[:, None]
+        distance = value / 127.5 - 1 - self.means
+        ratio, half = distance * torch.exp(-scale), torch.exp(-scale) / 255
+        each = log_logistic_mass(distance, scale, 1 / 255)
+        each = torch.where(value < 0.5, F.logsigmoid(ratio + half), each)
+        each = torch.where(value > NUM_VALUES - 1.5, F.logsigmoid(half - ratio), each)
         return torch.logsumexp(F.log_softmax(self.logits, 1) + each, 1)
 
     def push(self, stack: FloatStack, value: Tensor) -> None:
@@ -203,6 +201,14 @@ class Table(Distribution):
     def _masses(self) -> NDArray[np.float64]:
         masses: NDArray[np.float64] = F.softmax(self.log_masses.double(), 1).movedim(1, -1).flatten(0, -2).numpy()
         return np.ascontiguousarray(masses)
+
+
+def log_logistic_mass(distance: Tensor, log_scale: Tensor, half: float) -> Tensor:
+    """Returns the log mass that a logistic gives to an interval of +-half, whose center is at a distance from its mean."""
+    inverse = torch.exp(-log_scale)
+    width = 2 * half * inverse
+    low = distance.abs() * inverse - half * inverse
+    return torch.log(-torch.expm1(-width)) - F.softplus(-low - width) - F.softplus(low)
 
 
 def divergence(posterior: Distribution, prior: Distribution, value: Tensor, closed: bool) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian
 from hcodec.models.lab.layers import GaussianHead, Residual
-from hcodec.models.lab.topdown import Layer, TopDown, Visit
+from hcodec.models.lab.topdown import Layer, TopDown, Visit, width_at
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,6 @@ class Network(TopDown):
     """The whole model."""
 
     def __init__(self, config: Config) -> None:
-        layers = [Rung(s, config.widths[s.bit_length() - 1], c) for s, c in config.latents]
+        layers = [Rung(s, width_at(config.widths, s), c) for s, c in config.latents]
         super().__init__(config.channels, config.widths, layers)
         self.config = config

@@ -7,6 +7,7 @@ may have any size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class Pyramid(nn.Module):
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.downs = nn.ModuleList(Down(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(Down(a, b) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(Residual(width) for width in widths[1:])
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
@@ -119,7 +120,7 @@ def standard(shape: Sequence[int], like: Tensor) -> Gaussian:
 
 
 class PixelHead(nn.Module):
-    """The likelihood of all pixels from a state at stride 1: mixtures, each channel conditioned on those before by linear terms."""
+    """The likelihood of all pixels from a state at stride 1: mixtures, each channel given those before it."""
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
