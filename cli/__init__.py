@@ -10,7 +10,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "demo", "models")
+_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "demo", "models", "lab")
 
 
 class _LazyGroup(click.Group):

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hcodec.models.lab.distributions import Gaussian
 from hcodec.models.lab.layers import Down, GaussianHead, PixelHead, Residual, grid, nearest, normalize, standard
 from hcodec.models.lab.protocol import Answer, Family
 
@@ -24,11 +25,13 @@ class Config:
     """channels: of a picture. widths: of states at strides 1, 2, 4, ...
 
     latents: channels of each latent at strides 2, 4, ...; the last is the top, which is one latent, all others are pairs.
+    skips: whether each level of the generator sees all latents above it, not only its state.
     """
 
     channels: int = 1
     widths: tuple[int, ...] = (16, 32, 32, 32)
     latents: tuple[int, ...] = (2, 5, 16)
+    skips: bool = True
 
 
 TINY = Config(widths=(8, 8, 8), latents=(2, 2))
@@ -42,8 +45,9 @@ class WayUp(nn.Module):
         widths, inner = config.widths, config.latents[:-1]
         self.stem = nn.Conv2d(config.channels, widths[0], 3, padding=1)
         self.downs = nn.ModuleList(nn.Sequential(Down(a, b), Residual(b)) for a, b in pairwise(widths))
-        self.heads = nn.ModuleList(GaussianHead(width, count) for width, count in zip(widths[1:], inner, strict=False))
-        self.expand = nn.ModuleList(nn.Conv2d(count, width, 1) for width, count in zip(widths[1:], inner, strict=False))
+        pairs = list(zip(widths[1:], inner, strict=False))
+        self.heads = nn.ModuleList(GaussianHead(width, count, ready=True) for width, count in pairs)
+        self.expand = nn.ModuleList(nn.Conv2d(count, width, 1) for width, count in pairs)
 
     def forward(self, x: Tensor, answer: Answer) -> tuple[list[Tensor], list[Tensor]]:
         """Asks for the bottom-up latents; returns those and the features, fine to coarse."""
@@ -66,7 +70,7 @@ class Level(nn.Module):
         self.block = Residual(width)
         self.prior_up, self.prior_down = GaussianHead(width, channels), GaussianHead(width, channels)
         self.see = nn.Conv2d(2 * width + channels, width, 1)
-        self.posterior = GaussianHead(width, channels)
+        self.posterior = GaussianHead(width, channels, ready=True)
         self.expand = nn.Conv2d(2 * channels, width, 1)
         self.after = Residual(width)
 
@@ -92,7 +96,7 @@ class Network(Family):
         self.config = config
         widths, latents = config.widths, config.latents
         self.way_up = WayUp(config)
-        self.top = GaussianHead(widths[-1], latents[-1])
+        self.top = GaussianHead(widths[-1], latents[-1], ready=True)
         self.begin = nn.Sequential(nn.Conv2d(latents[-1], widths[-1], 1), Residual(widths[-1]))
         skipped = [latents[-1] + 2 * sum(latents[i + 1 : -1]) for i in range(len(latents))]
         self.levels = nn.ModuleList(
@@ -106,7 +110,7 @@ class Network(Family):
         """Visits the bottom-up latents fine to coarse, the top, and the top-down latents coarse to fine."""
         ups, features = self.way_up(x, answer)
         z = answer("top", self.top(features[-1]))
-        state, skip = self.begin(z), z
+        state, skip = self.begin(z), z * self.config.skips
         for i in reversed(range(len(ups))):
             state = self.levels[i].enter(state, skip, *features[i].shape[2:])
             seen = self.levels[i].see(torch.cat([state, features[i], ups[i]], 1))
@@ -115,8 +119,8 @@ class Network(Family):
 
     def generate(self, shape: torch.Size, answer: Answer) -> Tensor:
         """Visits the top, both latents of each level coarse to fine, and the pixels."""
-        z = answer("top", standard((shape[0], self.config.latents[-1], *self._grid(shape, len(self.levels))), self.top.conv.weight))
-        state, skip = self.begin(z), z
+        z = answer("top", self._top_prior(shape))
+        state, skip = self.begin(z), z * self.config.skips
         for i in reversed(range(len(self.levels))):
             level = self.levels[i]
             state = level.enter(state, skip, *self._grid(shape, i))
@@ -125,9 +129,13 @@ class Network(Family):
         state = self.last(nearest(torch.cat([state, skip], 1), *shape[2:]))
         return self.head.ask(self.refine(state), answer)
 
+    def _top_prior(self, shape: torch.Size) -> Gaussian:
+        size = (shape[0], self.config.latents[-1], *self._grid(shape, len(self.levels)))
+        return standard(size, self.top.conv.weight)
+
     def _on(self, i: int, state: Tensor, skip: Tensor, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
         """Returns state and skipped latents after both latents of a level."""
-        skip = torch.cat([nearest(skip, *up.shape[2:]), up, down], 1)
+        skip = torch.cat([nearest(skip, *up.shape[2:]), up * self.config.skips, down * self.config.skips], 1)
         return self.levels[i].leave(state, up, down), skip
 
     def _grid(self, shape: torch.Size, i: int) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Diffusion as a hierarchical VAE: T latents of the picture's size, a fixed posterior, one network for all priors.
 
-Room: network. Kingma et al. 2021, arXiv 2107.00630 (variational diffusion), after Ho et al. 2020, arXiv 2006.11239. The loss is the
-negative ELBO itself, in bits. The schedule gamma = -log SNR is a line between two learned ends (section 4 and appendix E); all
-formulas of q are those of appendix A. As the first latent, z0, keeps some noise, a small network reads the pixels from it.
+Room: network. Kingma et al. 2021, arXiv 2107.00630 (variational diffusion), after Ho et al. 2020, arXiv 2006.11239. The loss is
+the negative ELBO itself, in bits. The schedule gamma = -log SNR is a line between two learned ends
+(section 4, appendix E); the formulas of q are those of appendix A. As the first latent, z0, keeps some noise, a small network
+reads the pixels from it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Denoiser(nn.Module):
         for i in reversed(range(len(self.mixes))):
             state = nearest(state, *skips[i].shape[2:])
             state = self.after[i](self.mixes[i](torch.cat([skips[i], state], 1)))
-        noise: Tensor = self.last(F.silu(state))
+        noise: Tensor = self.last(F.silu(state)).float()
         return noise
 
 

@@ -37,6 +37,16 @@ def bounded(raw: Tensor) -> Tensor:
 class Distribution(ABC):
     """What a network says of a variable before its value is known."""
 
+    @property
+    def center(self) -> Tensor:
+        """The mean of a latent."""
+        raise NotImplementedError
+
+    @property
+    def spread(self) -> Tensor:
+        """The scale of a latent."""
+        raise NotImplementedError
+
     @abstractmethod
     def sample(self, temperature: float = 1.0) -> Tensor:
         """Returns a sample in the variable's shape, its spread multiplied by the temperature."""
@@ -61,6 +71,16 @@ class Gaussian(Distribution):
     mean: Tensor
     log_scale: Tensor
     step: float = STEP
+
+    @property
+    def center(self) -> Tensor:
+        """The mean."""
+        return self.mean
+
+    @property
+    def spread(self) -> Tensor:
+        """The deviation."""
+        return self.log_scale.exp()
 
     def sample(self, temperature: float = 1.0) -> Tensor:
         """Returns mean + temperature * scale * noise."""
@@ -97,6 +117,16 @@ class Logistic(Distribution):
     mean: Tensor
     logits: Tensor
     log_scales: Tensor
+
+    @property
+    def center(self) -> Tensor:
+        """The mean."""
+        return self.mean
+
+    @property
+    def spread(self) -> Tensor:
+        """The scale of the first component."""
+        return self.log_scales[0].exp()
 
     def sample(self, temperature: float = 1.0) -> Tensor:
         """Returns mean + temperature * scale * noise, the scale drawn from the mixture."""

@@ -43,7 +43,7 @@ class Rung(Layer):
         self.stride = stride
         self.block = Residual(width)
         self.prior = GaussianHead(width, channels)
-        self.seen = GaussianHead(width, channels)
+        self.seen = GaussianHead(width, channels, ready=True)
         self.expand = nn.Conv2d(channels, width, 1)
         self.after = Residual(width)
 

@@ -6,6 +6,7 @@ may have any size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,6 +18,8 @@ from hcodec.models.lab.distributions import STEP, Gaussian, Pixels, bounded
 from hcodec.models.lab.protocol import PIXELS, Answer
 
 COMPONENTS = 5  # of the mixture of each sub-pixel
+_SMALL = 0.3  # what the branch of a residual block counts at first
+_READY = -1.0  # raw log scale of an informative posterior
 NUM_COEFFICIENTS = {1: 0, 3: 3}  # of green on red, of blue on red and green
 
 
@@ -34,12 +37,13 @@ def normalize(x: Tensor) -> Tensor:
 
 
 class Residual(nn.Module):
-    """x + conv(silu(conv(silu(x)))), 3x3, zero at initialization; (B, width, H, W)."""
+    """x + conv(silu(conv(silu(x)))), 3x3, the branch small at initialization; (B, width, H, W)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = zero(nn.Conv2d(width, width, 3, padding=1))
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.second.weight.data.mul_(_SMALL)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (B, width, H, W)."""
@@ -80,7 +84,7 @@ class Rise(nn.Module):
 
     def forward(self, state: Tensor, height: int, width: int) -> Tensor:
         """Returns (B, num_out, height, width), cut to that grid."""
-        return nearest(self.mix(state), height, width)
+        return nearest(self.mix(state).float(), height, width)
 
 
 def nearest(x: Tensor, height: int, width: int) -> Tensor:
@@ -96,15 +100,18 @@ def grid(size: int, stride: int) -> int:
 
 
 class GaussianHead(nn.Module):
-    """Mean and raw log scale of a latent from a feature; zero at initialization, hence a standard Gaussian."""
+    """Mean and raw log scale of a latent from a feature: at first a standard Gaussian, or with `ready` an informative one."""
 
-    def __init__(self, num_in: int, channels: int) -> None:
+    def __init__(self, num_in: int, channels: int, ready: bool = False) -> None:
         super().__init__()
         self.conv = zero(nn.Conv2d(num_in, 2 * channels, 1))
+        if ready:
+            nn.init.normal_(self.conv.weight[:channels], std=1 / math.sqrt(num_in))
+            nn.init.constant_(self.conv.bias[channels:], _READY)
 
     def parameters_of(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and raw log scale (B, channels, H, W)."""
-        mean, raw = self.conv(F.silu(feature)).chunk(2, 1)
+        mean, raw = self.conv(F.silu(feature)).float().chunk(2, 1)
         return mean, raw
 
     def forward(self, feature: Tensor) -> Gaussian:
@@ -134,7 +141,7 @@ class PixelHead(nn.Module):
 
     def parameters_of(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the mixtures (B, 3, C, K, H, W) and the coefficients (B, 0 or 3, H, W)."""
-        numbers = self.conv(F.silu(state))
+        numbers = self.conv(F.silu(state)).float()
         count = 3 * self.channels * COMPONENTS
         return numbers[:, :count].unflatten(1, (3, self.channels, COMPONENTS)), numbers[:, count:]
 

@@ -112,7 +112,7 @@ class Group(Layer):
         self.prior = GaussianHead(width, channels)
         self.combine = nn.Conv2d(width, width, 1)
         self.infer = InferenceCell(width)
-        self.change = GaussianHead(width, channels)
+        self.change = GaussianHead(width, channels, ready=True)
         self.join = nn.Conv2d(width + channels, width, 1)
         self.cell = GenerativeCell(width)
 

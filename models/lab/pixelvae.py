@@ -1,8 +1,8 @@
 """The PixelVAE: a latent for what is global, and a masked autoregressive decoder for the pixels.
 
-Room: network. Gulrajani et al. 2016, arXiv 1611.05013, section 3. Pixels come in phases, all pixels (row i, column j) with the same
-2 i + j at once: each then sees nearly all that it would see in raster order, and a picture takes H + W / 2 passes for every two
-rows' worth of time instead of H * W. Where the pixels are known, one pass does for all.
+Room: network. Gulrajani et al. 2016, arXiv 1611.05013, section 3. Pixels come in phases, all those of row i and column j with the
+same 2 i + j at once: each sees nearly all that it would see in raster order, and a picture takes 2 H + W passes instead of
+H * W. Where the pixels are known, one pass does for all.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian, bounded
-from hcodec.models.lab.layers import Down, Residual, normalize, zero
+from hcodec.models.lab.layers import Down, GaussianHead, Residual, normalize, zero
 from hcodec.models.lab.topdown import Layer, TopDown, Visit, width_at
 
 _BRANCH = 0.5  # what a residual branch counts at first
@@ -42,16 +42,16 @@ class BottomUp(nn.Module):
         self.stem = nn.Conv2d(config.channels, config.widths[0], 3, padding=1)
         self.downs = nn.ModuleList(_downs(config.widths, self.strides))
         self.blocks = nn.ModuleList(Residual(width_at(config.widths, stride)) for stride in self.strides)
-        heads = [nn.Conv2d(width_at(config.widths, stride), 2 * count, 1) for stride, count in reversed(config.latents)]
-        self.heads = nn.ModuleList(map(zero, heads))
+        heads = [GaussianHead(width_at(config.widths, stride), count, ready=True) for stride, count in reversed(config.latents)]
+        self.heads = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Returns {name of a latent: its mean and raw log scale (B, 2 * channels, H_s, W_s)}."""
+        """Returns {name of a latent: its mean and raw log scale (B, 2, channels, H_s, W_s)}."""
         state, found = self.stem(normalize(x)), {}
         parts = zip(self.downs, self.blocks, self.heads, strict=True)
         for number, (down, block, head) in zip(range(len(self.strides), 0, -1), parts, strict=True):
             state = block(down(state))
-            found[f"z{number}"] = head(F.silu(state))
+            found[f"z{number}"] = torch.stack(head.parameters_of(state), 1)
         return found
 
 
@@ -83,10 +83,10 @@ class Bidirectional(Layer):
     def forward(self, state: Tensor, feature: Tensor | None, visit: Visit) -> Tensor:
         """Returns the state after z."""
         hidden = F.silu(self.first(F.silu(state)))
-        mean, raw, *own = self.heads(hidden).chunk(4, 1)
+        mean, raw, *own = self.heads(hidden).float().chunk(4, 1)
         posterior = None
         if feature is not None:
-            seen_mean, seen_raw = feature.chunk(2, 1)
+            seen_mean, seen_raw = feature.unbind(1)
             posterior = Gaussian(own[0] + seen_mean, bounded(own[1] + seen_raw))
         z = visit(self.name, Gaussian(mean, bounded(raw)), posterior)
         branch: Tensor = self.second(torch.cat([hidden, z], 1))

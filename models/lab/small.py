@@ -111,7 +111,7 @@ class Network(Walk):
     def paint(self, state: Tensor, answer: Answer) -> Tensor:
         """Asks for the pixels, a color picture's green first."""
         hidden = self.inner.last.expand(state)
-        log_scale, tail, coefficient = self.inner.last_head(hidden).split([3, 3, NUM_COEFFICIENTS], -1)
+        log_scale, tail, coefficient = self.inner.last_head(hidden).float().split([3, 3, NUM_COEFFICIENTS], -1)
         mean = (state + self.inner.last.fc2(hidden))[..., :3] * self.inner.spread + self.inner.center
         log_scale, tail = log_scale.clamp(min=MIN_LOG_SCALE), tail.clamp(MIN_TAIL, 0.0)
         if self.config.channels == 1:

@@ -31,7 +31,7 @@ class OnlyLatent(Layer):
     def __init__(self, stride: int, width: int, channels: int) -> None:
         super().__init__()
         self.stride, self.channels = stride, channels
-        self.posterior = GaussianHead(width, channels)
+        self.posterior = GaussianHead(width, channels, ready=True)
         self.expand = nn.Conv2d(channels, width, 1)
         self.blocks = nn.Sequential(Residual(width), Residual(width))
 

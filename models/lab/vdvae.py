@@ -25,8 +25,8 @@ class Config:
     """channels: of a picture. widths: of states at strides 1, 2, 4, ... layers: (stride, how many). latent: channels of z."""
 
     channels: int = 1
-    widths: tuple[int, ...] = (16, 32, 48, 48)
-    layers: tuple[tuple[int, int], ...] = ((8, 6), (4, 10), (2, 6))
+    widths: tuple[int, ...] = (16, 24, 32, 40)
+    layers: tuple[tuple[int, int], ...] = ((8, 8), (4, 10), (2, 3))
     latent: int = 4
 
 
@@ -59,10 +59,10 @@ class DeepLayer(Layer):
 
     def forward(self, state: Tensor, feature: Tensor | None, visit: Visit) -> Tensor:
         """Returns the state after z."""
-        mean, raw, change = self.prior(state).split([self.channels, self.channels, state.shape[1]], 1)
+        mean, raw, change = self.prior(state).float().split([self.channels, self.channels, state.shape[1]], 1)
         posterior = None
         if feature is not None:
-            seen_mean, seen_raw = self.posterior(torch.cat([state, feature], 1)).chunk(2, 1)
+            seen_mean, seen_raw = self.posterior(torch.cat([state, feature], 1)).float().chunk(2, 1)
             posterior = Gaussian(seen_mean, bounded(seen_raw))
         z = visit(self.name, Gaussian(mean, bounded(raw)), posterior)
         state = state + change + self.project(z)

@@ -1,0 +1,253 @@
+"""`hcodec lab`: the model lab, where every family of hierarchical VAE is trained, measured and coded with bits back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hcodec.cli._files import read_bytes, write_bytes
+from hcodec.cli._options import FORCE, set_threads, together
+from hcodec.errors import HcodecError
+
+if TYPE_CHECKING:
+    from hcodec.models.lab.model_file import Trained
+    from hcodec.models.lab.train import Run
+
+_FOLDER = "lab"
+MODELS = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
+                      help="Where trained models lie.")  # fmt: skip
+DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
+                    help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
+THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                       help="Threads to compute with.")  # fmt: skip
+BUDGET = together(
+    DATA, MODELS, THREADS,
+    click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True, help="Budget."),
+    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
+    click.option("--tiny", is_flag=True, help="The smallest network of the family."),
+)  # fmt: skip
+
+
+@click.group()
+def command() -> None:
+    """Train, measure and understand hierarchical VAEs.
+
+    \b
+      hcodec lab train vdvae --data mnist/ --minutes 8
+      hcodec lab measure --data mnist/
+      hcodec lab code vdvae *.png -o digits.hlab
+      hcodec lab decode digits.hlab -o digits/
+      hcodec lab report --data mnist/
+    """
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turns errors of the package and of files into one line and exit code 1."""
+    try:
+        yield
+    except (HcodecError, OSError, MemoryError) as error:
+        raise click.ClickException(str(error) or type(error).__name__) from error
+
+
+@command.command()
+@click.argument("family")
+@BUDGET
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and noise.")
+@click.option("--name", default=None, help="Of the files written.  [default: the family]")
+@click.option("--warmup", type=click.FloatRange(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
+@click.option("--free-bits", type=click.FloatRange(min=0), default=None, help="Bits of each level that cost nothing.")
+@click.option("--balance/--no-balance", default=None, help="While the KL's weight rises, weigh levels by what they hold.")
+@click.option("--skip", type=click.FloatRange(min=0), default=None, help="Skip gradients this many times as large as usual.")
+def train(family: str, seed: int, name: str | None, **wanted: Any) -> None:
+    """Train a family: vae, ladder, resnet, biva, nvae, vdvae, pixelvae, diffusion or small.
+
+    Writes FAMILY.safetensors and FAMILY.csv. Options of training default to what the family's paper says.
+    """
+    set_threads(wanted["threads"])
+    with _one_line():
+        from hcodec.models.lab import train as training
+        from hcodec.models.lab.data import open_set
+
+        data = open_set(wanted["sources"], seed)
+        run = _run(family, data.channels, wanted, seed, name or family)
+        path = training.train(run, data, wanted["models"], _progress())
+    click.echo(f"\r\x1b[KWrote {path}")
+
+
+def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: str) -> Run:
+    from dataclasses import replace
+
+    from hcodec.models.lab import families
+    from hcodec.models.lab.train import Run
+
+    chosen = {key: wanted[key] for key in ("warmup", "free_bits", "balance", "skip") if wanted.get(key) is not None}
+    options = replace(families.entry(family).options, **chosen)
+    config = families.configure(family, channels, wanted["tiny"])
+    return Run(name, family, config, options, wanted["minutes"], wanted["batch"], seed)
+
+
+def _progress() -> Callable[[str], None]:
+    """Returns what shows a line of progress over the one before, on a terminal only."""
+    out = click.get_text_stream("stderr")
+    return (lambda line: click.echo(f"\r\x1b[K{line}", nl=False, err=True)) if out.isatty() else (lambda line: None)
+
+
+@command.command()
+@DATA
+@MODELS
+@THREADS
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="Where results.json and results.md go.  [default: that of the models]")  # fmt: skip
+@click.option("--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Test pictures for the bound.")
+@click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="Of the importance-weighted bound.")
+@click.option("--weighted", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures for that bound.")
+@click.option("--coded", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures to code and decode.")
+def measure(
+    sources: tuple[str, ...], models: Path, threads: int, output: Path | None,
+    pictures: int, samples: int, weighted: int, coded: int,
+) -> None:  # fmt: skip
+    """Measure all trained models: bounds, levels, active units, bits back, speed; one table."""
+    set_threads(threads)
+    with _one_line():
+        from hcodec.models.lab import measure as measuring
+        from hcodec.models.lab.data import open_set
+
+        test = open_set(sources).test[:pictures]
+        results = []
+        for path in _trained(models):
+            trained = _load(path, test.shape[1])
+            click.echo(f"{path.stem} ...", err=True)
+            results.append({"name": path.stem, **measuring.measure(trained, test, samples, weighted, coded)})
+        measuring.write(results, output or models)
+        click.echo(measuring.table(results))
+
+
+def _trained(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise click.ClickException(f"no trained models in {folder}; `hcodec lab train` makes some")
+    return paths
+
+
+def _load(path: Path, channels: int | None = None) -> Trained:
+    from hcodec.errors import PictureError
+    from hcodec.models.lab import model_file
+
+    trained = model_file.load(path)
+    if channels is not None and trained.config.channels != channels:
+        raise PictureError(f"{path} was trained on pictures of {trained.config.channels} channels, the data has {channels}")
+    return trained
+
+
+@command.command()
+@click.argument("family")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, metavar="OUT", help="The file to write, x.hlab.")
+@MODELS
+@THREADS
+@click.option("--count", type=click.IntRange(min=1), default=None, help="Take only so many pictures.")
+@FORCE
+def code(
+    family: str, files: tuple[Path, ...], output: str, models: Path, threads: int, count: int | None, force: bool
+) -> None:
+    """Code pictures of one size on one stack, with bits back.
+
+    FILES are pictures, folders of pictures, or MNIST's idx files. The file decodes only on this machine, with this model, this
+    torch and as many threads: it is a demonstration, and no kind of the hcodec format.
+    """
+    set_threads(threads)
+    with _one_line():
+        from hcodec.models.lab import hlab, pictures
+
+        trained = _load(models / f"{family}.safetensors")
+        pixels, names = pictures.read(files, trained.config.channels, count)
+        with click.progressbar(length=len(pixels), file=click.get_text_stream("stderr")) as bar:
+            data, report = hlab.encode(pixels, names, trained, lambda: bar.update(1))
+        write_bytes(output, data, force=force)
+    click.echo(report.line())
+
+
+@command.command()
+@click.argument("file", type=click.Path(exists=True))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where PNGs go.")
+@MODELS
+@THREADS
+@FORCE
+def decode(file: str, output: Path, models: Path, threads: int, force: bool) -> None:
+    """Decode a file of `hcodec lab code` to PNGs, where it was written."""
+    set_threads(threads)
+    with _one_line():
+        from hcodec.models.lab import hlab, pictures
+
+        data = read_bytes(file)
+        trained = _find(models, hlab.read_header(data).fields)
+        pixels, names = hlab.decode(data, trained)
+        for picture, name in zip(pixels, names, strict=True):
+            target = BytesIO()
+            pictures.to_image(picture).save(target, "PNG")
+            write_bytes(str(output / Path(name).name), target.getvalue(), force=force)
+    click.echo(f"Wrote {len(pixels)} pictures to {output}")
+
+
+def _find(models: Path, fields: dict[str, Any]) -> Trained:
+    """Returns the model of a file's header: the one with its digest, else the one of its family, which will be refused."""
+    from hcodec.models.lab import model_file
+
+    found = [model_file.load(path) for path in _trained(models)]
+    same = [trained for trained in found if trained.digest == fields.get("model")]
+    return (same or found)[0]
+
+
+@command.command()
+@click.argument("study")
+@BUDGET
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many runs of each kind.")
+def study(study: str, seeds: int, **wanted: Any) -> None:
+    """Train one family in several ways, for the report: collapse, skips or posterior.
+
+    \b
+      collapse   a Ladder VAE plain, with warm-up, and with free bits: do upper levels stay alive?
+      skips      BIVA with and without its skip connections
+      posterior  an NVAE with residual and with absolute posteriors
+    """
+    set_threads(wanted["threads"])
+    with _one_line():
+        from hcodec.models.lab import studies
+        from hcodec.models.lab import train as training
+        from hcodec.models.lab.data import open_set
+
+        data = open_set(wanted["sources"])
+        folder = wanted["models"] / "studies"
+        runs = studies.runs(study, data.channels, wanted["tiny"], wanted["minutes"], wanted["batch"], seeds)
+        for run in runs:
+            training.train(run, data, folder, _progress())
+    click.echo(f"\r\x1b[KWrote {len(runs)} runs to {folder}")
+
+
+@command.command()
+@DATA
+@MODELS
+@THREADS
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="Where index.html and its pictures go.  [default: report in the models' folder]")  # fmt: skip
+@click.option("--pictures", type=click.IntRange(min=2), default=200, show_default=True, help="Test pictures for anomaly scores.")
+def report(sources: tuple[str, ...], models: Path, threads: int, output: Path | None, pictures: int) -> None:
+    """Draw what the models learned: one HTML page with its pictures."""
+    set_threads(threads)
+    with _one_line():
+        try:
+            from hcodec.models.lab import report as reporting
+        except ImportError as error:
+            raise click.ClickException(f"the report needs {error.name}: pip install hcodec[bench]") from error
+        from hcodec.models.lab.data import open_set
+
+        data = open_set(sources)
+        trained = {path.stem: _load(path, data.channels) for path in _trained(models)}
+        page = reporting.write(trained, models, data.test, output or models / "report", pictures)
+    click.echo(f"Wrote {page}")

@@ -1,0 +1,162 @@
+"""What a trained network is worth: bounds, KL of each level, active units, speed; and the table over all families.
+
+Room: measurement. All figures are bits per dimension (sub-pixel) over test pictures, unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hcodec.errors import FormatError
+from hcodec.models.lab import hlab
+from hcodec.models.lab.data import Pixels
+from hcodec.models.lab.families import FAMILIES
+from hcodec.models.lab.model_file import Trained
+from hcodec.models.lab.protocol import PIXELS, Family, Given, bound, importance_bound
+
+ACTIVE = 0.01  # variance over pictures of what they change in a latent's mean, in prior deviations
+_BATCH = 50
+_SAMPLED = 16
+_PUBLISHED = Path(__file__).with_name("published.json")
+
+
+def measure(trained: Trained, test: Pixels, samples: int, weighted: int, coded: int) -> dict[str, Any]:
+    """Returns all figures of a network as plain numbers.
+
+    test: uint8 (N, C, H, W), for the bound. samples: of the importance-weighted bound, over the first `weighted` pictures.
+    coded: how many pictures are coded with bits back and decoded again.
+    """
+    network, dimensions = trained.network, test[0].size
+    pixels, levels, each = bounds(network, test)
+    weights = [importance_bound(network, x, samples) for x in batches(test[:weighted], _BATCH)]
+    return {
+        "family": trained.family,
+        "data": trained.facts["data"],
+        "pictures": len(test),
+        "elbo_bpd": _bpd(float(each.mean()), dimensions),
+        "elbo_error_bpd": _bpd(float(each.std()) / math.sqrt(len(each)), dimensions),
+        "importance_bpd": _bpd(float(torch.cat(weights).mean()), dimensions),
+        "elbo_of_same_bpd": _bpd(float(each[:weighted].mean()), dimensions),
+        "importance_samples": samples,
+        "pixels_bpd": _bpd(pixels, dimensions),
+        "kl_bits": {name: round(nats / math.log(2), 3) for name, nats in levels.items()},
+        "active_units": active_units(network, test[: 4 * _BATCH]),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "training": trained.facts,
+        "pictures_sampled_per_s": _sampling_speed(network, test),
+        **_coding(trained, test[:coded]),
+    }
+
+
+def batches(pictures: Pixels, count: int) -> Iterator[Tensor]:
+    """Yields pictures float32 (count or fewer, C, H, W)."""
+    for start in range(0, len(pictures), count):
+        yield torch.from_numpy(pictures[start : start + count].copy()).float()
+
+
+@torch.no_grad()
+def bounds(network: Family, test: Pixels) -> tuple[float, dict[str, float], Tensor]:
+    """Returns mean nats of the pixels, mean KL of each level, and the bound of each picture in nats (N,)."""
+    found = [bound(network, x) for x in batches(test, _BATCH)]
+    levels = {name: float(torch.cat([terms.kl[name] for terms in found]).mean()) for name in found[0].kl}
+    return float(torch.cat([terms.pixels for terms in found]).mean()), levels, torch.cat([terms.total() for terms in found])
+
+
+@torch.no_grad()
+def active_units(network: Family, test: Pixels) -> dict[str, list[int]]:
+    """Returns for each level how many of its units are active, and how many it has.
+
+    After Burda et al. 2015, arXiv 1509.00519, section 5.2, with the prior's mean taken off, as it depends on upper levels here.
+    """
+    changes: dict[str, list[Tensor]] = {}
+    for x in batches(test, _BATCH):
+        posterior = Given()
+        network.infer(x, posterior)
+        prior = Given({**posterior.values, PIXELS: x})
+        network.generate(x.shape, prior)
+        q, p = posterior.distributions(), prior.distributions()
+        for name in p:
+            changes.setdefault(name, []).append((q[name].center - p[name].center) / p[name].spread)
+    variances = {name: torch.cat(parts).var(0) for name, parts in changes.items()}
+    return {name: [int((variance > ACTIVE).sum()), variance.numel()] for name, variance in variances.items()}
+
+
+@torch.no_grad()
+def _sampling_speed(network: Family, test: Pixels) -> float:
+    start = time.perf_counter()
+    network.generate(torch.Size([_SAMPLED, *test.shape[1:]]), Given())
+    return round(_SAMPLED / (time.perf_counter() - start), 2)
+
+
+def _coding(trained: Trained, pictures: Pixels) -> dict[str, Any]:
+    """Returns the rates and speeds of bits back; FormatError if a single byte differs."""
+    start = time.perf_counter()
+    data, report = hlab.encode(pictures, [""] * len(pictures), trained)
+    middle = time.perf_counter()
+    decoded, _ = hlab.decode(data, trained)
+    end = time.perf_counter()
+    if not np.array_equal(decoded, pictures):
+        raise FormatError("bits back gave other pictures back")
+    return {
+        "coded": len(pictures),
+        "net_bpd": round(report.net_bits / report.num_values, 5),
+        "coded_bound_bpd": round(report.bound_bits / report.num_values, 5),
+        "initial_bits": report.initial_bits,
+        "file_bpd": round(report.file_bits / report.num_values, 5),
+        "pictures_encoded_per_s": round(len(pictures) / (middle - start), 2),
+        "pictures_decoded_per_s": round(len(pictures) / (end - middle), 2),
+    }
+
+
+def write(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Writes `results.json` and `results.md` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(table(results) + "\n", encoding="utf-8")
+
+
+def _bpd(nats: float, dimensions: int) -> float:
+    return round(nats / dimensions / math.log(2), 5)
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the results as a Markdown table, then the published figures."""
+    head = ["model", "ELBO", "IW bound", "of which KL", "bits back, net", "initial bits", "active units", "parameters",
+            "training s", "samples/s", "coded/s", "decoded/s"]  # fmt: skip
+    lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(_row(result)) for result in results)]
+    data = ", ".join(sorted({result["data"] for result in results}))
+    title = f"Bits per dimension on {data}, {results[0]['pictures']} test pictures; IW: k = {results[0]['importance_samples']}.\n"
+    return "\n".join([title, *(f"| {line} |" for line in lines), "", published()])
+
+
+def _row(result: Mapping[str, Any]) -> list[str]:
+    active, units = (sum(pair[i] for pair in result["active_units"].values()) for i in range(2))
+    return [
+        result.get("name", FAMILIES[result["family"]].title),
+        f"{result['elbo_bpd']:.3f} ± {result['elbo_error_bpd']:.3f}",
+        f"{result['importance_bpd']:.3f}",
+        f"{result['elbo_bpd'] - result['pixels_bpd']:.3f}",
+        f"{result['net_bpd']:.3f} ({100 * (result['net_bpd'] / result['coded_bound_bpd'] - 1):+.2f} %)",
+        f"{result['initial_bits']:,}",
+        f"{active:,} of {units:,}",
+        f"{result['parameters']:,}",
+        f"{result['training']['seconds']:.0f}",
+        *(f"{result[f'pictures_{what}_per_s']:.1f}" for what in ("sampled", "encoded", "decoded")),
+    ]
+
+
+def published() -> str:
+    """Returns the published figures as a Markdown table, with their source."""
+    known = json.loads(_PUBLISHED.read_text(encoding="utf-8"))
+    lines = ["| model | CIFAR-10 | ImageNet 32x32 | source |", "| --- | --- | --- | --- |"]
+    lines += [f"| {one['model']} | {one['cifar10']} | {one['imagenet32']} | {one['source']} |" for one in known["figures"]]
+    return "\n".join([known["remark"], "", *lines])

@@ -1,0 +1,71 @@
+"""Pictures of the lab: which files are coded, and how pictures become sheets and files.
+
+Room: files of the lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hcodec.errors import PictureError
+from hcodec.models.lab.data import read_idx
+
+Pixels = NDArray[np.uint8]
+_SUFFIXES = {".png", ".webp", ".bmp", ".jpg", ".jpeg", ".avif", ".tif", ".tiff"}
+
+
+def read(paths: Sequence[Path], channels: int, count: int | None) -> tuple[Pixels, list[str]]:
+    """Returns the first `count` pictures of files, folders and idx files, uint8 (N, C, H, W), and their names.
+
+    PictureError unless all have one size, and the channels that are wanted: 1 for gray, 3 for color.
+    """
+    found = list(zip(_each(paths, channels), range(count or 1 << 20), strict=False))
+    if not found:
+        raise PictureError("there are no pictures")
+    shapes = {pixels.shape for (_, pixels), _ in found}
+    if len(shapes) > 1:
+        raise PictureError(f"pictures on one stack have one size, these have {len(shapes)}")
+    return np.stack([pixels for (_, pixels), _ in found]), [name for (name, _), _ in found]
+
+
+def _each(paths: Sequence[Path], channels: int) -> Iterator[tuple[str, Pixels]]:
+    for path in paths:
+        if path.is_dir():
+            yield from _each(sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES), channels)
+        elif "idx3" in path.name:
+            for number, pixels in enumerate(read_idx(path)):
+                yield f"{number:05}.png", pixels
+        else:
+            yield f"{path.stem}.png", _read(path, channels)
+
+
+def _read(path: Path, channels: int) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{path} is not a picture") from error
+    if pixels.dtype != np.uint8 or pixels.shape[2:] != ((3,) if channels == 3 else ()):
+        raise PictureError(f"{path} is not an 8-bit {'color' if channels == 3 else 'gray'} picture, which the model wants")
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if channels == 3 else pixels[None])
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """Returns a picture (C, H, W) as a Pillow image."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+
+
+def sheet(pictures: Pixels, columns: int, gap: int = 2) -> Pixels:
+    """Returns pictures (N, C, H, W) side by side in rows of `columns`, (C, height, width), on gray."""
+    count, channels, height, width = pictures.shape
+    rows = -(-count // columns)
+    made = np.full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), 96, dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = (number // columns) * (height + gap), (number % columns) * (width + gap)
+        made[:, y : y + height, x : x + width] = picture
+    return made
