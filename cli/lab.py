@@ -94,8 +94,14 @@ def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: st
 
 def _progress() -> Callable[[str], None]:
     """Returns what shows a line of progress over the one before, on a terminal only."""
-    out = click.get_text_stream("stderr")
-    return (lambda line: click.echo(f"\r\x1b[K{line}", nl=False, err=True)) if out.isatty() else (lambda line: None)
+    shown = click.get_text_stream("stderr").isatty()
+
+    def say(line: str) -> None:
+        """Shows a line of progress."""
+        if shown:
+            click.echo(f"\r\x1b[K{line}", nl=False, err=True)
+
+    return say
 
 
 @command.command()

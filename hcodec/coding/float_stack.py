@@ -16,8 +16,13 @@ from hcodec.errors import FormatError, ModelError
 Symbols = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint32]
-_DEVIATIONS = 8  # a Gaussian's table reaches at least so far
-_BEYOND = constriction.stream.model.QuantizedLaplace(0, (1 << 22) - 1, 0.0, 256.0)
+_DEVIATIONS = 6  # a Gaussian's table reaches at least so far
+_FARTHEST = 1 << 23  # of any mean, in steps: whole numbers up to twice that are exact in float32
+_DIGIT = 1 << 12
+_HIGH = constriction.stream.model.QuantizedLaplace(0, 4 * _FARTHEST // _DIGIT, 0.0, 0.5)  # digits of what is beyond a table
+_LOW = constriction.stream.model.QuantizedLaplace(0, _DIGIT - 1, 0.0, 256.0)
+_TOTAL = 1 << 24
+_UNIFORM = constriction.stream.model.Uniform(_TOTAL)
 _SPARE = 4  # words that stay below the lowest level reached, so that the coder's own state is never cut
 
 
@@ -54,6 +59,24 @@ class FloatStack:
     def is_as_begun(self, words: int) -> bool:
         """Whether exactly the first so many random words are left, as when everything pushed has been popped."""
         return bool(np.array_equal(self._coder.get_compressed(), _random_words(words)))
+
+    def whiten(self, count: int) -> None:
+        """Adds known random numbers to the top `count` times 24 bits.
+
+        Values far from what was expected leave bits that are not random. Popped as they are, they would give values that are far
+        from what is expected, and so on from picture to picture.
+        """
+        self._add(_random_words(count).astype(np.int64))
+
+    def unwhiten(self, count: int) -> None:
+        """Undoes `whiten`."""
+        self._add(-_random_words(count).astype(np.int64))
+
+    def _add(self, numbers: NDArray[np.int64]) -> None:
+        if len(numbers):
+            popped = self._coder.decode(_UNIFORM, len(numbers))
+            self._sink()
+            self._coder.encode_reverse(((popped + numbers) % _TOTAL).astype(np.int32), _UNIFORM)
 
     def push_gaussian(self, symbols: Symbols, mean: Floats, scale: Floats) -> None:
         """Puts integers on the stack under Gaussians integrated over unit bins; all three (n,)."""
@@ -107,13 +130,15 @@ class FloatStack:
         """Pushes how far beyond the limit the symbols are that reach it."""
         distance = np.abs(offsets[np.abs(offsets) >= limit]) - np.int32(limit)
         if len(distance):
-            self._coder.encode_reverse(distance, _BEYOND)
+            self._coder.encode_reverse(distance % _DIGIT, _LOW)
+            self._coder.encode_reverse(distance // _DIGIT, _HIGH)
 
     def _beyond(self, offsets: Symbols, limit: int) -> Symbols:
         """Pops what `_far` pushed, and returns the whole symbols."""
         far = np.flatnonzero(np.abs(offsets) == limit)
         if len(far):
-            offsets[far] += np.sign(offsets[far]) * self._coder.decode(_BEYOND, len(far))
+            high = self._coder.decode(_HIGH, len(far))
+            offsets[far] += np.sign(offsets[far]) * (high * _DIGIT + self._coder.decode(_LOW, len(far)))
             self._sink()
         return offsets
 
@@ -139,7 +164,7 @@ def _octaves(scale: Floats) -> list[tuple[NDArray[np.intp], int]]:
 def _center(mean: Floats, scale: Floats) -> Symbols:
     if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
         raise ModelError("the network gives distributions that are not finite")
-    return np.rint(mean.clip(-(1 << 30), 1 << 30)).astype(np.int32)
+    return np.rint(mean.clip(-_FARTHEST, _FARTHEST)).astype(np.int32)
 
 
 def _checked(masses: Floats) -> Floats:

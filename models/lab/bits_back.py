@@ -8,6 +8,7 @@ Room: the codec of the lab; the only file here that knows a stack. Townsend et a
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from hcodec.coding.float_stack import FloatStack
 from hcodec.models.lab.distributions import Distribution
 from hcodec.models.lab.protocol import PIXELS, Family, Given, Recorded
+
+_BITS_A_LATENT = 5
 
 
 class Popped(Given):
@@ -34,6 +37,7 @@ class Popped(Given):
 def push(network: Family, stack: FloatStack, x: Tensor) -> float:
     """Puts pictures (B, C, H, W), float32 0..255, on the stack; returns the bound in bits at the latents popped."""
     x = x.clone(memory_format=torch.contiguous_format)
+    stack.whiten(_num_whitened(network, x.shape))
     posterior = Popped(stack)
     network.infer(x, posterior)
     prior = Recorded({**posterior.values, PIXELS: x})
@@ -50,7 +54,16 @@ def pop(network: Family, stack: FloatStack, shape: torch.Size) -> Tensor:
     posterior = Recorded(prior.values)
     network.infer(x, posterior)
     _push_reversed(stack, posterior)
+    stack.unwhiten(_num_whitened(network, shape))
     return x
+
+
+@functools.lru_cache(maxsize=64)
+def _num_whitened(network: Family, shape: torch.Size) -> int:
+    """Returns how much of the stack's top is whitened: about what the posterior pops."""
+    asked = Given(temperature=0.0)
+    network.generate(shape, asked)
+    return sum(value.numel() for value in asked.values.values()) * _BITS_A_LATENT // 24
 
 
 def _push_reversed(stack: FloatStack, visit: Recorded) -> None:

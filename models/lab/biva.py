@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -99,9 +99,8 @@ class Network(Family):
         self.top = GaussianHead(widths[-1], latents[-1], ready=True)
         self.begin = nn.Sequential(nn.Conv2d(latents[-1], widths[-1], 1), Residual(widths[-1]))
         skipped = [latents[-1] + 2 * sum(latents[i + 1 : -1]) for i in range(len(latents))]
-        self.levels = nn.ModuleList(
-            Level(widths[i + 2], widths[i + 1], skipped[i], latents[i]) for i in range(len(latents) - 1)
-        )  # fine to coarse
+        levels = [Level(widths[i + 2], widths[i + 1], skipped[i], latents[i]) for i in range(len(latents) - 1)]
+        self.levels = cast("list[Level]", nn.ModuleList(levels))  # fine to coarse
         self.last = nn.Sequential(nn.Conv2d(widths[1] + skipped[0] + 2 * latents[0], widths[0], 1), Residual(widths[0]))
         self.refine = nn.Sequential(Residual(widths[0]), Residual(widths[0]))
         self.head = PixelHead(widths[0], config.channels)

@@ -21,8 +21,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from hcodec.coding.float_stack import FloatStack
 
-STEP = 2.0**-6  # of Gaussian latents
-LOWEST = -4.0  # log scale that no Gaussian latent goes below: 1.2 steps, where bits back loses nothing yet
+STEP = 2.0**-5  # of Gaussian latents
+LOWEST = -3.3  # log scale that no Gaussian latent goes below: 1.2 steps, where bits back loses nothing yet
 HIGHEST = 3.0
 NUM_VALUES = 256
 _LOWEST_PIXEL = -7.0  # log scale of a logistic, where pixels go from -1 to 1

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from hcodec.models.lab.data import Pixels, glyphs
+from hcodec.models.lab.distributions import Distribution
 from hcodec.models.lab.measure import batches
 from hcodec.models.lab.protocol import Family, Given, bound, infer
 
@@ -64,10 +65,10 @@ class OneDrawn(Given):
         super().__init__(values, 0.0)
         self.missing = True
 
-    def draw(self, distribution: object) -> Tensor:
+    def draw(self, distribution: Distribution) -> Tensor:
         """Returns the first thing drawn at temperature 1, what comes after at 0."""
         temperature, self.missing = float(self.missing), False
-        return distribution.sample(temperature)  # type: ignore[attr-defined,no-any-return]
+        return distribution.sample(temperature)
 
 
 @torch.no_grad()
@@ -116,7 +117,7 @@ def foreign_sets(test: Pixels) -> dict[str, Pixels]:
     noise = np.random.default_rng(0).normal(0, 40, test.shape)
     kinds: dict[str, Callable[[], Pixels]] = {
         "rotated": lambda: np.ascontiguousarray(np.rot90(test, 1, (2, 3))),
-        "inverted": lambda: 255 - test,
+        "inverted": lambda: ~test,
         "noisy": lambda: (test + noise).round().clip(0, 255).astype(np.uint8),
         "drawn": lambda: _drawn(test),
     }

@@ -107,7 +107,7 @@ class GaussianHead(nn.Module):
         self.conv = zero(nn.Conv2d(num_in, 2 * channels, 1))
         if ready:
             nn.init.normal_(self.conv.weight[:channels], std=1 / math.sqrt(num_in))
-            nn.init.constant_(self.conv.bias[channels:], _READY)
+            self.conv.bias = nn.Parameter(torch.cat([torch.zeros(channels), torch.full((channels,), _READY)]))
 
     def parameters_of(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and raw log scale (B, channels, H, W)."""
@@ -134,10 +134,10 @@ class PixelHead(nn.Module):
         self.channels = channels
         self.conv = nn.Conv2d(width, 3 * channels * COMPONENTS + NUM_COEFFICIENTS[channels], 1)
         nn.init.normal_(self.conv.weight, std=0.02)
-        nn.init.zeros_(self.conv.bias)
-        bias = self.conv.bias.data[: 3 * channels * COMPONENTS].view(3, channels, COMPONENTS)
+        bias = torch.zeros(3, channels, COMPONENTS)
         bias[1] = torch.linspace(-1, 1, COMPONENTS)
         bias[2] = -1.5
+        self.conv.bias = nn.Parameter(torch.cat([bias.flatten(), torch.zeros(NUM_COEFFICIENTS[channels])]))
 
     def parameters_of(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the mixtures (B, 3, C, K, H, W) and the coefficients (B, 0 or 3, H, W)."""

@@ -70,7 +70,9 @@ def write(trained: Mapping[str, Trained], folder: Path, test: Pixels, out: Path,
     out.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []
     for name, model in trained.items():
-        for section, title, made in (*_drawn(name, folder, model.network, test[:count]), *_strips(model.network, test)):
+        shown: list[tuple[str, str, Figure | Pixels]] = []
+        shown += [*_drawn(name, folder, model.network, test[:count]), *_strips(model.network, test)]
+        for section, title, made in shown:
             file = f"{name}-{section}.png"
             _save(made, out / file)
             pictures.append(Picture(section, f"{name}: {title}" if title else name, file))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +43,7 @@ class BottomUp(nn.Module):
         self.downs = nn.ModuleList(_downs(config.widths, self.strides))
         self.blocks = nn.ModuleList(Residual(width_at(config.widths, stride)) for stride in self.strides)
         heads = [GaussianHead(width_at(config.widths, stride), count, ready=True) for stride, count in reversed(config.latents)]
-        self.heads = nn.ModuleList(heads)
+        self.heads = cast("list[GaussianHead]", nn.ModuleList(heads))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Returns {name of a latent: its mean and raw log scale (B, 2, channels, H_s, W_s)}."""

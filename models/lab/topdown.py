@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,7 @@ class TopDown(Walk):
         self.coarsest = 1 << len(widths) - 1
         self.start = nn.Parameter(torch.zeros(widths[-1]))
         self.rises = nn.ModuleList(Rise(above, width) for width, above in pairwise(widths))
-        self.layers = nn.ModuleList(layers)
+        self.layers = cast("list[Layer]", nn.ModuleList(layers))
         for number, layer in enumerate(layers):
             layer.name = f"z{number + 1}"
         self.bottom_up = Pyramid(channels, widths) if bottom_up is None else bottom_up

@@ -35,7 +35,9 @@ Say = Callable[[str], None]
 class Task(Protocol):
     """What a loop trains."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """The network that is trained."""
 
     def batch(self, count: int) -> Any:
         """Returns a batch."""
