@@ -1,7 +1,9 @@
 # make demo   an environment, the package, and `hcodec demo`
 # make test   an environment, the package with its tools, then ruff, mypy and pytest
 #
-# Both start from a fresh clone. PYTHON chooses the interpreter (3.11 or newer).
+# make lab    an environment, then the smallest model of each family, a table and a report in lab/
+#
+# All start from a fresh clone. PYTHON chooses the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV    = .venv
@@ -10,7 +12,7 @@ BIN     = $(VENV)/bin
 SETUP   = pyproject.toml constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e
 
-.PHONY: demo test lint typed clean
+.PHONY: demo test lab lint typed clean
 
 demo: $(VENV)/core
 	mkdir -p demo
@@ -18,6 +20,13 @@ demo: $(VENV)/core
 
 test: lint
 	$(BIN)/python -m pytest
+
+FAMILIES = vae ladder resnet biva nvae vdvae pixelvae diffusion small
+
+lab: $(VENV)/dev
+	for family in $(FAMILIES); do $(BIN)/hcodec lab train $$family --tiny --minutes 0.3 || exit 1; done
+	$(BIN)/hcodec lab measure --pictures 200 --weighted 20 --coded 20
+	$(BIN)/hcodec lab report --pictures 50
 
 lint: $(VENV)/dev typed
 	$(BIN)/ruff check .
@@ -42,4 +51,4 @@ $(VENV)/dev: $(SETUP) | $(BIN)/python
 	touch $@ $(VENV)/core
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo lab *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -94,7 +95,7 @@ def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: st
 
 def _progress() -> Callable[[str], None]:
     """Returns what shows a line of progress over the one before, on a terminal only."""
-    shown = click.get_text_stream("stderr").isatty()
+    shown = sys.stderr.isatty()
 
     def say(line: str) -> None:
         """Shows a line of progress."""
@@ -173,7 +174,7 @@ def code(
 
         trained = _load(models / f"{family}.safetensors")
         pixels, names = pictures.read(files, trained.config.channels, count)
-        with click.progressbar(length=len(pixels), file=click.get_text_stream("stderr")) as bar:
+        with click.progressbar(length=len(pixels), file=sys.stderr) as bar:
             data, report = hlab.encode(pixels, names, trained, lambda: bar.update(1))
         write_bytes(output, data, force=force)
     click.echo(report.line())

@@ -7,6 +7,7 @@ color crops of drawn screens). Nothing is downloaded. Arrays are uint8 (N, C, H,
 
 from __future__ import annotations
 
+import functools
 import gzip
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,15 +125,21 @@ def _drawn(seed: int) -> DataSet:
 EMBEDDED: dict[str, Callable[[int], DataSet]] = {"digits": _digits, "glyphs": _glyphs, "drawn": _drawn}
 
 
+@functools.lru_cache(maxsize=8)
 def glyphs(letters: str, count: int, edge: int, seed: int) -> Pixels:
     """Returns letters in Pillow's own font, white on black, of varying size, place and slant, (count, 1, edge, edge)."""
     random = np.random.default_rng(seed)
     return np.stack([_glyph(letters[random.integers(len(letters))], edge, random) for _ in range(count)])[:, None]
 
 
+@functools.cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
 def _glyph(letter: str, edge: int, random: np.random.Generator) -> Pixels:
     image = Image.new("L", (2 * edge, 2 * edge))
-    font = ImageFont.load_default(int(random.integers(round(1.2 * edge), round(1.9 * edge))))
+    font = _font(int(random.integers(round(1.2 * edge), round(1.9 * edge))))
     middle = edge + random.uniform(-0.2, 0.2, 2) * edge
     ImageDraw.Draw(image).text((float(middle[0]), float(middle[1])), letter, 255, font, anchor="mm")
     turned = image.rotate(float(random.uniform(-20, 20)), Image.Resampling.BILINEAR)

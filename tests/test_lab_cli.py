@@ -1,0 +1,291 @@
+"""The lab from the command line: every command in small, its files, its one-line errors, and the tour of its README."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from hcodec.cli import main
+from hcodec.errors import FormatError, ModelError, PictureError
+from hcodec.models.lab import data, families, hlab, inspect, model_file, pictures, studies
+
+ROOT = Path(__file__).parent.parent
+QUICK = ["--tiny", "--minutes", "0.003", "--batch", "8"]
+
+
+def lab(*arguments, code=0):
+    done = CliRunner().invoke(main, ["lab", *map(str, arguments)])
+    assert done.exit_code == code, done.output
+    if code == 0:
+        assert done.exception is None
+    else:
+        assert done.output.strip().splitlines()[-1].startswith(("Error: ", "Try ")) and "Traceback" not in done.output
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with one tiny model of each family, trained on glyphs for a moment."""
+    folder = tmp_path_factory.mktemp("lab")
+    for family in families.FAMILIES:
+        lab("train", family, *QUICK, "--models", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A folder with six glyphs as PNGs."""
+    folder = tmp_path_factory.mktemp("digits")
+    for number, glyph in enumerate(data.glyphs("0123456789", 6, data.GLYPH, 5)):
+        Image.fromarray(glyph[0]).save(folder / f"digit{number}.png")
+    return folder
+
+
+def read(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_training_writes_weights_that_say_what_they_are(models):
+    for family in families.FAMILIES:
+        trained = model_file.load(models / f"{family}.safetensors")
+        assert trained.family == family and trained.facts["data"] == "glyphs" and trained.facts["steps"] > 0
+        assert trained.config == families.configure(family, 1, tiny=True)
+        with (models / f"{family}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert float(rows[-1]["step"]) <= trained.facts["steps"]
+        assert {"bpd", "norm", "skipped", "seconds"} < set(rows[0]) and any(key.startswith("kl_") for key in rows[0])
+
+
+def test_options_of_training_override_the_familys(tmp_path):
+    lab("train", "resnet", *QUICK, "--models", tmp_path, "--free-bits", 0, "--warmup", 0.5, "--balance", "--name", "mine")
+    options = model_file.load(tmp_path / "mine.safetensors").facts["options"]
+    assert options == {"warmup": 0.5, "free_bits": 0.0, "balance": True, "skip": 0.0}
+
+
+def test_every_family_fits_a_mebibyte():
+    for family, entry in families.FAMILIES.items():
+        for channels in (1, 3):
+            network = entry.network(families.configure(family, channels))
+            assert 4 * sum(p.numel() for p in network.parameters()) < 1000 * 1024, family
+
+
+def test_measuring_makes_one_table(models, tmp_path):
+    output = lab("measure", "--models", models, "-o", tmp_path, "--pictures", 8, "--samples", 2, "--weighted", 4, "--coded", 2)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [result["name"] for result in results] == sorted(families.FAMILIES)
+    for result in results:
+        active, units = zip(*result["active_units"].values(), strict=True)
+        assert all(0 <= a <= u for a, u in zip(active, units, strict=True)) and sum(units) > 0
+        expected = result["pixels_bpd"] + sum(result["kl_bits"].values()) / data.GLYPH**2
+        assert result["elbo_bpd"] == pytest.approx(expected, abs=2e-3)
+        assert result["file_bpd"] > result["net_bpd"] > 0
+    table = (tmp_path / "results.md").read_text()
+    assert output.strip().endswith(table.strip())
+    assert "1,000 times the compute" in table and "arXiv 2011.10650" in table
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_files_come_back(family, models, digits, tmp_path):
+    output = lab("code", family, digits, "-o", tmp_path / "x.hlab", "--models", models)
+    assert "6 pictures" in output and "initial" in output
+    lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models)
+    before, after = read(digits), read(tmp_path / "out")
+    assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def encoded(models, count=3):
+    trained = model_file.load(models / "vae.safetensors")
+    pixels = data.glyphs("0123456789", count, data.GLYPH, 6)
+    return trained, pixels, hlab.encode(pixels, [f"{i}.png" for i in range(count)], trained)
+
+
+def test_the_report_counts_every_bit(models):
+    _, pixels, (file, report) = encoded(models)
+    assert report.file_bits == 8 * len(file) and report.num_values == pixels.size
+    words_bits = 8 * (len(file) - hlab.read_header(file).end)
+    assert abs(words_bits - (report.net_bits + report.initial_bits)) <= 64
+
+
+def changed(file, **fields):
+    header = hlab.read_header(file)
+    text = json.dumps({**header.fields, **fields}).encode()
+    return hlab.MAGIC + len(text).to_bytes(4, "little") + text + file[header.end :]
+
+
+@pytest.mark.parametrize("key", ["torch", "machine", "capability", "threads", "model"])
+def test_decoding_elsewhere_is_refused(models, tmp_path, key):
+    trained, _, (file, _) = encoded(models)
+    with pytest.raises(FormatError, match=f"its {key} is elsewhere"):
+        hlab.decode(changed(file, **{key: "elsewhere"}), trained)
+    (tmp_path / "x.hlab").write_bytes(changed(file, **{key: "elsewhere"}))
+    lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models, code=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_files_are_refused(models):
+    trained, _, (file, _) = encoded(models)
+    end = hlab.read_header(file).end
+    broken = [b"", file[:5], file[: end - 3], file[:-1], file[:-4], file[: end + 4], b"x" + file]
+    broken += [file[:8] + b"\xff" * 4 + file[12:]]
+    broken += [file[:position] + bytes([file[position] ^ 64]) + file[position + 1 :] for position in range(end, len(file), 37)]
+    fields = [{"untouched": -1}, {"untouched": 1 << 40}, {"shape": [1, 0, 4]}, {"shape": [1, 16, 9999]}, {"names": 3}]
+    for bad in (*broken, *(changed(file, **each) for each in (*fields, {"crc": None}))):
+        with pytest.raises((FormatError, ModelError)):
+            hlab.decode(bad, trained)
+
+
+def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "color.png")
+    Image.new("L", (15, 16)).save(tmp_path / "narrow.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("color", "narrow", "text"):
+        lab("code", "vae", digits, tmp_path / f"{name}.png", "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    lab("code", "vae", tmp_path / "none.png", "-o", tmp_path / "x.hlab", "--models", models, code=2)
+    lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    (tmp_path / "empty").mkdir()
+    lab("code", "vae", tmp_path / "empty", "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    assert not (tmp_path / "x.hlab").exists()
+
+
+def test_bad_models_and_data_are_refused(models, tmp_path):
+    lab("train", "gan", *QUICK, "--models", tmp_path, code=1)
+    lab("train", "vae", *QUICK, "--data", tmp_path / "nowhere", code=1)
+    lab("measure", "--models", tmp_path, code=1)
+    (tmp_path / "bad.safetensors").write_bytes(b"\0" * 100)
+    lab("measure", "--models", tmp_path, code=1)
+    lab("measure", "--models", models, "--data", "drawn", code=1)
+    lab("study", "nothing", *QUICK, "--models", tmp_path, code=1)
+    with pytest.raises(PictureError):
+        data.open_set([str(tmp_path)])
+
+
+def write_mnist(folder, count):
+    for part, seed in (("train", 1), ("t10k", 2)):
+        pixels = np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        raw = np.array([2051, count, 28, 28], dtype=">u4").tobytes() + pixels.tobytes()
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(raw))
+    return pixels
+
+
+def test_mnist_is_read_and_cut_files_are_not(tmp_path):
+    test = write_mnist(tmp_path, 5)
+    found = data.open_set([str(tmp_path)])
+    assert found.name == "mnist" and np.array_equal(found.test[:, 0], test)
+    assert found.batch(3).shape == (3, 1, 28, 28)
+    taken, names = pictures.read([tmp_path / "t10k-images-idx3-ubyte.gz"], 1, 2)
+    assert np.array_equal(taken[:, 0], test[:2]) and names == ["00000.png", "00001.png"]
+    plain = tmp_path / "cut-idx3-ubyte"
+    plain.write_bytes(gzip.decompress((tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes())[:-1])
+    with pytest.raises(PictureError, match="cut"):
+        data.read_idx(plain)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(PictureError, match="not complete"):
+        data.open_set([str(tmp_path)])
+
+
+def test_color_sets_hold_out_whole_pictures():
+    flat = [np.full((128, 128, 3), number, dtype=np.uint8) for number in range(32)]
+    found = data._crops("flat", flat, 0)
+    seen = set(np.unique(found.draw(500)))
+    assert set(np.unique(found.test)) == {0, 16} and not seen & {0, 16} and len(seen) == 30
+    assert found.channels == 3 and found.batch(2).shape == (2, 3, 32, 32)
+
+
+def test_embedded_sets():
+    glyphs = data.open_set(["glyphs"])
+    assert glyphs.test.shape == (1000, 1, 16, 16) and glyphs.test.max() > 200
+    assert np.array_equal(data.glyphs("01", 4, 16, 0), data.glyphs("01", 4, 16, 0))
+    assert not any((glyphs.draw(50)[:, None] == glyphs.test[None, :50]).all((2, 3, 4)).any(1))
+    digits = pytest.importorskip("sklearn.datasets", reason="needs scikit-learn").load_digits().images
+    assert len(data.open_set(["digits"]).test) == len(digits) - 1500
+
+
+def test_scores_tell_foreign_pictures_apart():
+    usual, foreign = np.array([1.0, 2, 3, 4]), np.array([3.0, 5, 6])
+    pairs = [(f > u) + 0.5 * (f == u) for f in foreign for u in usual]
+    assert inspect.auroc(usual, foreign) == pytest.approx(np.mean(pairs))
+    false, true = inspect.roc(usual, foreign)
+    assert false[0] == true[0] == 0 and false[-1] == true[-1] == 1
+    assert bool((np.diff(false) >= 0).all() and (np.diff(true) >= 0).all())
+    area = (np.diff(false) * (true[1:] + true[:-1]) / 2).sum()
+    assert area == pytest.approx(np.mean(pairs))
+    kinds = inspect.foreign_sets(data.glyphs("01", 4, 16, 0))
+    assert all(kind.shape == (4, 1, 16, 16) and kind.dtype == np.uint8 for kind in kinds.values())
+    assert inspect.foreign_sets(np.zeros((2, 3, 32, 32), np.uint8))["drawn"].shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_levels_can_be_exchanged_drawn_and_mixed(family, models):
+    network = model_file.load(models / f"{family}.safetensors").network
+    x, y = torch.from_numpy(data.glyphs("0123456789", 4, data.GLYPH, 7)).float().split(2)
+    names = inspect.levels(network, x.shape)
+    assert inspect.redrawn(network, x, names[0]).shape == inspect.exchanged(network, x, y, names[-1]).shape == x.shape
+    assert torch.equal(inspect.mixed(network, x, y, 0.0), inspect.mixed(network, x, x, 0.5))
+    assert torch.equal(inspect.mixed(network, x, y, 1.0), inspect.mixed(network, y, y, 0.0))
+    assert torch.equal(inspect.prefix(network, x, 0), inspect.prefix(network, y, 0))
+
+
+def test_studies_differ_in_one_thing():
+    for study, kinds in studies.STUDIES.items():
+        runs = studies.runs(study, 1, True, 1.0, 8, 2)
+        assert len(runs) == 2 * len(kinds) == len({run.name for run in runs})
+        assert len({(run.config, run.options) for run in runs}) == len(kinds)
+        assert {run.family for run in runs} == {runs[0].family}
+
+
+# the tour
+
+README = (ROOT / "models" / "lab" / "README.md").read_text(encoding="utf-8")
+EXERCISE = r"^## Exercise (\d).*?^```\n(.*?)^```\n.*?!\[[^\]]*\]\((exercises/[^)]+)\).*?`(lab/[^`]+\.png)`"
+EXERCISES = re.findall(EXERCISE, README, re.M | re.S)
+
+
+def in_small(command, folder):
+    """The arguments of one line of the tour, with the smallest network, next to no time, and its own folder."""
+    words = shlex.split(command)
+    assert words[:2] == ["hcodec", "lab"]
+    words = words[2:]
+    for option, value in (("--minutes", "0.003"), ("--seeds", "1"), ("--pictures", "4")):
+        if option in words:
+            words[words.index(option) + 1] = value
+    more = ["--models", str(folder)]
+    return words + more + {"train": QUICK, "study": QUICK, "report": ["--pictures", "4"]}[words[0]]
+
+
+def test_the_tour_has_five_exercises_with_pictures():
+    assert [number for number, *_ in EXERCISES] == list("12345")
+    for _, _, picture, _ in EXERCISES:
+        assert (ROOT / "models" / "lab" / picture).is_file()
+
+
+@pytest.mark.parametrize(("number", "commands", "picture", "made"), EXERCISES, ids=lambda value: value[:12])
+def test_the_tour_runs(number, commands, picture, made, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra `bench`")
+    for command in commands.strip().splitlines():
+        lab(*in_small(command, tmp_path))
+    assert (tmp_path / Path(made).relative_to("lab")).stat().st_size > 1000
+    assert picture
+
+
+def test_the_report_is_one_page_with_all_its_pictures(models, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra `bench`")
+    shown = ("biva", "pixelvae", "vdvae")
+    for family in shown:
+        for ending in ("safetensors", "csv"):
+            shutil.copy(models / f"{family}.{ending}", tmp_path)
+    lab("report", "--models", tmp_path, "--pictures", 4)
+    page = (tmp_path / "report" / "index.html").read_text()
+    named = set(re.findall(r'src="([^"]+)"', page))
+    assert named == {path.name for path in (tmp_path / "report").glob("*.png")}
+    assert {f"{family}-{section}.png" for family in shown for section in ("samples", "prefix", "anomaly")} <= named
