@@ -24,7 +24,7 @@ test: lint
 FAMILIES = vae ladder resnet biva nvae vdvae pixelvae diffusion small
 
 lab: $(VENV)/dev
-	for family in $(FAMILIES); do $(BIN)/hcodec lab train $$family --tiny --minutes 0.3 || exit 1; done
+	for family in $(FAMILIES); do $(BIN)/hcodec lab train $$family --tiny --minutes 0.2 || exit 1; done
 	$(BIN)/hcodec lab measure --pictures 200 --weighted 20 --coded 20
 	$(BIN)/hcodec lab report --pictures 50
 

@@ -149,7 +149,8 @@ def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "color.png")
     Image.new("L", (15, 16)).save(tmp_path / "narrow.png")
     (tmp_path / "text.png").write_text("no picture")
-    for name in ("color", "narrow", "text"):
+    shutil.copy(digits / "digit0.png", tmp_path)
+    for name in ("color", "narrow", "text", "digit0"):
         lab("code", "vae", digits, tmp_path / f"{name}.png", "-o", tmp_path / "x.hlab", "--models", models, code=1)
     lab("code", "vae", tmp_path / "none.png", "-o", tmp_path / "x.hlab", "--models", models, code=2)
     lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)

@@ -32,10 +32,11 @@ _NUM_DRAWN = 96
 
 @dataclass(frozen=True)
 class DataSet:
-    """A set: its name, how to draw a batch of training pictures uint8 (count, C, H, W), and pictures to test on."""
+    """A set: its name, how to draw training pictures uint8 (count, C, H, W), the random numbers for it, and test pictures."""
 
     name: str
     draw: Callable[[int], Pixels]
+    random: np.random.Generator
     test: Pixels
 
     @property
@@ -81,7 +82,7 @@ def read_idx(path: Path | None) -> Pixels:
 def _fixed(name: str, train: Pixels, test: Pixels, seed: int) -> DataSet:
     """Returns a set of pictures that are trained on as they are."""
     random = np.random.default_rng(seed)
-    return DataSet(name, lambda count: train[random.integers(len(train), size=count)], test)
+    return DataSet(name, lambda count: train[random.integers(len(train), size=count)], random, test)
 
 
 def _crops(name: str, pictures: Sequence[Pixels], seed: int) -> DataSet:
@@ -97,7 +98,8 @@ def _crops(name: str, pictures: Sequence[Pixels], seed: int) -> DataSet:
         raise PictureError(f"{len(pictures)} pictures are too few, or all smaller than {2 * EDGE} pixels")
     crops = data.Crops(smaller, EDGE, seed)
     order = np.random.default_rng(0).permutation(len(tiles))
-    return DataSet(name, lambda count: _channels_first(crops.batch(count).numpy()), _channels_first(np.stack(tiles)[order]))
+    test = _channels_first(np.stack(tiles)[order])
+    return DataSet(name, lambda count: _channels_first(crops.batch(count).numpy()), crops.random, test)
 
 
 def _channels_first(pixels: Pixels) -> Pixels:

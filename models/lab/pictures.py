@@ -27,10 +27,13 @@ def read(paths: Sequence[Path], channels: int, count: int | None) -> tuple[Pixel
     found = list(zip(_each(paths, channels), range(count or 1 << 20), strict=False))
     if not found:
         raise PictureError("there are no pictures")
+    names = [name for (name, _), _ in found]
+    if len(set(names)) < len(names):
+        raise PictureError("two pictures have the same name")
     shapes = {pixels.shape for (_, pixels), _ in found}
     if len(shapes) > 1:
         raise PictureError(f"pictures on one stack have one size, these have {len(shapes)}")
-    return np.stack([pixels for (_, pixels), _ in found]), [name for (name, _), _ in found]
+    return np.stack([pixels for (_, pixels), _ in found]), names
 
 
 def _each(paths: Sequence[Path], channels: int) -> Iterator[tuple[str, Pixels]]:

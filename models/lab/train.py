@@ -48,6 +48,9 @@ class Task(Protocol):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns parameter groups, each with the share of the learning rate that it takes."""
 
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Returns a fresh optimizer; the loop sets its learning rates."""
+
 
 @dataclass
 class LabTask:
@@ -74,14 +77,18 @@ class LabTask:
         """Returns one group."""
         return [{"params": list(self.network.parameters()), "share": 1.0}]
 
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Returns Adam without weight decay."""
+        return torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.95))
+
 
 class Loop:
-    """Steps of Adam with a moving average; rates fall with the cosine of the time spent; bad gradients are skipped."""
+    """Steps with a moving average; rates fall with the cosine of the time spent; bad gradients are skipped."""
 
     def __init__(self, task: Task, minutes: float, skip: float) -> None:
         self.task, self.minutes, self.skip = task, minutes, skip
         self.average = copy.deepcopy(task.network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(task.parameter_groups(), lr=0.0, betas=(0.9, 0.95))
+        self.optimizer = task.optimizer(task.parameter_groups())
         self.step, self.skipped, self.in_a_row, self.seconds, self.usual = 0, 0, 0, 0.0, 0.0
 
     @property
@@ -110,6 +117,7 @@ class Loop:
             self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
             if self.in_a_row == _MOST_SKIPPED:
                 self.task.network.load_state_dict(self.average.state_dict())
+                self.optimizer = self.task.optimizer(self.task.parameter_groups())
                 self.usual = self.in_a_row = 0
             return
         self.in_a_row = 0

@@ -1,0 +1,199 @@
+"""The parts of the model lab: distributions on a stack, the objective, the loop, and who may import what."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hcodec.coding.float_stack import FloatStack
+from hcodec.errors import FormatError, ModelError
+from hcodec.models.lab import families
+from hcodec.models.lab.data import glyphs
+from hcodec.models.lab.distributions import Gaussian, Logistic, Pixels, Table
+from hcodec.models.lab.objective import Options, balance, loss
+from hcodec.models.lab.protocol import Terms
+from hcodec.models.lab.train import LabTask, Loop
+
+
+def gaussian(mean, log_scale):
+    return Gaussian(torch.tensor(mean), torch.tensor(log_scale))
+
+
+def test_closed_form_and_samples_agree():
+    torch.manual_seed(0)
+    q, p = gaussian([[0.3, -1.0]] * 20000, [[-1.0, 0.2]] * 20000), gaussian([0.0, 1.0], [0.0, 0.1])
+    z = q.sample()
+    torch.testing.assert_close((q.log_prob(z) - p.log_prob(z)).mean(0), q.divergence(p)[0], atol=0.05, rtol=0)
+
+
+def test_masses_of_pixels_add_up():
+    torch.manual_seed(0)
+    mixture = Pixels(torch.randn(3, 4, 2), torch.randn(3, 4, 2), torch.randn(3, 4, 2) - 3)
+    values = torch.arange(256.0).view(-1, 1, 1).expand(-1, 3, 2)
+    masses = torch.stack([mixture.log_prob(value).exp() for value in values])
+    torch.testing.assert_close(masses.sum(0), torch.ones(3, 2), atol=1e-4, rtol=0)
+    np.testing.assert_allclose(mixture._masses().reshape(3, 2, 256), masses.permute(1, 2, 0), atol=1e-5)
+
+
+def any_distributions():
+    torch.manual_seed(0)
+    mean, log_scale = 3 * torch.randn(200), torch.randn(200).clamp(-3, 2)
+    yield Gaussian(mean, log_scale)
+    yield Logistic(100 * mean, torch.randn(2, 200), torch.stack([log_scale, log_scale + 1]))
+    yield Pixels(*(torch.randn(1, 3, 200) for _ in range(3)))
+    yield Table(torch.randn(1, 256, 200))
+
+
+@pytest.mark.parametrize("distribution", list(any_distributions()), ids=lambda d: type(d).__name__)
+def test_what_is_pushed_is_popped_and_costs_its_information(distribution):
+    stack = FloatStack(1 << 14)
+    words = stack.to_words()
+    begun = stack.num_bits
+    value = distribution.pop(stack)
+    borrowed = begun - stack.num_bits
+    step = getattr(distribution, "step", 1.0)
+    expected = -(distribution.log_prob(value) + math.log(step)).sum().item() / math.log(2)
+    assert abs(borrowed - expected) < 0.01 * expected + 64
+    distribution.push(stack, value)
+    assert stack.num_bits == begun and stack.is_as_begun(1 << 14) and words[0] <= 1 << 14
+
+
+@pytest.mark.parametrize("distribution", list(any_distributions())[:2], ids=lambda d: type(d).__name__)
+def test_latents_far_from_the_mean_are_coded_too(distribution):
+    stack = FloatStack(64)
+    value = distribution.center.round() + torch.linspace(-30000, 30000, 200).round()
+    distribution.push(stack, value)
+    assert torch.equal(distribution.pop(stack), value)
+    assert stack.is_as_begun(64)
+
+
+def test_a_dry_stack_and_senseless_distributions_are_refused():
+    with pytest.raises(FormatError):
+        gaussian([0.0] * 500, [0.0] * 500).pop(FloatStack(16))
+    for bad in (gaussian([math.nan], [0.0]), Pixels(*(torch.full((1, 2, 1), math.nan) for _ in range(3)))):
+        with pytest.raises(ModelError):
+            bad.pop(FloatStack(16))
+
+
+def terms(pixels, *kl):
+    return Terms(torch.tensor(pixels), {f"z{i}": torch.tensor(each) for i, each in enumerate(kl)})
+
+
+def test_the_objective_is_the_bound_in_bits_per_dimension():
+    given = terms([30.0, 50.0], [4.0, 6.0], [1.0, 3.0])
+    expected = (40 + 5 + 2) / (10 * math.log(2))
+    torch.testing.assert_close(loss(given, Options(), 0.0, 10), torch.tensor(expected))
+    half = loss(given, Options(warmup=0.5), 0.25, 10)
+    torch.testing.assert_close(half, torch.tensor((40 + 0.5 * 7) / (10 * math.log(2))))
+    torch.testing.assert_close(loss(given, Options(warmup=0.5), 0.75, 10), torch.tensor(expected))
+
+
+def test_free_bits_cost_the_same_and_push_nothing():
+    kl = torch.tensor([0.5, 0.7], requires_grad=True)
+    value = loss(Terms(torch.zeros(2), {"z1": kl}), Options(free_bits=2.0), 1.0, 1)
+    assert value.item() == pytest.approx(2.0)
+    value.backward()
+    assert kl.grad.abs().sum() == 0
+
+
+def test_balance_spares_levels_that_hold_little():
+    weights = balance(torch.tensor([10.0, 1.0, 0.0]))
+    assert weights[0] > weights[1] > weights[2] > 0
+    torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
+
+
+class Spiked:
+    """A task whose gradient now and then is far too large, or not finite."""
+
+    def __init__(self, factors):
+        self.network, self.factors = nn.Linear(3, 1), iter(factors)
+
+    def batch(self, count):
+        return torch.ones(count, 3)
+
+    def loss(self, batch, progress):
+        return self.network(batch).mean() * next(self.factors), {}
+
+    def parameter_groups(self):
+        return [{"params": list(self.network.parameters()), "share": 1.0}]
+
+    def optimizer(self, groups):
+        return torch.optim.SGD(groups, lr=0.0)
+
+
+def test_bad_gradients_are_skipped_but_not_for_ever():
+    loop = Loop(Spiked([1.0, 1.0, 1e6, math.nan, 1.0]), minutes=1.0, skip=5.0)
+    for skipped in (0, 0, 1, 2, 2):
+        before = loop.task.network.weight.clone()
+        loop.advance(2)
+        assert loop.skipped == skipped
+        assert torch.equal(before, loop.task.network.weight) == (loop.step in (3, 4))
+    stuck = Loop(Spiked([1.0] + [1e6] * 11), minutes=1.0, skip=5.0)
+    for _ in range(12):
+        stuck.advance(2)
+    assert stuck.skipped == 10
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_training_lowers_the_bound(family):
+    torch.manual_seed(0)
+    x = torch.from_numpy(glyphs("0123456789", 16, 16, 0).copy()).float()
+    data = type("Same", (), {"batch": lambda self, count: x[:count]})()
+    network = families.entry(family).network(families.configure(family, 1, tiny=True))
+    loop = Loop(LabTask(network, data, Options()), minutes=10.0, skip=0.0)
+    with torch.no_grad():
+        before = network.terms(x).total().mean()
+        for _ in range(15):
+            with torch.enable_grad():
+                log = loop.advance(16)
+        assert network.terms(x).total().mean() < before
+    assert {"bpd", "norm", "skipped"} < set(log)
+
+
+def test_unknown_families_are_refused():
+    with pytest.raises(ModelError, match="there are vae"):
+        families.entry("gan")
+
+
+def test_whitening_is_undone():
+    stack = FloatStack(64)
+    stack.whiten(10)
+    assert not stack.is_as_begun(64)
+    stack.unwhiten(10)
+    assert stack.is_as_begun(64)
+
+
+# rooms: family -> what else of the package it may see; everything of the network room stays free of files and stacks
+ROOM = Path(__file__).parent.parent / "models" / "lab"
+CODERS = {"bits_back.py", "hlab.py"}
+NETWORKS = {"protocol.py", "distributions.py", "layers.py", "topdown.py", *(f"{name}.py" for name in families.FAMILIES)}
+
+
+def imported(path):
+    """The modules that a file imports at run time."""
+    for node in ast.walk(ast.parse(re.sub(r"if TYPE_CHECKING:\n( .*\n)+", "", path.read_text(encoding="utf-8")))):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda path: path.stem)
+def test_rooms_of_the_lab(path):
+    names = set(imported(path))
+    assert not any(name.startswith("constriction") for name in names)
+    assert path.name in CODERS or not any(name.startswith("hcodec.coding") for name in names)
+    if path.name in NETWORKS - {"distributions.py", "small.py"}:
+        assert not any(re.match(r"numpy|PIL|hcodec(?!\.models\.lab)", name) for name in names)
+
+
+def test_the_hvae_of_the_chains_hangs_on_one_line():
+    lines = [line for line in (ROOM / "small.py").read_text(encoding="utf-8").splitlines() if "hcodec.models.small" in line]
+    assert len(lines) == 1
