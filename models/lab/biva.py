@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian
-from hcodec.models.lab.layers import Down, GaussianHead, PixelHead, Residual, grid, nearest, normalize, standard
+from hcodec.models.lab.layers import GaussianHead, PixelHead, Residual, conv, down, grid, nearest, normalize, standard
 from hcodec.models.lab.protocol import Answer, Family
 
 
@@ -43,17 +43,17 @@ class WayUp(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         widths, inner = config.widths, config.latents[:-1]
-        self.stem = nn.Conv2d(config.channels, widths[0], 3, padding=1)
-        self.downs = nn.ModuleList(nn.Sequential(Down(a, b), Residual(b)) for a, b in pairwise(widths))
+        self.stem = conv(config.channels, widths[0], 3)
+        self.downs = nn.ModuleList(nn.Sequential(down(a, b), Residual(b)) for a, b in pairwise(widths))
         pairs = list(zip(widths[1:], inner, strict=False))
         self.heads = nn.ModuleList(GaussianHead(width, count, ready=True) for width, count in pairs)
-        self.expand = nn.ModuleList(nn.Conv2d(count, width, 1) for width, count in pairs)
+        self.expand = nn.ModuleList(conv(count, width, 1) for width, count in pairs)
 
     def forward(self, x: Tensor, answer: Answer) -> tuple[list[Tensor], list[Tensor]]:
         """Asks for the bottom-up latents; returns those and the features, fine to coarse."""
         state, values, features = self.stem(normalize(x)), [], []
-        for i, down in enumerate(self.downs):
-            state = down(F.silu(state))
+        for i, descent in enumerate(self.downs):
+            state = descent(F.silu(state))
             features.append(state)
             if i < len(self.heads):
                 values.append(answer(f"up{i + 1}", self.heads[i](state)))
@@ -66,12 +66,12 @@ class Level(nn.Module):
 
     def __init__(self, width_above: int, width: int, skipped: int, channels: int) -> None:
         super().__init__()
-        self.join = nn.Conv2d(width_above + skipped, width, 1)
+        self.join = conv(width_above + skipped, width, 1)
         self.block = Residual(width)
         self.prior_up, self.prior_down = GaussianHead(width, channels), GaussianHead(width, channels)
-        self.see = nn.Conv2d(2 * width + channels, width, 1)
+        self.see = conv(2 * width + channels, width, 1)
         self.posterior = GaussianHead(width, channels, ready=True)
-        self.expand = nn.Conv2d(2 * channels, width, 1)
+        self.expand = conv(2 * channels, width, 1)
         self.after = Residual(width)
 
     def enter(self, state: Tensor, skip: Tensor, height: int, width: int) -> Tensor:
@@ -97,11 +97,11 @@ class Network(Family):
         widths, latents = config.widths, config.latents
         self.way_up = WayUp(config)
         self.top = GaussianHead(widths[-1], latents[-1], ready=True)
-        self.begin = nn.Sequential(nn.Conv2d(latents[-1], widths[-1], 1), Residual(widths[-1]))
+        self.begin = nn.Sequential(conv(latents[-1], widths[-1], 1), Residual(widths[-1]))
         skipped = [latents[-1] + 2 * sum(latents[i + 1 : -1]) for i in range(len(latents))]
         levels = [Level(widths[i + 2], widths[i + 1], skipped[i], latents[i]) for i in range(len(latents) - 1)]
         self.levels = cast("list[Level]", nn.ModuleList(levels))  # fine to coarse
-        self.last = nn.Sequential(nn.Conv2d(widths[1] + skipped[0] + 2 * latents[0], widths[0], 1), Residual(widths[0]))
+        self.last = nn.Sequential(conv(widths[1] + skipped[0] + 2 * latents[0], widths[0], 1), Residual(widths[0]))
         self.refine = nn.Sequential(Residual(widths[0]), Residual(widths[0]))
         self.head = PixelHead(widths[0], config.channels)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian
-from hcodec.models.lab.layers import Down, PixelHead, Residual, nearest, normalize, zero
+from hcodec.models.lab.layers import PixelHead, Residual, conv, down, nearest, normalize, zero
 from hcodec.models.lab.protocol import PIXELS, Answer, Family, Given, Terms, total
 
 
@@ -39,13 +39,13 @@ class Denoiser(nn.Module):
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.stem = conv(channels, widths[0], 3)
         self.embed = nn.ModuleList(nn.Linear(16, width) for width in widths)
         self.before = nn.ModuleList(Residual(width) for width in widths)
         self.after = nn.ModuleList(Residual(width) for width in widths)
-        self.downs = nn.ModuleList(Down(a, b) for a, b in pairwise(widths))
-        self.mixes = nn.ModuleList(nn.Conv2d(a + b, a, 1) for a, b in pairwise(widths))
-        self.last = zero(nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.downs = nn.ModuleList(down(a, b) for a, b in pairwise(widths))
+        self.mixes = nn.ModuleList(conv(a + b, a, 1) for a, b in pairwise(widths))
+        self.last = zero(conv(widths[0], channels, 3))
 
     def forward(self, z: Tensor, gamma: Tensor) -> Tensor:
         """Returns the noise (B, C, H, W); gamma (B,)."""
@@ -73,7 +73,7 @@ class Network(Family):
         self.ends = nn.Parameter(torch.tensor(config.ends))
         self.denoiser = Denoiser(config.channels, config.widths)
         self.read = nn.Sequential(
-            nn.Conv2d(config.channels, config.widths[0], 3, padding=1), Residual(config.widths[0]), Residual(config.widths[0])
+            conv(config.channels, config.widths[0], 3), Residual(config.widths[0]), Residual(config.widths[0])
         )
         self.head = PixelHead(config.widths[0], config.channels)
 

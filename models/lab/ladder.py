@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hcodec.models.lab.distributions import Gaussian
-from hcodec.models.lab.layers import GaussianHead, Residual
+from hcodec.models.lab.layers import GaussianHead, Residual, conv
 from hcodec.models.lab.topdown import Layer, TopDown, Visit, width_at
 
 
@@ -44,7 +44,7 @@ class Rung(Layer):
         self.block = Residual(width)
         self.prior = GaussianHead(width, channels)
         self.seen = GaussianHead(width, channels, ready=True)
-        self.expand = nn.Conv2d(channels, width, 1)
+        self.expand = conv(channels, width, 1)
         self.after = Residual(width)
 
     def forward(self, state: Tensor, feature: Tensor | None, visit: Visit) -> Tensor:

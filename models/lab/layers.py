@@ -18,14 +18,27 @@ from hcodec.models.lab.distributions import STEP, Gaussian, Pixels, bounded
 from hcodec.models.lab.protocol import PIXELS, Answer
 
 COMPONENTS = 5  # of the mixture of each sub-pixel
+GAIN = 1.5  # of weights after a SiLU or GELU
 _SMALL = 0.3  # what the branch of a residual block counts at first
 _READY = -1.0  # raw log scale of an informative posterior
 NUM_COEFFICIENTS = {1: 0, 3: 3}  # of green on red, of blue on red and green
 
 
+def conv(num_in: int, num_out: int, size: int, stride: int = 1) -> nn.Conv2d:
+    """Returns a convolution that keeps the size of activations after a SiLU or GELU, at first; without this, z would be faint."""
+    layer = nn.Conv2d(num_in, num_out, size, stride, size // 2)
+    nn.init.normal_(layer.weight, std=GAIN / math.sqrt(num_in * size**2))
+    return zero_bias(layer)
+
+
 def zero(layer: nn.Conv2d) -> nn.Conv2d:
     """Returns the layer with weights and bias set to zero."""
     nn.init.zeros_(layer.weight)
+    return zero_bias(layer)
+
+
+def zero_bias(layer: nn.Conv2d) -> nn.Conv2d:
+    """Returns the layer with its bias set to zero."""
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
@@ -41,8 +54,8 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = conv(width, width, 3)
+        self.second = conv(width, width, 3)
         self.second.weight.data.mul_(_SMALL)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,11 +64,9 @@ class Residual(nn.Module):
         return x + y
 
 
-class Down(nn.Conv2d):
-    """Half the rows and columns, rounded up: a 3x3 convolution with stride 2."""
-
-    def __init__(self, num_in: int, num_out: int) -> None:
-        super().__init__(num_in, num_out, 3, stride=2, padding=1)
+def down(num_in: int, num_out: int) -> nn.Conv2d:
+    """Returns a convolution to half the rows and columns, rounded up."""
+    return conv(num_in, num_out, 3, stride=2)
 
 
 class Pyramid(nn.Module):
@@ -63,8 +74,8 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.downs = nn.ModuleList(Down(a, b) for a, b in pairwise(widths))
+        self.stem = conv(channels, widths[0], 3)
+        self.downs = nn.ModuleList(down(a, b) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(Residual(width) for width in widths[1:])
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
@@ -80,7 +91,7 @@ class Rise(nn.Module):
 
     def __init__(self, num_in: int, num_out: int) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(num_in, num_out, 1)
+        self.mix = conv(num_in, num_out, 1)
 
     def forward(self, state: Tensor, height: int, width: int) -> Tensor:
         """Returns (B, num_out, height, width), cut to that grid."""
@@ -104,7 +115,7 @@ class GaussianHead(nn.Module):
 
     def __init__(self, num_in: int, channels: int, ready: bool = False) -> None:
         super().__init__()
-        self.conv = zero(nn.Conv2d(num_in, 2 * channels, 1))
+        self.conv = zero(conv(num_in, 2 * channels, 1))
         if ready:
             nn.init.normal_(self.conv.weight[:channels], std=1 / math.sqrt(num_in))
             self.conv.bias = nn.Parameter(torch.cat([torch.zeros(channels), torch.full((channels,), _READY)]))
@@ -132,7 +143,7 @@ class PixelHead(nn.Module):
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.conv = nn.Conv2d(width, 3 * channels * COMPONENTS + NUM_COEFFICIENTS[channels], 1)
+        self.conv = conv(width, 3 * channels * COMPONENTS + NUM_COEFFICIENTS[channels], 1)
         nn.init.normal_(self.conv.weight, std=0.02)
         bias = torch.zeros(3, channels, COMPONENTS)
         bias[1] = torch.linspace(-1, 1, COMPONENTS)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian, bounded
-from hcodec.models.lab.layers import Down, GaussianHead, normalize
+from hcodec.models.lab.layers import GaussianHead, conv, down, normalize
 from hcodec.models.lab.topdown import Layer, TopDown, Visit, width_at
 
 _BRANCH = 0.1  # what a residual cell counts
@@ -45,7 +45,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.squeeze, self.excite = nn.Conv2d(width, max(4, width // 16), 1), nn.Conv2d(max(4, width // 16), width, 1)
+        self.squeeze, self.excite = conv(width, max(4, width // 16), 1), conv(max(4, width // 16), width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns (B, width, H, W), nowhere larger than x."""
@@ -59,9 +59,9 @@ class GenerativeCell(nn.Sequential):
     def __init__(self, width: int) -> None:
         wide = _EXPANSION * width
         super().__init__(
-            nn.GroupNorm(1, width), nn.Conv2d(width, wide, 1), nn.GroupNorm(1, wide), nn.SiLU(),
+            nn.GroupNorm(1, width), conv(width, wide, 1), nn.GroupNorm(1, wide), nn.SiLU(),
             nn.Conv2d(wide, wide, 5, padding=2, groups=wide), nn.GroupNorm(1, wide), nn.SiLU(),
-            nn.Conv2d(wide, width, 1), nn.GroupNorm(1, width), SqueezeExcite(width),
+            conv(wide, width, 1), nn.GroupNorm(1, width), SqueezeExcite(width),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class InferenceCell(nn.Sequential):
 
     def __init__(self, width: int) -> None:
         super().__init__(
-            nn.GroupNorm(1, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(1, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), SqueezeExcite(width),
+            nn.GroupNorm(1, width), nn.SiLU(), conv(width, width, 3),
+            nn.GroupNorm(1, width), nn.SiLU(), conv(width, width, 3), SqueezeExcite(width),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,9 +90,9 @@ class BottomUp(nn.Module):
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.stem = conv(channels, widths[0], 3)
         self.scales = nn.ModuleList(
-            nn.Sequential(Down(above, width), InferenceCell(width), InferenceCell(width)) for above, width in pairwise(widths)
+            nn.Sequential(down(above, width), InferenceCell(width), InferenceCell(width)) for above, width in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
@@ -110,10 +110,10 @@ class Group(Layer):
         super().__init__()
         self.stride, self.residual = stride, residual
         self.prior = GaussianHead(width, channels)
-        self.combine = nn.Conv2d(width, width, 1)
+        self.combine = conv(width, width, 1)
         self.infer = InferenceCell(width)
-        self.change = GaussianHead(width, channels, ready=True)
-        self.join = nn.Conv2d(width + channels, width, 1)
+        self.change = GaussianHead(width, channels)
+        self.join = conv(width + channels, width, 1)
         self.cell = GenerativeCell(width)
 
     def forward(self, state: Tensor, feature: Tensor | None, visit: Visit) -> Tensor:

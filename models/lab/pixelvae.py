@@ -7,13 +7,14 @@ H * W. Where the pixels are known, one pass does for all.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hcodec.models.lab.layers import PixelHead, given_before, normalize, zero
+from hcodec.models.lab.layers import GAIN, PixelHead, conv, given_before, normalize, zero, zero_bias
 from hcodec.models.lab.protocol import PIXELS, Answer
 from hcodec.models.lab.topdown import TopDown
 from hcodec.models.lab.vae import OnlyLatent
@@ -42,6 +43,8 @@ class Masked(nn.Conv2d):
         row, column = torch.meshgrid(*2 * [torch.arange(size) - size // 2], indexing="ij")
         mask = 2 * row + column < 0
         mask[size // 2, size // 2] = own
+        nn.init.normal_(self.weight, std=GAIN / math.sqrt(num_in * float(mask.sum())))
+        zero_bias(self)
         self.register_buffer("mask", mask.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,10 +57,10 @@ class MaskedBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.state = nn.Conv2d(width, width // 2, 1)
-        self.narrow = nn.Conv2d(width, width // 2, 1)
+        self.state = conv(width, width // 2, 1)
+        self.narrow = conv(width, width // 2, 1)
         self.masked = Masked(width // 2, width // 2, 3, own=True)
-        self.widen = zero(nn.Conv2d(width // 2, width, 1))
+        self.widen = zero(conv(width // 2, width, 1))
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """Returns (B, width, H, W)."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian, bounded
-from hcodec.models.lab.layers import Down, GaussianHead, Residual, normalize, zero
+from hcodec.models.lab.layers import GaussianHead, Residual, conv, down, normalize, zero
 from hcodec.models.lab.topdown import Layer, TopDown, Visit, width_at
 
 _BRANCH = 0.5  # what a residual branch counts at first
@@ -39,7 +39,7 @@ class BottomUp(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.strides = [stride for stride, _ in reversed(config.latents)]
-        self.stem = nn.Conv2d(config.channels, config.widths[0], 3, padding=1)
+        self.stem = conv(config.channels, config.widths[0], 3)
         self.downs = nn.ModuleList(_downs(config.widths, self.strides))
         self.blocks = nn.ModuleList(Residual(width_at(config.widths, stride)) for stride in self.strides)
         heads = [GaussianHead(width_at(config.widths, stride), count, ready=True) for stride, count in reversed(config.latents)]
@@ -49,8 +49,8 @@ class BottomUp(nn.Module):
         """Returns {name of a latent: its mean and raw log scale (B, 2, channels, H_s, W_s)}."""
         state, found = self.stem(normalize(x)), {}
         parts = zip(self.downs, self.blocks, self.heads, strict=True)
-        for number, (down, block, head) in zip(range(len(self.strides), 0, -1), parts, strict=True):
-            state = block(down(state))
+        for number, (descent, block, head) in zip(range(len(self.strides), 0, -1), parts, strict=True):
+            state = block(descent(state))
             found[f"z{number}"] = torch.stack(head.parameters_of(state), 1)
         return found
 
@@ -62,7 +62,7 @@ def _downs(widths: Sequence[int], strides: Sequence[int]) -> list[nn.Module]:
 
 def _descent(widths: Sequence[int], start: int, target: int) -> nn.Module:
     steps = range(start.bit_length(), target.bit_length())
-    return nn.Sequential(*(Down(widths[i - 1], widths[i]) for i in steps))
+    return nn.Sequential(*(down(widths[i - 1], widths[i]) for i in steps))
 
 
 class Bidirectional(Layer):
@@ -71,9 +71,9 @@ class Bidirectional(Layer):
     def __init__(self, stride: int, width: int, channels: int) -> None:
         super().__init__()
         self.stride, self.channels = stride, channels
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.heads = zero(nn.Conv2d(width, 4 * channels, 1))
-        self.second = nn.Conv2d(width + channels, width, 3, padding=1)
+        self.first = conv(width, width, 3)
+        self.heads = zero(conv(width, 4 * channels, 1))
+        self.second = conv(width + channels, width, 3)
 
     @property
     def key(self) -> Any:

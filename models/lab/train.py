@@ -23,7 +23,7 @@ from hcodec.models.lab.families import entry
 from hcodec.models.lab.objective import Options
 from hcodec.models.lab.protocol import Family
 
-RATE = 2e-3
+RATE = 3e-3
 _AVERAGE = 0.998
 _WARMUP_STEPS = 50
 _CLIP = 100.0  # times the usual norm: no gradient counts more

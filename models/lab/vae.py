@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from hcodec.models.lab.layers import GaussianHead, Residual, standard
+from hcodec.models.lab.layers import GaussianHead, Residual, conv, standard
 from hcodec.models.lab.topdown import Layer, TopDown, Visit
 
 
@@ -32,7 +32,7 @@ class OnlyLatent(Layer):
         super().__init__()
         self.stride, self.channels = stride, channels
         self.posterior = GaussianHead(width, channels, ready=True)
-        self.expand = nn.Conv2d(channels, width, 1)
+        self.expand = conv(channels, width, 1)
         self.blocks = nn.Sequential(Residual(width), Residual(width))
 
     def forward(self, state: Tensor, feature: Tensor | None, visit: Visit) -> Tensor:

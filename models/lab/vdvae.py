@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.lab.distributions import Gaussian, bounded
-from hcodec.models.lab.layers import normalize
+from hcodec.models.lab.layers import conv, normalize
 from hcodec.models.lab.topdown import Layer, TopDown, Visit, width_at
 
 
@@ -35,12 +35,12 @@ TINY = Config(widths=(8, 8, 8), layers=((4, 3), (2, 2)), latent=2)
 
 def bottleneck(num_in: int, num_out: int, middle: int, factor: float) -> nn.Sequential:
     """Returns 1x1, 3x3, 3x3, 1x1 convolutions, a GELU before each; the last weights are multiplied by a factor."""
-    last = nn.Conv2d(middle, num_out, 1)
+    last = conv(middle, num_out, 1)
     nn.init.zeros_(last.bias)  # type: ignore[arg-type]
     last.weight.data.mul_(factor)
     return nn.Sequential(
-        nn.GELU(), nn.Conv2d(num_in, middle, 1), nn.GELU(), nn.Conv2d(middle, middle, 3, padding=1),
-        nn.GELU(), nn.Conv2d(middle, middle, 3, padding=1), nn.GELU(), last,
+        nn.GELU(), conv(num_in, middle, 1), nn.GELU(), conv(middle, middle, 3),
+        nn.GELU(), conv(middle, middle, 3), nn.GELU(), last,
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ class DeepLayer(Layer):
         middle, shrink = max(4, width // 4), 1 / math.sqrt(depth)
         self.posterior = bottleneck(2 * width, 2 * channels, middle, 0.0)
         self.prior = bottleneck(width, 2 * channels + width, middle, 0.0)
-        self.project = nn.Conv2d(channels, width, 1)
+        self.project = conv(channels, width, 1)
         self.project.weight.data.mul_(shrink)
         self.block = bottleneck(width, width, middle, shrink)
 
@@ -74,8 +74,8 @@ class BottomUp(nn.Module):
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
-        self.widen = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
+        self.stem = conv(channels, widths[0], 3)
+        self.widen = nn.ModuleList(conv(a, b, 1) for a, b in pairwise(widths))
         self.blocks = nn.ModuleList(
             nn.ModuleList(bottleneck(width, width, max(4, width // 4), 0.5) for _ in range(2)) for width in widths[1:]
         )
