@@ -16,9 +16,10 @@ import torch
 
 from benchmarks import peers, tables
 from benchmarks.images import Pixels
-from hcodec import small
-from hcodec.models import data, pure, small_data
-from hcodec.models.small_bound import lower_bound_bits
+from hcodec.coders import small_chain
+from hcodec.models.small import registry, thumbnails
+from hcodec.models.small.bound import lower_bound_bits
+from hcodec.models.training import data
 
 NUM_DIGITS = 1000
 _BELOW_WORDS = 1 << 17  # of random bits, beneath the chain that stands for a very long one
@@ -44,19 +45,19 @@ def run(mnist_folder: Path, color_folder: Path, target: Path) -> bool:
 
 
 def _sets(mnist_folder: Path, color_folder: Path) -> Iterator[tuple[str, str, list[Pixels]]]:
-    yield "MNIST test", "mnist", list(small_data.mnist(mnist_folder, "t10k")[:NUM_DIGITS])
-    yield "photographs, 32x32", "small", small_data.tiles(data.load([color_folder]))
+    yield "MNIST test", "mnist", list(thumbnails.mnist(mnist_folder, "t10k")[:NUM_DIGITS])
+    yield "photographs, 32x32", "small", thumbnails.tiles(data.load([color_folder]))
 
 
 def measure(pictures: Sequence[Pixels], model: str) -> dict[str, object]:
     """Returns counts and rates of a set of pictures of one size, and whether its chain decodes and meets its bound."""
     num_values = sum(picture.size for picture in pictures)
-    chain, report = small.encode_with_report(pictures, model)
-    decoded = small.decode_chain(chain, [(len(picture), picture.shape[1]) for picture in pictures], model)
+    chain, report = small_chain.encode_with_report(pictures, model)
+    decoded = small_chain.decode_chain(chain, [(len(picture), picture.shape[1]) for picture in pictures], model)
     exact = all(np.array_equal(*pair) for pair in zip(pictures, decoded, strict=True))
     below = np.random.default_rng(0).integers(1, 1 << 32, _BELOW_WORDS, dtype=np.uint32).astype("<u4").tobytes()
-    _, middle = small.encode_with_report(pictures, model, below=below)
-    _, direct = small.encode_with_report(pictures, model, borrow=False)
+    _, middle = small_chain.encode_with_report(pictures, model, below=below)
+    _, direct = small_chain.encode_with_report(pictures, model, borrow=False)
     rates = {CHAIN: report.net_bits, BOUND: bound_bits(pictures, model), BINNED: middle.gross_bits - middle.refunded_bits,
              GROSS: middle.gross_bits, DIRECT: direct.net_bits}  # fmt: skip
     rates |= peer_bits(pictures)
@@ -72,7 +73,7 @@ def measure(pictures: Sequence[Pixels], model: str) -> dict[str, object]:
 def bound_bits(pictures: Sequence[Pixels], model: str, seed: int = 0) -> float:
     """Returns one sample of the continuous negative bound of all pictures, in bits."""
     torch.manual_seed(seed)
-    network, stacked = pure.load(model).network, np.stack(pictures)
+    network, stacked = registry.load(model).network, np.stack(pictures)
     batches = (stacked[i : i + _BATCH] for i in range(0, len(stacked), _BATCH))
     return sum(lower_bound_bits(network, batch).sum().item() for batch in batches)
 

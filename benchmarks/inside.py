@@ -18,17 +18,17 @@ from benchmarks.inside_steps import likelihood_bits
 
 _STAGES = {
     "hcodec.models.load": "load model",
-    "hcodec.picture.read": "read picture",
-    "hcodec.picture.to_tensor": "read picture",
-    "hcodec.picture.from_tensor": "write picture",
-    "hcodec.models.hvae.Network.analyze": "analysis",
-    "hcodec.models.hvae.Network.synthesize": "synthesis",
-    "hcodec.models.walk.Walk.predict": "prior",
-    "hcodec.models.walk.Walk.posterior": "posterior",
-    "hcodec.models.walk.Walk.advance": "advance",
-    "hcodec.entropy.EntropyModel": "entropy tables",
-    "hcodec.entropy.encode": "entropy coding",
-    "hcodec.entropy.LayerDecoder.decode": "entropy coding",
+    "hcodec.pixels.picture.read": "read picture",
+    "hcodec.pixels.picture.to_tensor": "read picture",
+    "hcodec.pixels.picture.from_tensor": "write picture",
+    "hcodec.models.photo.network.Network.analyze": "analysis",
+    "hcodec.models.photo.network.Network.synthesize": "synthesis",
+    "hcodec.models.photo.walk.Walk.predict": "prior",
+    "hcodec.models.photo.walk.Walk.posterior": "posterior",
+    "hcodec.models.photo.walk.Walk.advance": "advance",
+    "hcodec.coding.stack.EntropyModel": "entropy tables",
+    "hcodec.coding.stack.encode_layer": "entropy coding",
+    "hcodec.coding.stack.LayerDecoder.decode": "entropy coding",
     "hcodec.container.write": "container",
     "hcodec.container.Reader.feed": "container",
 }
@@ -98,7 +98,7 @@ class Rate:
 def rate(pixels: Pixels) -> Rate:
     """What encoding a picture costs, and what the model said that it would."""
     import hcodec
-    from hcodec import entropy
+    from hcodec.coding.stack import encode_layer
 
     estimates: list[tuple[float, float]] = []
 
@@ -107,8 +107,8 @@ def rate(pixels: Pixels) -> Rate:
         estimates.extend((tables.estimate(*part), _model_bits(tables, *part)) for part in coded)
         return original(tables, coded)
 
-    original = entropy.encode
-    with patch.object(entropy, "encode", listening):
+    original = encode_layer
+    with patch("hcodec.coding.stack.encode_layer", listening):
         data = hcodec.encode(pixels)
     table_bits, model_bits = map(sum, zip(*estimates, strict=True))
     layer_bits = 8 * sum(level.num_bytes for level in hcodec.info(data).levels)
@@ -116,12 +116,12 @@ def rate(pixels: Pixels) -> Rate:
 
 
 def _model_bits(tables: Any, symbols: Any, indices: Any) -> float:
-    """Bits of the symbols by the training likelihood; those of trims, of which it knows nothing, by their table."""
+    """Bits of the symbols by the training likelihood; those of offsets, of which it knows nothing, by their table."""
     import torch
 
-    from hcodec.models.tables import TRIM_INDEX
+    from hcodec.models.tables.symbol_tables import OFFSET_INDEX
 
-    if indices.max() == TRIM_INDEX:
+    if indices.max() == OFFSET_INDEX:
         return float(tables.estimate(symbols, indices))
     return likelihood_bits(torch.from_numpy(symbols), torch.from_numpy(indices))
 
@@ -145,25 +145,25 @@ class LastLayerRate:
 def last_layer(pixels: Pixels) -> list[LastLayerRate]:
     """What the lossless layer of a picture costs from each level that it may be built on, coded with the shipped model."""
     from hcodec import models
+    from hcodec.coders.tiles import Source
+    from hcodec.coding.stack import encode_layer
     from hcodec.encoder import LevelEncoder
-    from hcodec.entropy import encode
-    from hcodec.models import zoo
-    from hcodec.tiles import Source
+    from hcodec.models import registry
 
     model = models.load("photo")
-    last, encoder = zoo.load_last(model.fingerprint), LevelEncoder(model, pixels)
+    last, encoder = registry.load_lossless(model.fingerprint), LevelEncoder(model, pixels)
     rates, level_bits = [], 0
     for level in range(1, max(last.starts) + 1):
-        level_bits += 8 * len(encode(encoder.tables, encoder.next_level()))
+        level_bits += 8 * len(encode_layer(encoder.tables, encoder.next_level()))
         if level in last.starts:
             rates.append(_last_layer_on(last, Source(encoder.walk.at_finest(), level, False), pixels, level_bits))
     return rates
 
 
 def _last_layer_on(last: Any, source: Any, pixels: Pixels, level_bits: int) -> LastLayerRate:
-    from hcodec.entropy import Stack
-    from hcodec.payload import tiles
-    from hcodec.tiles import Source, estimate, push_picture
+    from hcodec.coders.tiles import Source, estimate, push_picture
+    from hcodec.coding.stack import Stack
+    from hcodec.container.lossless_layer import tiles
 
     direct, net = Stack(), Stack()
     push_picture(last, direct, source, pixels, False)

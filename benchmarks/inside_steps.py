@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hcodec.models import Model
-    from hcodec.models.hvae import Network
+    from hcodec.models.photo.network import Network
 
 Points = list[tuple[float, float]]
 """Bits of the prefix that ends with each level, and the PSNR (dB) of the picture that it gives."""
@@ -28,7 +28,7 @@ STEPS = {
     "floats": "float network, rounded symbols, rate by the training likelihood",
     "integers": "integer network, rate by the training likelihood at the scale indices",
     "tables": "symbols that the coder can say, rate by its tables",
-    "layers": "bytes of the layers, with the finish and the trims that are sent along",
+    "layers": "bytes of the layers, with the post_filter and the offsets that are sent along",
     "files": "bytes of the files",
 }
 """The steps in order, and what each measures."""
@@ -39,11 +39,11 @@ def trained(checkpoint: Path) -> Network:
     """The averaged float network of a training checkpoint."""
     import torch
 
-    from hcodec.models import storage
-    from hcodec.models.hvae import Network
+    from hcodec.models import weights_file
+    from hcodec.models.photo.network import Network
 
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network = Network(storage.config_from(state["config"]))
+    network = Network(weights_file.config_from(state["config"]))
     network.load_state_dict(state["average"])
     return network.requires_grad_(False)
 
@@ -69,7 +69,7 @@ def steps(checkpoint: Path, model: str, pixels: Pixels) -> Mapping[str, Points]:
 
 
 def _quality(rendered: Tensor, pixels: Pixels) -> float:
-    from hcodec import picture
+    from hcodec.pixels import picture
 
     return psnr(pixels, picture.from_tensor(rendered))
 
@@ -77,7 +77,7 @@ def _quality(rendered: Tensor, pixels: Pixels) -> float:
 def _floats(network: Network, pixels: Pixels) -> Points:
     import torch
 
-    from hcodec import picture
+    from hcodec.pixels import picture
 
     x, points = picture.to_tensor(pixels), []
     with torch.inference_mode():
@@ -90,9 +90,9 @@ def _floats(network: Network, pixels: Pixels) -> Points:
 def _integers(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
     import torch
 
-    from hcodec import picture
-    from hcodec.models.tables import MAX_SYMBOL
-    from hcodec.models.walk import Walk
+    from hcodec.models.photo.walk import Walk
+    from hcodec.models.tables.symbol_tables import MAX_SYMBOL
+    from hcodec.pixels import picture
 
     walk, bits = Walk(model.network, model.agreed, *pixels.shape[:2]), 0.0
     with torch.inference_mode():
@@ -109,8 +109,8 @@ def _integers(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
 
 def likelihood_bits(symbols: Any, index: Any) -> float:
     """Bits of integer symbols by the training likelihood, at the scales that their indices stand for; tensors of one shape."""
-    from hcodec.models.loss import symbol_bits
-    from hcodec.models.walk import log_scale
+    from hcodec.models.photo.walk import log_scale
+    from hcodec.models.rates import symbol_bits
 
     return float(symbol_bits(symbols.double(), log_scale(index).double()).sum())
 

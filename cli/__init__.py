@@ -30,7 +30,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
     if not wanted or ctx.resilient_parsing:
         return
     from hcodec import __version__, models
-    from hcodec.header import VERSION
+    from hcodec.container.header import VERSION
 
     known = ", ".join(f"{name} {models.summary(name).fingerprint}" for name in models.names())
     click.echo(f"hcodec {__version__} (file format {VERSION}; models: {known or 'none'})")

@@ -17,7 +17,7 @@ from hcodec.cli._report import Report, shown
 from hcodec.errors import HcodecWarning
 
 if TYPE_CHECKING:
-    from hcodec.archive import Entry, Listing
+    from hcodec.container.archive import Entry, Listing
 
 
 @click.command("list")
@@ -39,7 +39,7 @@ def command(sources: tuple[str, ...], check: bool, as_json: bool) -> None:
 
 
 def _describe(check: bool, faulty: list[str], source: str) -> Report:
-    from hcodec import archive
+    from hcodec.container import archive
 
     listing = archive.listing(BytesIO(read_bytes(source)) if source == STDIO else source, check=check)
     for warning in listing.warnings:
@@ -60,7 +60,7 @@ def _archive_lines(listing: Listing) -> Iterator[str]:
 
 
 def _picture_lines(listing: Listing) -> Iterator[str]:
-    from hcodec.archive import KINDS, STORED
+    from hcodec.container.archive import KINDS, STORED
 
     names = {STORED: "stored", **{kind.number: kind.name for kind in KINDS}}
     yield "  segment  coded as    pixels"

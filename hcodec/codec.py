@@ -15,13 +15,16 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec import container, entropy, fitting, models, picture
-from hcodec import lossless as last_layer
+from hcodec import container, models
+from hcodec.coders import lossless as last_layer
+from hcodec.coders import scale_offsets
+from hcodec.coding.stack import encode_layer
 from hcodec.container import Reader
 from hcodec.decoder import LevelDecoder, check_memory, picture_of
 from hcodec.encoder import Layers, LevelEncoder, encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
-from hcodec.picture import Metadata, Picture
+from hcodec.pixels import picture
+from hcodec.pixels.picture import Metadata, Picture
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 METADATA_KINDS = ("icc", "exif", "xmp")
@@ -74,7 +77,7 @@ def encode_lossless(
     model: str = "photo",
     metadata: Collection[str] = METADATA_KINDS,
     device: str = "cpu",
-) -> tuple[bytes, last_layer.LastCode]:
+) -> tuple[bytes, last_layer.LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
     source = _source(image, metadata)
     loaded = models.load(model, device)
@@ -136,8 +139,8 @@ def decode_picture(
     count = _check_levels(levels, len(reader.layers))
     decoder = LevelDecoder.open(header, device)
     _push_all(decoder, reader, count, levels is None, strict)
-    if levels is None and reader.last:
-        _push_last(decoder, reader.last, strict)
+    if levels is None and reader.lossless:
+        _push_lossless(decoder, reader.lossless, strict)
     return replace(picture_of(reader, decoder.pixels(temperature, seed), strict), exact=decoder.exact is not None)
 
 
@@ -154,10 +157,10 @@ def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: b
         warnings.warn(f"level {int(decoder.levels) + 1} is malformed, it was ignored: {error}", HcodecWarning, stacklevel=4)
 
 
-def _push_last(decoder: LevelDecoder, data: bytes, strict: bool) -> None:
+def _push_lossless(decoder: LevelDecoder, data: bytes, strict: bool) -> None:
     """Decodes the lossless layer; if it is malformed in spite of its checksum, or its weights are missing, the levels stay."""
     try:
-        decoder.push_last(data)
+        decoder.push_lossless(data)
     except (FormatError, ModelError) as error:
         if strict:
             raise
@@ -184,13 +187,13 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
 def _candidates(encoder: LevelEncoder, layers: list[bytes], levels: int, carried: bool) -> Iterator[last_layer.Candidate]:
     """Encodes level after level into `layers`, as long as more are asked for; carried: the file holds all of them anyway."""
     for level in range(1, levels + 1):
-        layers.append(entropy.encode(encoder.tables, encoder.next_level()))
+        layers.append(encode_layer(encoder.tables, encoder.next_level()))
         yield last_layer.Candidate(level, encoder.walk.copy(), 0 if carried else 8 * sum(map(len, layers)))
 
 
 def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"", fitted: bool = False) -> bytes:
     height, width = source.pixels.shape[:2]
-    fitted = fitted and fitting.is_used(height, width)
+    fitted = fitted and scale_offsets.is_used(height, width)
     alpha = b"" if source.alpha is None else picture.encode_alpha(source.alpha)
     icc, exif, xmp = source.metadata.icc, source.metadata.exif, source.metadata.xmp
     return container.write(
@@ -202,7 +205,7 @@ def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: by
 def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
     """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
     height, width = source.pixels.shape[:2]
-    decoder = LevelDecoder(model, height, width, fitting.is_used(height, width))
+    decoder = LevelDecoder(model, height, width, scale_offsets.is_used(height, width))
 
     def reaches(level: int, part: bytes = b"") -> bool:
         """Whether the levels so far, and a part of the next layer, reach the target."""

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hcodec import entropy, fitting, lossless, memory, models, picture
+from hcodec import memory, models
+from hcodec.coders import lossless, scale_offsets
+from hcodec.coding.stack import EntropyModel, LayerDecoder
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning
-from hcodec.picture import Metadata, Picture
+from hcodec.pixels import picture
+from hcodec.pixels.picture import Metadata, Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from hcodec.models.walk import Walk
+    from hcodec.models.photo.walk import Walk
 
 _BYTES_PER_PIXEL = 330  # peak working memory of encoding, measured; decoding takes less
 
@@ -29,12 +32,12 @@ class LevelDecoder:
     """The state of decoding, held open between layers: each new layer costs one step."""
 
     def __init__(self, model: models.Model, height: int, width: int, fitted: bool = False) -> None:
-        from hcodec.models.walk import Walk
+        from hcodec.models.photo.walk import Walk
 
-        self.model, self.tables = model, entropy.EntropyModel(model.tables)
+        self.model, self.tables = model, EntropyModel(model.tables)
         self.walk = Walk(model.network, model.agreed, height, width)
         self.levels = 0.0  # whole levels decoded, plus the share of a partial one
-        self.fitted = fitted  # whether layers bring finish and trims
+        self.fitted = fitted  # whether layers bring post_filter and offsets
         self.gray = False
         self.keep = False  # whether the walks after each level are kept, for the lossless layer
         self.kept: dict[int, Walk] = {}
@@ -54,7 +57,7 @@ class LevelDecoder:
     def push(self, layer: bytes) -> None:
         """Decodes the next whole layer. Raises FormatError, leaving the state as it was, if it is not well-formed."""
         walk = self.walk.copy()
-        decoder = entropy.LayerDecoder(self.tables, layer, whole=True)
+        decoder = LayerDecoder(self.tables, layer, whole=True)
         self._advance(walk, decoder)
         decoder.close()
         self.walk, self.levels = walk, self.levels + 1
@@ -63,15 +66,15 @@ class LevelDecoder:
 
     def push_partial(self, data: bytes) -> None:
         """Decodes what there is of the next layer; nothing can follow it. FormatError as from `push`."""
-        from hcodec.models import finish
+        from hcodec.models.photo import post_filter
 
         walk = self.walk.copy()
-        decoder = entropy.LayerDecoder(self.tables, data, whole=False)
+        decoder = LayerDecoder(self.tables, data, whole=False)
         self._advance(walk, decoder)
-        walk.finish = finish.mixed(self.walk.finish, walk.finish, decoder.share)
+        walk.post_filter = post_filter.mixed(self.walk.post_filter, walk.post_filter, decoder.share)
         self.walk, self.levels = walk, self.levels + decoder.share
 
-    def push_last(self, data: bytes) -> None:
+    def push_lossless(self, data: bytes) -> None:
         """Decodes the lossless layer, after all levels. Raises FormatError, ModelError."""
         states = States(self.kept)
         size = self.walk.height, self.walk.width
@@ -93,16 +96,16 @@ class LevelDecoder:
         finally:
             self.walk, self.levels = before
 
-    def _advance(self, walk: Walk, decoder: entropy.LayerDecoder) -> None:
+    def _advance(self, walk: Walk, decoder: LayerDecoder) -> None:
         import torch
 
         level = walk.latent.level
         if self.fitted:
-            walk.finish = fitting.read_finish(decoder)
+            walk.post_filter = scale_offsets.read_post_filter(decoder)
         while not walk.done and walk.latent.level == level:
             index = walk.predict()[1].cpu().numpy()
             if self.fitted:
-                index = fitting.read_trim(decoder, index)
+                index = scale_offsets.read_offsets(decoder, index)
             walk.advance(torch.from_numpy(decoder.decode(index)).to(self.model.device))
 
 

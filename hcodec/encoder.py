@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hcodec import entropy, fitting, memory, models, picture
-from hcodec.entropy import EntropyModel, Indices, Symbols
+from hcodec import memory, models
+from hcodec.coders import scale_offsets
+from hcodec.coding.stack import EntropyModel, Indices, Symbols, encode_layer
 from hcodec.errors import HcodecError
+from hcodec.pixels import picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from hcodec.models.walk import Walk
+    from hcodec.models.photo.walk import Walk
 
 Layers = list[tuple[bytes, "Walk"]]  # the bytes of each level and the walk just after it
 PASSES = (0, 1, 2, 6)  # of the search over all exits, by effort from 1
@@ -36,7 +38,7 @@ class LevelEncoder:
     def __init__(self, model: models.Model, pixels: NDArray[np.uint8], offsets: Sequence[Tensor] | None = None) -> None:
         import torch
 
-        from hcodec.models.walk import Walk
+        from hcodec.models.photo.walk import Walk
 
         self.offsets = offsets
         self.model, self.tables = model, EntropyModel(model.tables)
@@ -67,12 +69,12 @@ class LevelEncoder:
         layers: Layers = []
         for level in range(1, levels + 1):
             coded, walk = self.next_level(), self.walk.copy()
-            if fitting.is_used(walk.height, walk.width):
-                coded = [part for latent in coded for part in fitting.trimmed(self.tables, *latent)]
-                finish = fitting.choose_finish(self.tables, walk, self.x, level, self.offsets is not None)
-                coded = fitting.finish_latents(finish) + coded
-                walk.finish = finish.weights() if finish else None
-            layers.append((entropy.encode(self.tables, coded), walk))
+            if scale_offsets.is_used(walk.height, walk.width):
+                coded = [part for latent in coded for part in scale_offsets.with_offsets(self.tables, *latent)]
+                post_filter = scale_offsets.choose_post_filter(self.tables, walk, self.x, level, self.offsets is not None)
+                coded = scale_offsets.post_filter_symbols(post_filter) + coded
+                walk.post_filter = post_filter.weights() if post_filter else None
+            layers.append((encode_layer(self.tables, coded), walk))
         return layers
 
 
@@ -88,7 +90,7 @@ def encode_layers(
     passes = PASSES[effort - 1]
     if not passes:
         return LevelEncoder(model, pixels).layers(levels)
-    from hcodec.models import search
+    from hcodec.models.photo import search
 
     num_pixels = pixels.shape[0] * pixels.shape[1]
     num_searched = min(num_pixels, (search.TILE + 2 * search.MARGIN) ** 2)  # at a time
@@ -101,7 +103,7 @@ def encode_layers(
 
 def cost(model: models.Model, pixels: NDArray[np.uint8], layers: Layers) -> float:
     """Returns what the search lowers: the weighted mean over all exits of bits per pixel + lmbda * MSE, from real layers."""
-    from hcodec.models.search import exit_weights
+    from hcodec.models.photo.search import exit_weights
 
     lmbda = model.agreed.config.lmbda
     total, num_bytes = 0.0, 0

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hcodec import memory, picture, stored
-from hcodec.archive import KINDS, STORED, Archive, Entry, Extras, Kind, Segment, listing, opened, seal, write
+from hcodec import memory
+from hcodec.container.archive import KINDS, STORED, Archive, Entry, Extras, Kind, Segment, listing, opened, seal, write
 from hcodec.errors import FormatError, HcodecError, HcodecWarning
-from hcodec.picture import Metadata, Picture
+from hcodec.pixels import picture, stored
+from hcodec.pixels.picture import Metadata, Picture
 
 __all__ = ["METADATA_KINDS", "RESTART", "listing", "pack", "unpack"]
 
@@ -79,7 +80,7 @@ def pack(
     for name, source in sources:
         one = source if isinstance(source, Picture) else picture.read(source)
         packer.add(name, one, _extras(one, metadata))
-    return packer.finish()
+    return packer.post_filter()
 
 
 def _extras(one: Picture, kinds: Collection[str]) -> Extras:
@@ -113,7 +114,7 @@ class _Packer:
         if len(group) == self._restart:
             self._flush(choice, group)
 
-    def finish(self) -> bytes:
+    def post_filter(self) -> bytes:
         """Returns the archive of all pictures; FormatError if there are none."""
         if not self._count:
             raise FormatError("there are no pictures to pack")

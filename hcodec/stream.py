@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from hcodec import picture
 from hcodec.container import Header, Reader
 from hcodec.decoder import LevelDecoder, picture_of
 from hcodec.errors import FormatError, HcodecWarning, ModelError, TruncatedError
+from hcodec.pixels import picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,8 +52,8 @@ class StreamDecoder:
         before = self.levels_decoded
         if not self._fault and self._reader.layers[before:]:
             self._push_all(self._open(), self._reader.layers[before:])
-        if not self._fault and self._reader.last and self._decoder and self._decoder.exact is None:
-            self._push_last(self._decoder)
+        if not self._fault and self._reader.lossless and self._decoder and self._decoder.exact is None:
+            self._push_lossless(self._decoder)
         if self._reader.damaged:
             self._stop(self._reader.damage)
         return self.levels_decoded - before
@@ -84,9 +84,9 @@ class StreamDecoder:
         except FormatError as error:
             self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
 
-    def _push_last(self, decoder: LevelDecoder) -> None:
+    def _push_lossless(self, decoder: LevelDecoder) -> None:
         try:
-            decoder.push_last(self._reader.last)
+            decoder.push_lossless(self._reader.lossless)
         except (FormatError, ModelError) as error:
             self._stop(f"{error}; it was ignored")
 

@@ -20,14 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from hcodec import codec, container, entropy, fitting, models, payload, tiles
+from hcodec import codec, container, models
+from hcodec.coders import scale_offsets, tiles
+from hcodec.coding.stack import EntropyModel, LayerDecoder, Stack, encode_layer
+from hcodec.container import lossless_layer
 from hcodec.encoder import LevelEncoder
-from hcodec.entropy import Stack
-from hcodec.models import zoo
-from hcodec.models.configs import CONFIGS
-from hcodec.models.hvae import Network
-from hcodec.models.kernels import exact_products
-from hcodec.models.walk import Walk
+from hcodec.models import registry
+from hcodec.models.integer.kernels import exact_products
+from hcodec.models.photo.config import CONFIGS
+from hcodec.models.photo.network import Network
+from hcodec.models.photo.walk import Walk
 
 THREADS = (1, 2, 4)
 BATCHES = (1, 3, 1)
@@ -95,16 +97,18 @@ def decoded(data: bytes, device: str = "cpu") -> Iterator[torch.Tensor]:
     reader = container.Reader()
     reader.feed(data)
     model = models.load("tiny", device)
-    tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, HEIGHT, WIDTH)
+    tables, walk = EntropyModel(model.tables), Walk(model.network, model.agreed, HEIGHT, WIDTH)
     for level, layer in enumerate(reader.layers, 1):
-        decoder = entropy.LayerDecoder(tables, layer, whole=True)
+        decoder = LayerDecoder(tables, layer, whole=True)
         if reader.known_header().fitted:
-            finish = fitting.read_finish(decoder)
-            yield torch.zeros(0) if finish is None else finish
+            post_filter = scale_offsets.read_post_filter(decoder)
+            yield torch.zeros(0) if post_filter is None else post_filter
         while not walk.done and walk.latent.level == level:
             mean, index = walk.predict()
-            trimmed = fitting.read_trim(decoder, index.cpu().numpy()) if reader.known_header().fitted else index.cpu().numpy()
-            found = torch.from_numpy(decoder.decode(trimmed)).to(device)
+            with_offsets = (
+                scale_offsets.read_offsets(decoder, index.cpu().numpy()) if reader.known_header().fitted else index.cpu().numpy()
+            )
+            found = torch.from_numpy(decoder.decode(with_offsets)).to(device)
             walk.advance(found)
             yield from (found, mean, index, walk.state)
         decoder.close()
@@ -113,11 +117,13 @@ def decoded(data: bytes, device: str = "cpu") -> Iterator[torch.Tensor]:
 def lossless_file(pixels: np.ndarray, layout: Layout) -> bytes:
     """Returns the lossless file of a picture, with fine latents."""
     model = models.load("tiny")
-    encoder, last = LevelEncoder(model, pixels), zoo.load_last(model.fingerprint)
-    layers = [entropy.encode(encoder.tables, encoder.next_level()) for _ in range(2)]
+    encoder, last = LevelEncoder(model, pixels), registry.load_lossless(model.fingerprint)
+    layers = [encode_layer(encoder.tables, encoder.next_level()) for _ in range(2)]
     stack, source = Stack(), tiles.Source(layout(encoder.walk.at_finest()), 2, False)
     pushed = tiles.push_picture(last, stack, source, pixels, True)
-    parts = payload.LastPayload(payload.BITS_BACK, stack.to_bytes(), 2, last.fingerprint, pushed.flags, pushed.crcs)
+    parts = lossless_layer.LosslessLayer(
+        lossless_layer.BITS_BACK, stack.to_bytes(), 2, last.fingerprint, pushed.flags, pushed.crcs
+    )
     height, width = pixels.shape[:2]
     return container.write(width=width, height=height, fingerprint=model.fingerprint, layers=layers, last=parts.pack())
 

@@ -14,7 +14,7 @@ from PIL import Image
 from test_picture import as_file
 
 from hcodec.errors import FormatError, HcodecError
-from hcodec.picture import decode_alpha, encode_alpha
+from hcodec.pixels.picture import decode_alpha, encode_alpha
 
 
 @settings(max_examples=60, deadline=None)

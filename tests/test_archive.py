@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcodec import container
-from hcodec.archive import MAGIC, Archive, Entry, Extras, check_name, listing, opened, seal, write
-from hcodec.directory import Directory, Segment, inflate, pack_columns, squeeze
+from hcodec.container.archive import MAGIC, Archive, Entry, Extras, check_name, listing, opened, seal, write
+from hcodec.container.directory import Directory, Segment, inflate, pack_columns, squeeze
+from hcodec.container.header import pack_varint
 from hcodec.errors import FormatError, HcodecError, TruncatedError
-from hcodec.header import pack_varint
 
 ICC = b"a profile that many pictures share " * 8
 CHAINS = [b"the first chain", b"", bytes(range(100))]

@@ -14,12 +14,14 @@ from conftest import render
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import container, decoder, entropy, fitting, memory, models
+from hcodec import container, decoder, memory, models
 from hcodec.codec import decode, decode_picture, encode
+from hcodec.coders import scale_offsets
+from hcodec.coding.stack import EntropyModel, LayerDecoder
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models import finish
-from hcodec.models.walk import Walk
-from hcodec.picture import Picture, psnr, read
+from hcodec.models.photo import post_filter
+from hcodec.models.photo.walk import Walk
+from hcodec.pixels.picture import Picture, psnr, read
 
 LEVELS = 3
 
@@ -110,19 +112,19 @@ def test_layers_are_as_long_as_the_model_estimates():
     picture = render(320, 384)
     data = encode(picture, model="tiny")
     model = models.load("tiny")
-    tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, 320, 384)
+    tables, walk = EntropyModel(model.tables), Walk(model.network, model.agreed, 320, 384)
     reader = container.Reader()
     reader.feed(data)
     total = 0.0
     for level, layer in enumerate(reader.layers, 1):
-        decoder, estimated = entropy.LayerDecoder(tables, layer, whole=True), 0.0
-        grouping = decoder.decode(fitting._indices(1))
-        weights = decoder.decode(fitting._indices(1 + finish.num_symbols(grouping[0]) if grouping[0] else 0))
-        estimated += sum(tables.estimate(part, fitting._indices(len(part))) for part in (grouping, weights))
+        decoder, estimated = LayerDecoder(tables, layer, whole=True), 0.0
+        grouping = decoder.decode(scale_offsets._indices(1))
+        weights = decoder.decode(scale_offsets._indices(1 + post_filter.num_symbols(grouping[0]) if grouping[0] else 0))
+        estimated += sum(tables.estimate(part, scale_offsets._indices(len(part))) for part in (grouping, weights))
         while not walk.done and walk.latent.level == level:
             index = walk.predict()[1].numpy()
-            symbols = decoder.decode(fitting.read_trim(decoder, index))
-            estimated += sum(tables.estimate(*part) for part in fitting.trimmed(tables, symbols, index))
+            symbols = decoder.decode(scale_offsets.read_offsets(decoder, index))
+            estimated += sum(tables.estimate(*part) for part in scale_offsets.with_offsets(tables, symbols, index))
             walk.advance(torch.from_numpy(symbols))
         assert abs(8 * len(layer) - estimated) < 0.01 * estimated + 64
         total += estimated

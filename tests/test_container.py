@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcodec import container, header
-from hcodec.container import Reader, info, truncate, write
+from hcodec import container
+from hcodec.container import Reader, header, info, truncate, write
+from hcodec.container.header import Header, LayerEntry, pack_varint, parse_header
 from hcodec.errors import FormatError, HcodecError, TruncatedError
-from hcodec.header import Header, LayerEntry, pack_varint, parse_header
 
 FINGERPRINT = b"\x12\x34\x56\x78"
 LAYERS = [b"coarse", b"", b"finer and longer", bytes(range(200))]

@@ -22,11 +22,13 @@ from exactness import agreed_path, channels_first, channels_last, decoded, diges
 
 from hcodec import codec, models
 from hcodec.errors import ModelError
-from hcodec.models import exact, kernels, storage
-from hcodec.models.exact import Agreed, Product, requantize
-from hcodec.models.kernels import exact_products
-from hcodec.models.walk import Walk
-from hcodec.picture import to_tensor
+from hcodec.models import weights_file
+from hcodec.models.integer import kernels
+from hcodec.models.integer.kernels import exact_products
+from hcodec.models.integer.products import STATE_LIMIT, Product, requantize
+from hcodec.models.photo.agreed import MEAN_UNIT, Agreed
+from hcodec.models.photo.walk import Walk
+from hcodec.pixels.picture import to_tensor
 
 BACKENDS = torch.backends
 
@@ -111,7 +113,7 @@ def test_the_agreed_path_follows_the_float_network():
         state = state if stride == 64 else network.ascend(state, stride, 128, 128)
         state, wanted, _ = latent.prior(state)
         mean, _ = walk.predict()
-        assert (mean * exact.MEAN_UNIT - wanted).abs().mean() < 0.01 * wanted.abs().mean() + exact.MEAN_UNIT
+        assert (mean * MEAN_UNIT - wanted).abs().mean() < 0.01 * wanted.abs().mean() + MEAN_UNIT
         symbols = walk.posterior(features).round()
         walk.advance(symbols)
         state = latent.advance(state, wanted + symbols)
@@ -294,7 +296,7 @@ def first_row_full(tensor):
 
 
 def beyond(tensor):
-    tensor[0] = exact.STATE_LIMIT + 1
+    tensor[0] = STATE_LIMIT + 1
 
 
 def not_a_number(tensor):
@@ -314,18 +316,18 @@ def not_a_number(tensor):
     ],
 )
 def test_a_model_whose_weights_are_not_certified_does_not_load(tiny, tmp_path, name, harm):
-    config, integers, floats, _ = storage.read(tiny)
+    config, integers, floats, _ = weights_file.read(tiny)
     integers[name] = integers[name].clone()
     harm(integers[name])
     path = Path(tmp_path) / "broken.safetensors"
-    storage.save(path, config, integers, floats, "")
+    weights_file.save(path, config, integers, floats, "")
     with pytest.raises(ModelError, match="exactness certificate") as error:
         models.load_file(path)
     assert "\n" not in str(error.value) and name.rsplit(".", 1)[0] in str(error.value)
 
 
 def test_a_missing_tensor_is_named(tiny):
-    config, integers, _, _ = storage.read(tiny)
+    config, integers, _, _ = weights_file.read(tiny)
     del integers["latents.1.project.weight"]
     with pytest.raises(ModelError, match=r"latents\.1\.project\.weight"):
         Agreed(config, integers)

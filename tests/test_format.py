@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hcodec import header
-from hcodec.container import Reader, truncate, write
-from hcodec.header import Header, LayerEntry, pack_header
-from hcodec.picture import decode_alpha
+from hcodec.container import Reader, header, truncate, write
+from hcodec.container.header import Header, LayerEntry, pack_header
+from hcodec.pixels.picture import decode_alpha
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8")
 LINE = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*[0-9a-f]{2}) {2,}(\S.*)")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hcodec import packing
-from hcodec.archive import Entry, Extras, seal, write
-from hcodec.picture import Picture
+from hcodec.container.archive import Entry, Extras, seal, write
+from hcodec.pixels.picture import Picture
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8").partition("\n# Archives\n")[2]
 LINE = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*[0-9a-f]{2}) {2,}(\S.*)")

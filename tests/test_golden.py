@@ -18,12 +18,15 @@ from conftest import render
 from PIL import Image
 from test_lossless import encode_forced
 
-from hcodec import codec, container, entropy, fitting, models, picture
-from hcodec.models.walk import Walk
+from hcodec import codec, container, models
+from hcodec.coders import scale_offsets
+from hcodec.coding.stack import EntropyModel, LayerDecoder
+from hcodec.models.photo.walk import Walk
+from hcodec.pixels import picture
 
 LOSSLESS = {"direct": (65, 65), "bits-back": (24, 400)}
 FOLDER = Path(__file__).parent / "golden"
-SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a finish
+SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a post_filter
 
 
 def path_of(size: tuple[int, int]) -> Path:
@@ -32,21 +35,21 @@ def path_of(size: tuple[int, int]) -> Path:
 
 
 def digest(data: bytes) -> str:
-    """Returns the SHA-256 of every finish, prior mean, scale index, trim and symbol on the way, and of the last state."""
+    """Returns the SHA-256 of every post_filter, prior mean, scale index, offsets and symbol on the way, and of the last state."""
     reader = container.Reader()
     reader.feed(data)
     assert reader.header is not None
     model = models.load("photo")
-    tables = entropy.EntropyModel(model.tables)
+    tables = EntropyModel(model.tables)
     walk = Walk(model.network, model.agreed, reader.header.height, reader.header.width)
     sha = hashlib.sha256()
     for level, layer in enumerate(reader.layers, 1):
-        decoder = entropy.LayerDecoder(tables, layer, whole=True)
-        finish = fitting.read_finish(decoder) if reader.header.fitted else None
-        sha.update(b"" if finish is None else finish.numpy().astype("<f4").tobytes())
+        decoder = LayerDecoder(tables, layer, whole=True)
+        post_filter = scale_offsets.read_post_filter(decoder) if reader.header.fitted else None
+        sha.update(b"" if post_filter is None else post_filter.numpy().astype("<f4").tobytes())
         while not walk.done and walk.latent.level == level:
             mean, index = walk.predict()
-            moved = [fitting.read_trim(decoder, index.numpy())] if reader.header.fitted else []
+            moved = [scale_offsets.read_offsets(decoder, index.numpy())] if reader.header.fitted else []
             symbols = decoder.decode(*(moved or [index.numpy()]))
             for values in (mean.numpy().astype("<i4"), index.numpy(), symbols.astype("<i4"), *moved):
                 sha.update(np.ascontiguousarray(values).tobytes())

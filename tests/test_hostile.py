@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_container import FINGERPRINT, LAYERS, METADATA, observe, read_all, sample, with_new_crc
 
-from hcodec import header
-from hcodec.container import Reader, info, truncate
+from hcodec.container import Reader, header, info, truncate
+from hcodec.container.header import Header, LayerEntry, pack_header, pack_varint, parse_header
 from hcodec.errors import FormatError, HcodecError, TruncatedError
-from hcodec.header import Header, LayerEntry, pack_header, pack_varint, parse_header
 
 
 def with_sections(front=b"", back=b"", layers=LAYERS):

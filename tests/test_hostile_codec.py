@@ -14,8 +14,8 @@ from conftest import render
 
 from hcodec import container, decoder, memory, models
 from hcodec.codec import decode, encode
+from hcodec.container.header import Header, LayerEntry, pack_header, parse_header
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
-from hcodec.header import Header, LayerEntry, pack_header, parse_header
 from hcodec.stream import StreamDecoder
 
 HEIGHT, WIDTH = 20, 24

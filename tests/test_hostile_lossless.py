@@ -12,10 +12,11 @@ from conftest import render
 from test_lossless import encode_forced
 
 import hcodec
-from hcodec import container, models, payload
+from hcodec import container, models
+from hcodec.container import lossless_layer
+from hcodec.container.header import Header, LayerEntry, pack_header, parse_header
+from hcodec.container.lossless_layer import BITS_BACK, DIRECT, STORED, LosslessLayer
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
-from hcodec.header import Header, LayerEntry, pack_header, parse_header
-from hcodec.payload import BITS_BACK, DIRECT, STORED, LastPayload
 
 SIZE = (8, 392)  # two tiles, the first with fine latents where there are any
 
@@ -42,7 +43,7 @@ def last(data) -> bytes:
     """The lossless layer of `data`."""
     reader = container.Reader()
     reader.feed(data)
-    return reader.last
+    return reader.lossless
 
 
 def with_last(data: bytes, last: bytes) -> bytes:
@@ -102,7 +103,7 @@ def test_any_wrong_byte_of_the_layer_is_noticed(data, lossy):
 
 def test_bits_of_the_head_under_right_checksums(data, last, lossy):
     """Method, level, fingerprint, checksums of the tiles, flags: a wrong one never gives a wrong picture."""
-    size = 8 * (len(last) - len(payload.parse(last, *SIZE).coded))
+    size = 8 * (len(last) - len(lossless_layer.parse(last, *SIZE).coded))
     for bit in (*range(16), *range(16, size - 8, 9), *range(size - 8, size)):
         broken = bytearray(last)
         broken[bit // 8] ^= 1 << bit % 8
@@ -111,7 +112,7 @@ def test_bits_of_the_head_under_right_checksums(data, last, lossy):
 
 def test_mutations_of_the_stack_under_right_checksums(data, last, lossy):
     source = random.Random(1)
-    head = len(last) - len(payload.parse(last, *SIZE).coded)
+    head = len(last) - len(lossless_layer.parse(last, *SIZE).coded)
     for number in range(24):
         broken = bytearray(last)
         start = source.randrange(head, len(broken))
@@ -125,8 +126,8 @@ def test_mutations_of_the_stack_under_right_checksums(data, last, lossy):
 
 @pytest.mark.parametrize("coded", [b"", b"\1\0\0\0", b"\0\0\0\0", b"\xff" * 4000, b"abc", bytes(8), b"\1" + bytes(399)])
 def test_stacks_that_no_encoder_writes(data, last, lossy, coded):
-    parts = payload.parse(last, *SIZE)
-    forged = LastPayload(parts.method, coded, parts.start, parts.fingerprint, parts.flags, parts.crcs)
+    parts = lossless_layer.parse(last, *SIZE)
+    forged = LosslessLayer(parts.method, coded, parts.start, parts.fingerprint, parts.flags, parts.crcs)
     gives_the_levels(with_last(data, forged.pack()), lossy, stream=True)
 
 

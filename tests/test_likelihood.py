@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcodec.entropy import Likelihood, Stack
+from hcodec.coding.stack import Likelihood, Stack
 from hcodec.errors import FormatError
-from hcodec.models import likelihood
-from hcodec.models.likelihood import (
+from hcodec.models.rates import mixture_bits
+from hcodec.models.tables import likelihood
+from hcodec.models.tables.likelihood import (
     LOG_SCALE_STEP,
     MAX_DISTANCE,
     MIN_LOG_SCALE,
@@ -21,12 +22,11 @@ from hcodec.models.likelihood import (
     NUM_SCALES,
     NUM_SHAPES,
     NUM_TABLES,
+    OFFSET_TABLE,
     STEPS,
     TAIL_STEP,
-    TRIM_TABLE,
     locate,
 )
-from hcodec.models.loss import mixture_bits
 
 FLAT = likelihood.make()
 
@@ -83,7 +83,7 @@ def test_tables_are_the_mixtures_that_training_believes_in(model):
         torch.from_numpy((MIN_TAIL + TAIL_STEP * shape)[:, None]),
     ).numpy()
     common = (wanted < 15) & (scale < NUM_SCALES - 8)[:, None]  # the widest reach beyond what a table holds
-    assert np.abs(model.bits[:TRIM_TABLE] - wanted)[common].max() < 0.02
+    assert np.abs(model.bits[:OFFSET_TABLE] - wanted)[common].max() < 0.02
     assert common.sum() > 10_000
 
 

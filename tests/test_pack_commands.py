@@ -12,10 +12,11 @@ from conftest import render
 from PIL import Image
 from test_packing import PICTURES, noise, same, segment_bounds
 
-from hcodec import archive, packing
-from hcodec.archive import listing
+from hcodec import packing
 from hcodec.cli import main
-from hcodec.picture import read
+from hcodec.container import archive
+from hcodec.container.archive import listing
+from hcodec.pixels.picture import read
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,12 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hcodec import archive, chain, memory, models, packing, stored
-from hcodec.archive import Entry, Extras, Kind, listing, seal, write
+from hcodec import memory, models, packing
+from hcodec.coders import photo_chain
+from hcodec.container import archive
+from hcodec.container.archive import Entry, Extras, Kind, listing, seal, write
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
-from hcodec.metadata import Metadata
-from hcodec.models import pure
-from hcodec.picture import Picture, read
+from hcodec.models.small import registry
+from hcodec.pixels import stored
+from hcodec.pixels.metadata import Metadata
+from hcodec.pixels.picture import Picture, read
 
 
 def noise(*shape, seed=0):
@@ -318,7 +321,7 @@ def coder(monkeypatch):
     """A kind that codes everything with the tiny model, and drawings, too."""
     module = ModuleType("coder_for_tests")
     module.fits = lambda pictures: None if pictures[0].gray and pictures[0].pixels.shape[0] == 1 else "tiny"
-    module.encode_chain, module.decode_chain = chain.encode_chain, chain.decode_chain
+    module.encode_chain, module.decode_chain = photo_chain.encode_chain, photo_chain.decode_chain
     monkeypatch.setitem(sys.modules, module.__name__, module)
     kind = Kind(9, "tiny", module.__name__, "hcodec.models", 260)
     monkeypatch.setattr(packing, "KINDS", (kind,))
@@ -335,7 +338,7 @@ def test_chains_with_a_model(coder):
     assert lost == [] and all(same(found[name], one) for name, one in photos.items())
 
 
-@pytest.mark.skipif("mnist" not in pure.names(), reason="the models of small pictures are not installed")
+@pytest.mark.skipif("mnist" not in registry.names(), reason="the models of small pictures are not installed")
 def test_small_pictures_are_chained_with_the_models_that_are_shipped(monkeypatch):
     monkeypatch.setattr(packing, "KINDS", archive.KINDS[:1])
     monkeypatch.setattr(stored, "encode_chain", lambda pixels: bytes(1_000_000))
@@ -343,8 +346,8 @@ def test_small_pictures_are_chained_with_the_models_that_are_shipped(monkeypatch
     pictures |= {f"color {seed}": Picture(render(20 + seed, 30, seed)) for seed in range(3)}
     packed = packing.pack(pictures.items())
     assert {(one.kind, one.fingerprint) for one in listing(packed).segments} == {
-        (1, pure.load("mnist").fingerprint),
-        (1, pure.load("small").fingerprint),
+        (1, registry.load("mnist").fingerprint),
+        (1, registry.load("small").fingerprint),
     }
     found, lost = unpacked(packed)
     assert lost == [] and all(same(found[name], one) for name, one in pictures.items())
@@ -370,7 +373,7 @@ def test_hostile_chains_with_a_model_survive(coder):
     """Under right checksums: what comes out has the size that was asked for, or it is our error."""
     rng, tiny = random.Random(5), models.load("tiny").fingerprint
     images = [render(16, 24), render(9, 30)[..., 0]]
-    whole = chain.encode_chain(images, "tiny")
+    whole = photo_chain.encode_chain(images, "tiny")
     expected = [zlib.crc32(np.ascontiguousarray(one)) for one in (images[0], np.repeat(images[1][..., None], 3, 2))]
     entries = [(24, 16, expected[0]), (30, 9, expected[1])]
     assert len(unpacked(archive_of(whole, entries, 9, tiny))[0]) == 2

@@ -11,13 +11,14 @@ from click.testing import CliRunner
 from conftest import render
 from PIL import Image
 
-from hcodec import container, decoder, encoder, memory, models, picture
+from hcodec import container, decoder, encoder, memory, models
 from hcodec.cli import _sample, main
 from hcodec.cli._batch import Console
 from hcodec.codec import decode_picture, encode
 from hcodec.encoder import LevelEncoder, cost, encode_layers
 from hcodec.errors import HcodecError, PictureError
-from hcodec.models import search
+from hcodec.models.photo import search
+from hcodec.pixels import picture
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from conftest import render
 from hcodec import container, memory
 from hcodec.codec import decode, encode
 from hcodec.errors import FormatError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models.walk import Walk
+from hcodec.models.photo.walk import Walk
 from hcodec.stream import StreamDecoder
 
 

@@ -1,0 +1,115 @@
+"""Chains of pictures of any size, lossless, on one ANS stack: what an archive's segment of photographs holds.
+
+Room: beside the codec, for many pictures what the codec is for one; it knows models and entropy coding, no files and no
+container. Each picture is its levels up to the one from which its pixels are coded, and then the pixels, with bits back
+where the stack holds enough. Pictures are pushed last one first, hence popped in order. FORMAT.md, "Archives".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcodec import models
+from hcodec.coders import lossless, tiles
+from hcodec.coders.tiles import Pushed, Source
+from hcodec.coding.stack import EntropyModel, Indices, Stack, Symbols
+from hcodec.container.lossless_layer import count_tiles
+from hcodec.encoder import LevelEncoder
+from hcodec.errors import FormatError, HcodecError
+from hcodec.models import registry
+
+if TYPE_CHECKING:
+    from hcodec.pixels.picture import Picture
+
+Pixels = NDArray[np.uint8]
+_FINGERPRINT_BYTES = 4  # format
+
+
+def fits(pictures: Sequence[Picture]) -> str | None:
+    """Returns the name of a model that takes these pictures: "photo", if its lossless layer is installed, for all of them."""
+    try:
+        registry.load_lossless(bytes.fromhex(models.summary("photo").fingerprint))
+    except HcodecError:
+        return None
+    return "photo" if pictures else None
+
+
+def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
+    """Returns the chain of pictures uint8 (H, W, 3) or (H, W)."""
+    loaded = models.load(model)
+    last, stack = registry.load_lossless(loaded.fingerprint), Stack()
+    heads = [_push(stack, loaded, last, picture) for picture in reversed(pixels)]
+    return b"".join((last.fingerprint, *reversed(heads), stack.to_bytes()))
+
+
+def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[Pixels]:
+    """Returns the pictures of a chain, uint8 (H, W, 3), given their heights and widths.
+
+    What was gray comes back as three equal planes. Raises FormatError if the bytes are anything else, ModelError.
+    """
+    loaded = models.load(model)
+    last = registry.load_lossless(loaded.fingerprint, data[:_FINGERPRINT_BYTES])
+    rest = iter(data[_FINGERPRINT_BYTES:])
+    heads = [_parse_head(rest, size) for size in sizes]
+    stack = Stack(bytes(rest))
+    pictures = [_pop(stack, loaded, last, size, head) for size, head in zip(sizes, heads, strict=True)]
+    if not stack.is_empty:
+        raise FormatError("a chain does not end where its pictures end")
+    return pictures
+
+
+def _push(stack: Stack, model: models.Model, last: registry.LosslessModel, pixels: Pixels) -> bytes:
+    """Puts one picture on the stack and returns its head: from which level its pixels are coded, and how its tiles are."""
+    gray = pixels.ndim == 2
+    if gray:
+        pixels = np.repeat(pixels[..., None], 3, 2)
+    encoder = LevelEncoder(model, pixels)
+    levels: list[list[tuple[Symbols, Indices]]] = []
+    candidates = _candidates(encoder, levels, max(last.starts))
+    source, with_latents, _ = lossless.choose(last, pixels, gray, candidates)
+    pushed = tiles.push_picture(last, stack, source, pixels, with_latents)
+    for latent in reversed([latent for level in levels[: source.start] for latent in level]):
+        stack.push_symbols(encoder.tables, *latent)
+    flags = sum(flag << i for i, flag in enumerate(pushed.flags))
+    return bytes([source.start << 1 | gray]) + flags.to_bytes(-(-len(pushed.flags) // 8), "little")
+
+
+def _candidates(encoder: LevelEncoder, levels: list[list[tuple[Symbols, Indices]]], count: int) -> Iterator[lossless.Candidate]:
+    """Encodes level after level into `levels`, as long as more are asked for."""
+    bits = 0.0
+    for level in range(1, count + 1):
+        levels.append(encoder.next_level())
+        bits += sum(encoder.tables.estimate(*latent) for latent in levels[-1])
+        yield lossless.Candidate(level, encoder.walk.copy(), bits)
+
+
+def _parse_head(rest: Iterator[int], size: tuple[int, int]) -> tuple[int, bool, list[bool]]:
+    """Returns the level, whether the picture is gray, and the flags of its tiles."""
+    num_tiles = count_tiles(*size)
+    head = bytes(islice(rest, 1 + -(-num_tiles // 8)))
+    bits = int.from_bytes(head[1:], "little")
+    if len(head) < 1 + -(-num_tiles // 8) or bits >> num_tiles:
+        raise FormatError("a chain is too short for its pictures")
+    return head[0] >> 1, bool(head[0] & 1), [bool(bits >> i & 1) for i in range(num_tiles)]
+
+
+def _pop(
+    stack: Stack, model: models.Model, last: registry.LosslessModel, size: tuple[int, int], head: tuple[int, bool, list[bool]]
+) -> Pixels:
+    """Takes one picture off the stack, the mirror image of `_push`."""
+    import torch
+
+    from hcodec.models.photo.walk import Walk
+
+    start, gray, flags = head
+    if start not in last.starts:
+        raise FormatError(f"a chain's picture builds on level {start}, which it cannot")
+    tables, walk = EntropyModel(model.tables), Walk(model.network, model.agreed, *size)
+    while not walk.done and walk.latent.level <= start:
+        walk.advance(torch.from_numpy(stack.pop_symbols(tables, walk.predict()[1].numpy())))
+    return tiles.pop_picture(last, stack, Source(walk.at_finest(), start, gray), size, Pushed(flags, ()))

@@ -1,0 +1,261 @@
+"""Chains of small pictures: bits back over all levels of a chain model, on one stack.
+
+Room: the codec of small pictures; it knows models and entropy coding, no files and no container (an archive stores its bytes).
+A picture is pushed in three steps, and popped by the same steps upside down (Townsend et al. 2019, arXiv 1901.04866; top-down
+posteriors over all levels as in HiLLoC, arXiv 1912.09953):
+
+    push: pop z ~ q(z | x),  push x ~ p(x | z),  push z ~ p(z)
+    pop:  pop z ~ p(z),      pop x ~ p(x | z),   push z ~ q(z | x)
+
+The bits that a picture borrows are those of pictures pushed before it. While there are too few, pictures go directly, with all
+latents zero and none coded; one flag a picture says which. So no bits are hidden, and the stack ends as empty as it began.
+Pictures are pushed last one first, hence popped in order. FORMAT.md, "Small pictures".
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcodec.coding.stack import Likelihood, Stack
+from hcodec.errors import FormatError, PictureError
+from hcodec.models.small import registry
+from hcodec.models.tables.likelihood import MAX_DISTANCE, MEAN_STEPS, Ints, locate
+
+if TYPE_CHECKING:
+    from hcodec.models.small.integer import SmallPixels, SmallWalk
+    from hcodec.models.small.planes import Planes
+    from hcodec.pixels.picture import Picture
+
+Pixels = NDArray[np.uint8]
+MAX_EDGE = 64
+_CRC_BYTES = 4  # format
+_BORROWED = np.ones(1, dtype=np.int32)  # format: the flag of a picture whose latents were popped
+_DIRECT = np.zeros(1, dtype=np.int32)  # format
+_FLAG = locate(MEAN_STEPS * _BORROWED, _DIRECT, _DIRECT)  # format: the likelier flag is the mean, the narrowest table
+_DEVIATIONS = 8  # of what the latents may take beyond the expected number of bits
+_STATE_BITS = 64  # of the coder; below, a pop finds nothing
+
+
+@dataclass(frozen=True)
+class ChainReport:
+    """What a chain cost: gross_bits were pushed, refunded_bits popped for latents; num_bytes are left, checksum included."""
+
+    num_pictures: int
+    num_direct: int
+    gross_bits: int
+    refunded_bits: int
+    num_bytes: int
+
+    @property
+    def net_bits(self) -> int:
+        """The bits of the chain's bytes."""
+        return 8 * self.num_bytes
+
+
+def fits(pictures: Sequence[Picture]) -> str | None:
+    """Returns the name of the installed model for pictures of this size and kind, or None if there is none."""
+    shapes = {picture.pixels.shape[:2] for picture in pictures}
+    if not shapes:
+        return None
+    gray = {picture.gray for picture in pictures}
+    if gray == {True}:
+        name = "mnist" if shapes == {(28, 28)} else None
+    else:
+        name = "small" if gray == {False} and max(map(max, shapes)) <= MAX_EDGE else None
+    return name if name in registry.names() else None
+
+
+def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
+    """Returns the chain of pictures uint8 (H, W, 3), or (H, W) for a gray model; PictureError unless the model takes them."""
+    return encode_with_report(pixels, model)[0]
+
+
+def encode_with_report(
+    pixels: Sequence[Pixels], model: str, borrow: bool = True, below: bytes = b""
+) -> tuple[bytes, ChainReport]:
+    """Returns the chain and what it cost, and what it is compared with.
+
+    borrow: False codes every picture directly. below: the bytes of a stack that other things lie on already, as in the middle
+    of a longer chain; they are part of the result, but not of the report, and no decoder here takes them.
+    """
+    chain = _Chain(registry.load(model), Stack(below))
+    channels = chain.model.network.config.channels
+    for picture in pixels:
+        _check(picture, channels)
+    with _exact_products():
+        for picture in reversed(pixels):
+            chain.push(picture, borrow)
+    data = _checksum(pixels) + chain.stack.to_bytes()
+    num_bytes = len(data) - len(below)
+    return data, ChainReport(len(pixels), chain.num_direct, chain.gross_bits, chain.refunded_bits, num_bytes)
+
+
+def fingerprint(model: str) -> bytes:
+    """Returns the fingerprint of an installed chain model; ModelError if there is none of that name."""
+    return registry.load(model).fingerprint
+
+
+def find(fingerprint: bytes) -> str:
+    """Returns the name of the installed chain model with this fingerprint; ModelError if there is none."""
+    return registry.find(fingerprint)
+
+
+def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[Pixels]:
+    """Returns the pictures of a chain, from their sizes (height, width); FormatError unless it comes out even."""
+    if any(not 1 <= edge <= MAX_EDGE for size in sizes for edge in size):
+        raise FormatError(f"a picture of a chain has a side beyond 1..{MAX_EDGE}")
+    chain = _Chain(registry.load(model), Stack(data[_CRC_BYTES:]))
+    with _exact_products():
+        pixels = [chain.pop(height, width) for height, width in sizes]
+    if not chain.stack.is_empty:
+        raise FormatError("a chain does not end where its pictures end")
+    if _checksum(pixels) != data[:_CRC_BYTES]:
+        raise FormatError("the pictures of a chain do not have its checksum")
+    return pixels
+
+
+def _exact_products() -> AbstractContextManager[None]:
+    from hcodec.models.integer.kernels import exact_products
+
+    return exact_products()
+
+
+def _check(picture: Pixels, channels: int) -> None:
+    shape = picture.shape
+    kind = (channels,) if channels > 1 else ()
+    if picture.dtype != np.uint8 or shape[2:] != kind or not 1 <= min(shape[:2]) <= max(shape[:2]) <= MAX_EDGE:
+        raise PictureError(f"no picture for a chain of {channels} channels: {picture.dtype} {shape}")
+
+
+def _checksum(pixels: Iterable[Pixels]) -> bytes:
+    crc = functools.reduce(lambda crc, picture: zlib.crc32(np.ascontiguousarray(picture).tobytes(), crc), pixels, 0)
+    return crc.to_bytes(_CRC_BYTES, "little")
+
+
+class _Chain:
+    """A stack with a model: `push` and `pop` of one picture, mirror images of each other."""
+
+    def __init__(self, model: registry.SmallModel, stack: Stack) -> None:
+        self.model, self.stack = model, stack
+        self.likelihood = _likelihood(model)
+        self.num_direct = self.gross_bits = self.refunded_bits = 0
+
+    def push(self, pixels: Pixels, borrow: bool) -> None:
+        """Puts a picture on the stack."""
+        planes = self.model.network.planes.split(pixels)
+        before = self.stack.num_bits
+        walk = self._borrowed(planes) if borrow else None
+        after = self.stack.num_bits
+        flag = _DIRECT if walk is None else _BORROWED
+        if walk is None:
+            walk, self.num_direct = self._walked_at_zero(*pixels.shape[:2]), self.num_direct + 1
+        self._push_planes(walk.pixels(), planes)
+        if flag is _BORROWED:
+            self._push_values(walk)
+        self.stack.push(self.likelihood, flag, *_FLAG)
+        self.refunded_bits += before - after
+        self.gross_bits += self.stack.num_bits - after
+
+    def pop(self, height: int, width: int) -> Pixels:
+        """Takes a picture from the stack; FormatError on what `push` cannot have put there."""
+        if self.stack.is_empty:
+            raise FormatError("a chain ends before its pictures do")
+        flag = int(self.stack.pop(self.likelihood, *_FLAG)[0])
+        if flag not in (int(_BORROWED[0]), int(_DIRECT[0])):
+            raise FormatError("a picture of a chain is neither borrowed nor direct")
+        walk = self._walked_by_values(height, width) if flag else self._walked_at_zero(height, width)
+        pixels = self.model.network.planes.merge(self._popped_planes(walk.pixels(), height, width))
+        if flag:
+            self._give_back(walk, self.model.network.planes.split(pixels))
+        return pixels
+
+    def _borrowed(self, planes: Planes) -> SmallWalk | None:
+        """Pops z ~ q(z | x): returns the walk with its values, or None, the stack as before, if it holds too few bits."""
+        walk, features = self._walk(*planes.shape[:2]), self.model.network.analyze(planes[None])
+        while not walk.done:
+            walk.prior()
+            posterior = walk.posterior(features, walk.position)
+            if self.stack.num_bits < self._need(posterior[1]):
+                self._give_back(walk, planes)
+                return None
+            walk.advance(self.stack.pop(self.likelihood, *posterior))
+        if max(int(np.abs(z).max()) for z in walk.values) > MAX_DISTANCE:  # priors do not reach so far from zero
+            self._give_back(walk, planes)
+            return None
+        return walk
+
+    def _give_back(self, walk: SmallWalk, planes: Planes) -> None:
+        """Pushes z ~ q(z | x), what `_borrowed` popped."""
+        features = self.model.network.analyze(planes[None])
+        for position, z in reversed(list(enumerate(walk.values))):
+            whole, table = walk.posterior(features, position)
+            if np.abs(z - whole).max() > MAX_DISTANCE:
+                raise FormatError("a latent of a chain is beyond its posterior")
+            self.stack.push(self.likelihood, z, whole, table)
+
+    def _push_planes(self, pixels: SmallPixels, planes: Planes) -> None:
+        """Pushes x ~ p(x | z), the last plane first."""
+        for plane in reversed(range(planes.shape[-1])):
+            coded = self.model.network.planes.coded(planes, plane)
+            whole, table = pixels.given(planes, plane)
+            if coded.any():
+                self.stack.push(self.likelihood, planes[..., plane][coded], whole[coded], table[coded])
+
+    def _popped_planes(self, pixels: SmallPixels, height: int, width: int) -> Planes:
+        """Pops x ~ p(x | z): returns what `_push_planes` pushed."""
+        planes: Planes = np.zeros((height, width, 3), dtype=np.int32)
+        for plane in range(planes.shape[-1]):
+            coded = self.model.network.planes.coded(planes, plane)
+            whole, table = pixels.given(planes, plane)
+            if coded.any():
+                planes[..., plane][coded] = self.stack.pop(self.likelihood, whole[coded], table[coded])
+        return planes
+
+    def _push_values(self, walk: SmallWalk) -> None:
+        """Pushes z ~ p(z), the finest latent first."""
+        for z, prior in reversed(list(zip(walk.values, walk.priors, strict=True))):
+            self.stack.push(self.likelihood, z, *prior)
+
+    def _walked_by_values(self, height: int, width: int) -> SmallWalk:
+        """Pops z ~ p(z): returns the walk with what `_push_values` pushed."""
+        walk = self._walk(height, width)
+        while not walk.done:
+            walk.advance(self.stack.pop(self.likelihood, *walk.prior()))
+        return walk
+
+    def _walked_at_zero(self, height: int, width: int) -> SmallWalk:
+        """Returns the walk of a picture that goes directly: every latent is zero, the prior's mean."""
+        walk = self._walk(height, width)
+        while not walk.done:
+            walk.advance(np.zeros_like(walk.prior()[0]))
+        return walk
+
+    def _walk(self, height: int, width: int) -> SmallWalk:
+        from hcodec.models.small.integer import SmallWalk
+
+        return SmallWalk(self.model.network, height, width)
+
+    def _need(self, table: Ints) -> float:
+        """Returns how many bits the stack must hold before values of these tables are popped."""
+        bits, variance = _entropies(self.likelihood)
+        return float(bits[table].sum() + _DEVIATIONS * np.sqrt(variance[table].sum()) + _STATE_BITS)
+
+
+@functools.cache
+def _likelihood(model: registry.SmallModel) -> Likelihood:
+    return Likelihood(model.tables)
+
+
+@functools.cache
+def _entropies(likelihood: Likelihood) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns mean and variance of the bits that a value of each table takes."""
+    mean = (np.exp2(-likelihood.bits) * likelihood.bits).sum(1)
+    return mean, (np.exp2(-likelihood.bits) * likelihood.bits**2).sum(1) - mean**2
