@@ -1,8 +1,8 @@
 """pack() and unpack(): many pictures to an archive and back. The one file that knows pictures, archives and chains.
 
-Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a chain or, if
-that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A coder's module
-is imported when it is needed: storing and listing never load torch.
+Room: codec. Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a
+chain or, if that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A
+coder's module is imported when it is needed: storing and listing never load torch.
 """
 
 from __future__ import annotations

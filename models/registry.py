@@ -1,6 +1,6 @@
 """Loading models: name or fingerprint -> network, agreed path and tables, kept for the next call.
 
-Room: network (step 4 of encoding, 3 of decoding). torch is imported only when a model is really loaded.
+Room: models (encode step 4, decode step 3). torch is imported only when a model is really loaded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class LosslessModel:
-    """the lossless layer of a model: integer network, tables of the likelihood (int32), fingerprint, levels it may start from.
+    """The lossless layer of a model: integer network, tables of the likelihood (int32), fingerprint, levels it may start from.
 
     order: of the colors in coding; num_latents: fine latents in a cell of stride 8.
     """
@@ -109,7 +109,7 @@ def load_file(path: Path, device: str = "cpu") -> Model:
 
 
 def load_lossless(base: bytes, fingerprint: bytes | None = None) -> LosslessModel:
-    """Returns the last layer for the model with the fingerprint `base`: the one asked for, or that which is installed."""
+    """Returns the lossless layer for the model with the fingerprint `base`: the one asked for, or that which is installed."""
     for path in _lossless_files():
         with contextlib.suppress(ModelError):  # a file that is damaged or none of ours must not hide the others
             model, found = _load_lossless_file(path)
@@ -121,7 +121,7 @@ def load_lossless(base: bytes, fingerprint: bytes | None = None) -> LosslessMode
 
 @functools.cache
 def _load_lossless_file(path: Path) -> tuple[LosslessModel, bytes]:
-    """Returns a last layer, verified, and the fingerprint of its base."""
+    """Returns a lossless layer, verified, and the fingerprint of its base."""
     import torch
 
     from hcodec.models.integer.kernels import check_device

@@ -1,8 +1,8 @@
 """Chains of pictures of any size, lossless, on one ANS stack: what an archive's segment of photographs holds.
 
-Room: beside the codec, for many pictures what the codec is for one; it knows models and entropy coding, no files and no
-container. Each picture is its levels up to the one from which its pixels are coded, and then the pixels, with bits back
-where the stack holds enough. Pictures are pushed last one first, hence popped in order. FORMAT.md, "Archives".
+Room: coders. For many pictures it is what `codec` is for one; it knows models and entropy coding, no files. Each
+picture is its levels up to the one from which its pixels are coded, and then the pixels, with bits back where the
+stack holds enough. Pictures are pushed last one first, hence popped in order. FORMAT.md, "Archives".
 """
 
 from __future__ import annotations

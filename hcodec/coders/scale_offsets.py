@@ -1,7 +1,7 @@
-"""What is fitted to one picture and sent with it: the post_filter of each level, the offsets of each latent.
+"""What is fitted to one picture and sent with it: the post filter of each level, the scale offsets of each latent.
 
-Room: codec's own, beside `encoder` and `decoder` (encode step 9, decode step 6). A post_filter stands before the level's
-latents and a offsets before the latent's symbols, all in the same stack. torch comes in when a model is loaded, not before.
+Room: coders (encode step 9, decode step 6). A post filter stands before the level's latents, scale offsets before
+their latent's symbols, all on the same stack. torch comes in when a model is loaded, not before.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _PRICE = 2.0  # of a bit: all later levels carry it, too
 
 
 def is_used(height: int, width: int) -> bool:
-    """Returns whether a picture's levels bring post_filter and offsets, be they those that change nothing."""
+    """Returns whether a picture's levels bring post filters and scale offsets, be they those that change nothing."""
     return height * width >= _LEAST_PIXELS
 
 
 def choose_post_filter(tables: EntropyModel, walk: Walk, x: Tensor, level: int, thorough: bool) -> PostFilter | None:
-    """Returns the post_filter that saves most on the picture x, float (1, 3, H, W) in [0, 1], at a level; None if none pays.
+    """Returns the post filter that saves most on the picture x, float (1, 3, H, W) in [0, 1], at a level; None if none pays.
 
     walk: after the level, without a post filter. thorough: at any level; else at the last three that a model has, of small
     pictures at more.
@@ -57,34 +57,34 @@ def choose_post_filter(tables: EntropyModel, walk: Walk, x: Tensor, level: int, 
 
 
 def post_filter_symbols(found: PostFilter | None) -> list[tuple[Symbols, Indices]]:
-    """Returns the symbols of a post_filter and their scale indices, as those of latents."""
+    """Returns the symbols of a post filter and their scale indices, as those of latents."""
     if found is None:
         return [_coded([0])]
     return [_coded([found.grouping]), _coded([found.coarseness, *found.symbols])]
 
 
 def read_post_filter(decoder: LayerDecoder) -> Tensor | None:
-    """Returns the weights of the post_filter with which a layer begins; None if it has none, or not enough of it is there.
+    """Returns the weights of the post filter with which a layer begins; None if it has none, or not enough of it is there.
 
-    Raises FormatError if there is no such post_filter.
+    Raises FormatError if there is no such post filter.
     """
     from hcodec.models.photo import post_filter
 
     grouping = int(decoder.decode(_indices(1))[0])
     if grouping not in range(len(post_filter.GROUPINGS)):
-        raise FormatError(f"a layer has a post_filter of kind {grouping}")
+        raise FormatError(f"a layer has a post filter of kind {grouping}")
     if not grouping:
         return None
     coarseness, *symbols = decoder.decode(_indices(1 + post_filter.num_symbols(grouping))).tolist()
     if coarseness not in range(post_filter.COARSENESSES):
-        raise FormatError(f"a layer has a post_filter of coarseness {coarseness}")
+        raise FormatError(f"a layer has a post filter of coarseness {coarseness}")
     if decoder.exhausted:
         return None
     return post_filter.PostFilter(grouping, coarseness, np.array(symbols, dtype=np.int32)).weights()
 
 
 def with_offsets(tables: EntropyModel, symbols: Symbols, indices: Indices) -> list[tuple[Symbols, Indices]]:
-    """Returns a latent, (1, H_l, W_l, C_l), with the offsets before it that shortens it most, and its indices moved by that."""
+    """Returns a latent, (1, H_l, W_l, C_l), after the offsets that shorten it most, and its indices moved by them."""
     offsets = choose_offsets(tables, symbols, indices)
     if offsets is None:
         return [_coded([0], OFFSET_INDEX), (symbols, indices)]
@@ -131,7 +131,7 @@ def read_offsets(decoder: LayerDecoder, indices: Indices) -> Indices:
     """Takes the offsets of the next latent; returns its scale indices moved by them. FormatError if there are no such offsets."""
     kind = int(decoder.decode(_indices(1, OFFSET_INDEX))[0])
     if kind not in (0, 1):
-        raise FormatError(f"a layer has a offsets of kind {kind}")
+        raise FormatError(f"a layer has scale offsets of kind {kind}")
     if not kind:
         return indices
     return _moved(indices, decoder.decode(_indices(indices.shape[-1], OFFSET_INDEX)), decoder.model.num_silent)

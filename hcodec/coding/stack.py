@@ -1,7 +1,7 @@
 """Symbols and tables to layer bytes and back: one ANS stack per layer.
 
-Room: entropy coding (step 9 of encoding, 6 of decoding), the only importer of constriction; no torch. Symbols of one latent
-are coded in the order of falling scale index, and within one index in raster order, channels last: both sides know the
+Room: coding (encode step 9, decode step 6), the only importer of constriction; no torch. Symbols of one latent are
+coded in the order of falling scale index, and within one index in raster order, channels last: both sides know the
 indices, and a layer that is cut anywhere still gives its most valuable symbols. Written down in FORMAT.md, "Layers".
 """
 
@@ -26,7 +26,7 @@ Indices = NDArray[np.uint8]
 
 
 class EntropyModel:
-    """The coding tables of a model, ready for constriction. flat: as `models.tables.make` returns them."""
+    """The coding tables of a model, ready for constriction. flat: as `symbol_tables.make` returns them."""
 
     def __init__(self, flat: NDArray[np.int32]) -> None:
         self.num_silent, weights = symbol_tables.split(flat)
@@ -143,7 +143,7 @@ class LayerDecoder:
 
 
 class Likelihood:
-    """The tables of a lossless model, ready for constriction. flat: as `models.likelihood.make` returns them."""
+    """The tables of a lossless model, ready for constriction. flat: as `likelihood.make` returns them."""
 
     def __init__(self, flat: NDArray[np.int32]) -> None:
         frequencies = [*likelihood.split(flat), likelihood.offset_frequencies()]
@@ -181,7 +181,7 @@ class Stack:
         return bool(self._coder.is_empty())
 
     def push(self, model: Likelihood, values: Symbols, whole: Symbols, table: Symbols) -> None:
-        """Puts int32 values on the stack; whole and table, of the same shape, as from `models.likelihood.locate`."""
+        """Puts int32 values on the stack; whole and table, of the same shape, as from `likelihood.locate`."""
         order, bounds = _by_table(table)
         distance = (values - whole).ravel()[order] + np.int32(likelihood.MAX_DISTANCE)
         for index, begin, end in reversed(bounds):
@@ -198,7 +198,7 @@ class Stack:
         return values.reshape(whole.shape) + whole
 
     def push_symbols(self, model: EntropyModel, symbols: Symbols, indices: Indices) -> None:
-        """Puts a latent's symbols (clamped, int32) on the stack, in the order of `encode`."""
+        """Puts a latent's symbols (clamped, int32) on the stack, as `encode_layer` orders them."""
         order, bounds = _by_falling_scale(indices, model.num_silent)
         values = symbols.ravel()[order]
         for index, begin, end in reversed(bounds):

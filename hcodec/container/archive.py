@@ -1,8 +1,9 @@
 """An archive of many pictures as bytes: a directory up front, then segments, each decodable without the others.
 
-Room: bytes, beside `container`, which is for one picture. A segment is a chain of pictures on one stack, opaque here, and
-what goes with them (alpha, metadata); it is the restart point of random access. FORMAT.md, "Archives", is the text of
-what this module does. Imports `directory`, `header`, `errors` and Python's own modules only: no numpy, no Pillow.
+Room: container; the other modules are for files of one picture. A segment is a chain of pictures on one stack, opaque
+here, and what goes with them (alpha, metadata); it is the restart point of random access. FORMAT.md, "Archives", is
+the text of what this module does. Imports `directory`, `header`, `errors` and Python's own modules only: no numpy, no
+Pillow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The small parts that every file is made of: the header (magic, sizes, layer table), varints, the chunks' checksum.
 
-Room: the container's inner room; it stands between bytes and `container` (encode step 11, decode step 2). Every range
-is checked here, before anyone takes memory on the file's word. FORMAT.md is the text of what this module does.
-Imports `errors` and Python's own modules only: no numpy, no torch, no Pillow.
+Room: container, below its other modules (encode step 11, decode step 2). Every range is checked here, before anyone
+takes memory on the file's word. FORMAT.md is the text of what this module does. Imports `errors` and Python's own
+modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The file around the layers: write it, read it as the bytes arrive, cut it, list what is in it.
+"""What is in a file, level by level, without decoding it.
 
-Room: bytes. It is the last step of encoding (step 11: header and layers to bytes) and the first of decoding (step 2:
-bytes to header and layers). A layer is opaque here. FORMAT.md is the text of the format. Imports
-`header`, `reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container, beside the data's path: it reads as decoding does (step 2). A layer is opaque here. Imports `header`,
+`reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class LevelInfo:
     """What a file says, and holds, of one level.
 
     `num_bytes`: the whole layer; `bpp`: its bits per image pixel; `prefix_bytes`: from the start of the file to the
-    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that cannot be told, because the
+    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that is not known, because the
     layer is not whole or comes after a damaged one.
     """
 

@@ -1,7 +1,7 @@
 """The incremental reader of files: bytes in pieces of any size to header, layers and metadata.
 
-Room: bytes, beside `container`, which gives it to the others (decode step 2). Imports `header`, `errors`
-and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container (decode step 2). Imports `header`, `errors` and Python's own modules only: no numpy, no torch, no
+Pillow, no entropy coding.
 """
 
 from __future__ import annotations

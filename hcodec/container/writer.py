@@ -1,8 +1,7 @@
-"""The file around the layers: write it, read it as the bytes arrive, cut it, list what is in it.
+"""Writes the file around the layers, and cuts it.
 
-Room: bytes. It is the last step of encoding (step 11: header and layers to bytes) and the first of decoding (step 2:
-bytes to header and layers). A layer is opaque here. FORMAT.md is the text of the format. Imports
-`header`, `reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container (encode step 11). A layer is opaque here. FORMAT.md is the text of the format. Imports `header`,
+`reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def write(
     """The bytes of a file.
 
     `width`, `height`: 1 .. 2^24 pixels, together at most 2^31; `fingerprint`: 4 bytes; `layers`: 1 to 32, coarse first;
-    `alpha`: as from `picture.encode_alpha`; empty metadata costs nothing; `cut`: the last layer is an incomplete one;
+    `alpha`: as from `alpha.encode_alpha`; empty metadata costs nothing; `cut`: the last layer is an incomplete one;
     `last`: the lossless layer, if there is one; `fitted`: levels bring what was fitted to the picture.
     Raises FormatError when a value is outside the format's range.
     """

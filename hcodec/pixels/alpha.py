@@ -1,7 +1,7 @@
 """The alpha channel as bytes, lossless, through coders that everyone has.
 
-Room: pixels, beside `picture`, which gives it to the others (encode step 2, decode step 9). What it makes is the
-payload of the container's alpha chunk, described in FORMAT.md. Imports numpy, Pillow and `errors` only.
+Room: pixels, beside `picture`, which hands it on (encode step 11, decode step 9). What it makes is the payload of the
+container's alpha chunk, described in FORMAT.md. Imports numpy, Pillow and `errors` only.
 """
 
 from __future__ import annotations

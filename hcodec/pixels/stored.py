@@ -1,7 +1,7 @@
 """Pictures as ordinary lossless files, one after the other: the chain of an archive that needs no model.
 
-Room: pixels to bytes without a network, beside `alpha`. It has the two functions that every kind of chain has, and is
-what a chain must be shorter than to be kept. Described in FORMAT.md. Imports numpy, Pillow, `header` and `errors`
+Room: pixels: to bytes without a network, beside `alpha`. It has the two functions that every kind of chain has, and
+is what a chain must be shorter than to be kept. Described in FORMAT.md. Imports numpy, Pillow, `header` and `errors`
 only.
 """
 

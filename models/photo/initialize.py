@@ -1,9 +1,9 @@
 """Where training starts: the network set up as a closed-loop pyramid of block DCTs.
 
-Room: network, training only. Coefficients get the orthonormal 8x8 DCT of the picture in an orthonormal luma-chroma basis; a
-doubled stride sees the half-resolution picture that the low 4x4 frequencies hold; each latent codes the coefficients in which the
-state still lacks most, with a step fitted to its level. Everything else of the network is near zero at that moment. Random
-initialization spends most of a short training run on finding such a transform.
+Room: photo, training only. Coefficients get the orthonormal 8x8 DCT of the picture in an orthonormal luma-chroma
+basis; a doubled stride sees the half-resolution picture that the low 4x4 frequencies hold; each latent codes the
+coefficients in which the state still lacks most, with a step fitted to its level. Everything else of the network is
+near zero at that moment. Random initialization spends most of a short training run on finding such a transform.
 """
 
 from __future__ import annotations

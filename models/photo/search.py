@@ -1,10 +1,10 @@
 """Encoder-side search: the symbols of one picture, refined by descending on what its stream costs.
 
-Room: network (between steps 5 and 8 of encoding, on demand). The analysis is amortized: it was fitted to all pictures and is
-best for none. Here each latent gets an offset to its posterior mean, and the offsets descend on the training objective of this
-one picture (semi-amortized inference: Kim et al. 2018, arXiv 1802.02550; for compression: Campos et al. 2019, arXiv 1906.01223),
-through a differentiable twin of the agreed path. The symbols are still taken on the exact path, by `walk.Walk`: what is sent
-changes, format, weights and decoder do not. Imports neither the codec nor the coder.
+Room: photo (between encode steps 5 and 8, on demand). The analysis is amortized: it was fitted to all pictures and is
+best for none. Here each latent gets an offset to its posterior mean, and the offsets descend on the training
+objective of this one picture (semi-amortized inference: Kim et al. 2018, arXiv 1802.02550; for compression: Campos et
+al. 2019, arXiv 1906.01223), through a differentiable twin of the agreed path. The symbols are still taken on the
+exact path: what is sent changes, format, weights and decoder do not. Imports neither the codec nor the coder.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _MOMENTUM = 0.5
 _SOFT_SHARE = 0.5  # of the descent that sees soft symbols, then come rounded ones
 _HARDNESS = 0.6  # of the soft symbols at last; 1 would be flat at the integers
 
-Show = Callable[[float], None]  # is told the share that is done
+Show = Callable[[float], None]  # gets the share that is done
 
 
 def exit_weights(lmbda: tuple[float, ...], levels: int) -> tuple[float, ...]:
     """Returns what streams that end at levels 1..levels count in the objective; sum 1.
 
-    A little more for the last levels than in training (`loss.exit_weights`): all were tuned together here.
+    A little more for the last levels than in training (`objective.exit_weights`): all were tuned together here.
     """
     weights = [(lmbda[-1] / each) ** 0.4 for each in lmbda[:levels]]
     return tuple(weight / sum(weights) for weight in weights)
@@ -71,7 +71,7 @@ def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambd
 
 
 def _part_of(show: Show, done: int, count: int) -> Show:
-    """Returns what a tile tells of itself, so that `show` is told the share of all of them."""
+    """Returns what a tile reports to, so that `show` gets the share of all tiles."""
     return lambda share: show((done + share) / count)
 
 
@@ -111,7 +111,7 @@ def _order(levels: int) -> list[int]:
 
 
 class _Block:
-    """`exact.IntegerBlock` with gains folded in and without rounding, so that gradients pass; states in the network's units."""
+    """`IntegerBlock` with gains folded in and without rounding, so that gradients pass; states in the network's units."""
 
     def __init__(self, block: IntegerBlock) -> None:
         self.gain = block.gain / STATE_UNIT
@@ -141,7 +141,7 @@ def _carry(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class _Latent:
-    """`exact.IntegerLatent` without rounding, and the float posterior of the same latent."""
+    """`IntegerLatent` without rounding, and the float posterior of the same latent."""
 
     def __init__(self, agreed: IntegerLatent, posterior: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         self.level, self.stride, self.channels = agreed.level, agreed.stride, agreed.channels

@@ -1,7 +1,7 @@
 """Loading the chain models, those of small pictures: name -> exact network and coding tables, kept for the next call.
 
-Room: network. torch is imported only when a model is really loaded. These models lie beside those that `zoo.py` knows, for they
-make no hcodec files, only the chains of an archive.
+Room: small. torch is imported only when a model is really loaded. These models are apart from those of
+`models.registry`, for they make no hcodec files, only the chains of an archive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SHIPPED = Path(__file__).parent.parent / "weights"
 _SUBFOLDER = "chain"
-_VARIABLE = "HCODEC_MODELS"  # environment: further folders with weights files, as for `zoo.py`
+_VARIABLE = "HCODEC_MODELS"  # environment: further folders with weights files, as for `models.registry`
 
 
 @dataclass(frozen=True, eq=False)  # == of arrays is no bool
