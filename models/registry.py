@@ -29,7 +29,7 @@ _SHIPPED = Path(__file__).parent / "weights"
 _VARIABLE = "HCODEC_MODELS"  # environment: further folders with weights files, for models of one's own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # == of arrays is no bool
 class Model:
     """A model ready to code: float network, integer agreed path, table weights (int32), fingerprint, device."""
 
