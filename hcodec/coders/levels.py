@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hcodec.models.photo.agreed import IntegerLatent, IntegerPrior
+    from hcodec.models.photo.model import Model
     from hcodec.models.photo.prefix import Prefix
-    from hcodec.models.registry import Model
 
 Wanted = Callable[..., "Tensor"]  # an answer that is not rounded yet
 # symbols (int32) and scale indices (uint8), (1, H_l, W_l, C_l), of each latent, and the prefix that ends with them

@@ -24,8 +24,8 @@ from hcodec.pixels import stored
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hcodec.models.lossless.model import LosslessModel
     from hcodec.models.photo.prefix import Prefix
-    from hcodec.models.registry import LosslessModel
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less

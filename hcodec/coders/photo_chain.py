@@ -24,6 +24,7 @@ from hcodec.models import registry
 from hcodec.pixels import picture
 
 if TYPE_CHECKING:
+    from hcodec.models.lossless.model import LosslessModel
     from hcodec.pixels.picture import Picture
 
 Pixels = NDArray[np.uint8]
@@ -63,7 +64,7 @@ def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> l
     return pictures
 
 
-def _push(stack: Stack, model: models.Model, last: registry.LosslessModel, pixels: Pixels) -> bytes:
+def _push(stack: Stack, model: models.Model, last: LosslessModel, pixels: Pixels) -> bytes:
     """Puts one picture on the stack and returns its head: from which level its pixels are coded, and how its tiles are."""
     gray = pixels.ndim == 2
     if gray:
@@ -97,7 +98,7 @@ def _parse_head(rest: Iterator[int], size: tuple[int, int]) -> tuple[int, bool, 
 
 
 def _pop(
-    stack: Stack, model: models.Model, last: registry.LosslessModel, size: tuple[int, int], head: tuple[int, bool, list[bool]]
+    stack: Stack, model: models.Model, last: LosslessModel, size: tuple[int, int], head: tuple[int, bool, list[bool]]
 ) -> Pixels:
     """Takes one picture off the stack, the mirror image of `_push`."""
     from hcodec.models.photo.prefix import Prefix

@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 from hcodec.coding.stack import Stack
 from hcodec.coding.tables import PixelTables
 from hcodec.errors import FormatError, PictureError
-from hcodec.models.small import registry
+from hcodec.models import registry
 from hcodec.models.tables.likelihood import MAX_DISTANCE, MEAN_STEPS, Ints, locate
 
 if TYPE_CHECKING:
     from hcodec.models.small.integer import SmallPixels, Visit, Visited
+    from hcodec.models.small.model import SmallModel
     from hcodec.models.small.planes import Planes
     from hcodec.pixels.picture import Picture
 
@@ -71,7 +72,7 @@ def fits(pictures: Sequence[Picture]) -> str | None:
         name = "mnist" if shapes == {(28, 28)} else None
     else:
         name = "small" if gray == {False} and max(map(max, shapes)) <= MAX_EDGE else None
-    return name if name in registry.names() else None
+    return name if name in registry.names(registry.SMALL) else None
 
 
 def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
@@ -87,7 +88,7 @@ def encode_with_report(
     borrow: False codes every picture directly. below: the bytes of a stack that other things lie on already, as in the middle
     of a longer chain; they are part of the result, but not of the report, and no decoder here takes them.
     """
-    chain = _Chain(registry.load(model), Stack(below))
+    chain = _Chain(registry.load_small(model), Stack(below))
     channels = chain.model.network.config.channels
     for picture in pixels:
         _check(picture, channels)
@@ -101,19 +102,19 @@ def encode_with_report(
 
 def fingerprint(model: str) -> bytes:
     """Returns the fingerprint of an installed chain model; ModelError if there is none of that name."""
-    return registry.load(model).fingerprint
+    return registry.load_small(model).fingerprint
 
 
 def find(fingerprint: bytes) -> str:
     """Returns the name of the installed chain model with this fingerprint; ModelError if there is none."""
-    return registry.find(fingerprint)
+    return registry.find(fingerprint, registry.SMALL)
 
 
 def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[Pixels]:
     """Returns the pictures of a chain, from their sizes (height, width); FormatError unless it comes out even."""
     if any(not 1 <= edge <= MAX_EDGE for size in sizes for edge in size):
         raise FormatError(f"a picture of a chain has a side beyond 1..{MAX_EDGE}")
-    chain = _Chain(registry.load(model), Stack(data[_CRC_BYTES:]))
+    chain = _Chain(registry.load_small(model), Stack(data[_CRC_BYTES:]))
     with _exact_products():
         pixels = [chain.pop(height, width) for height, width in sizes]
     if not chain.stack.is_empty:
@@ -148,7 +149,7 @@ class _NotCodable(Exception):
 class _Chain:
     """A stack with a model: `push` and `pop` of one picture, mirror images of each other."""
 
-    def __init__(self, model: registry.SmallModel, stack: Stack) -> None:
+    def __init__(self, model: SmallModel, stack: Stack) -> None:
         self.model, self.stack = model, stack
         self.likelihood = _likelihood(model)
         self.num_direct = self.gross_bits = self.refunded_bits = 0
@@ -257,7 +258,7 @@ class _Chain:
 
 
 @functools.cache
-def _likelihood(model: registry.SmallModel) -> PixelTables:
+def _likelihood(model: SmallModel) -> PixelTables:
     return PixelTables(model.tables)
 
 

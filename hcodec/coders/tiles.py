@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hcodec.models.lossless.integer import Site
-    from hcodec.models.registry import LosslessModel
+    from hcodec.models.lossless.model import LosslessModel
 
 _BITS_PER_LATENT = 6  # a tile has latents only if so many bits can be borrowed for each; 2 to 3 are needed
 _WRAP = 2 * likelihood.MAX_DISTANCE + 1

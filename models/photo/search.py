@@ -30,7 +30,7 @@ from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
 if TYPE_CHECKING:
-    from hcodec.models.registry import Model
+    from hcodec.models.photo.model import Model
 
 TILE = 768  # edge in pixels of what is searched at a time, so that memory stays bounded; a multiple of 64
 MARGIN = 64  # pixels around a tile that are searched with it and thrown away, so that its neighbors matter
