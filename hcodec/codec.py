@@ -1,7 +1,7 @@
 """encode() and decode(): the one file that knows pictures, networks, entropy coding and bytes.
 
-Both go through a `session`: `Encoder` makes layers of a picture, `Decoder` a picture of layers. torch comes in when a model is
-loaded, not before.
+Room: codec (encode steps 2 to 11, decode steps 2 to 9). Both go through a `session`: `Encoder` makes layers of a
+picture, `Decoder` a picture of layers. torch comes in when a model is loaded, not before.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def encode(
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better, in about 15, 20 or 50 seconds a megapixel on
-    two cores; decoding takes no longer. It excludes lossless. on_progress: is told the share of the search that is done, 0 to 1.
+    two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share of the search that is done, 0 to 1.
     device: "auto", "cpu" or "cuda".
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """

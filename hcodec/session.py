@@ -1,7 +1,8 @@
 """Encoding and decoding of one picture, held open between layers: two mirrors of each other.
 
-`Encoder` makes layer after layer of a picture, `Decoder` a picture of layer after layer; between two layers both hold the same
-`Prefix`. Encode steps 3 to 9, decode steps 3 to 9. torch comes in when a model is loaded, not before.
+Room: codec (encode steps 3 to 10, decode steps 3 to 9). `Encoder` makes layer after layer of a picture, `Decoder` a
+picture of layer after layer; between two layers both hold the same `Prefix`. torch comes in when a model is loaded,
+not before.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Several processes that train one network together, each on crops of its own; now and then they average their weights.
 
-Room: training, training only. Local SGD (Stich 2018, arXiv 1805.09767): between two averages nobody waits for
-anybody, so two processes of one thread each see a quarter more pictures than one of two threads, whose threads wait
-for each other after every operation. With one process, nothing here does anything.
+Room: training. Local SGD (Stich 2018, arXiv 1805.09767): between two averages nobody waits for anybody, so two
+processes of one thread each see a quarter more pictures than one of two threads, whose threads wait for each other
+after every operation. With one process, nothing here does anything.
 """
 
 from __future__ import annotations
