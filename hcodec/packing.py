@@ -80,7 +80,7 @@ def pack(
     for name, source in sources:
         one = source if isinstance(source, Picture) else picture.read(source)
         packer.add(name, one, _extras(one, metadata))
-    return packer.post_filter()
+    return packer.finish()
 
 
 def _extras(one: Picture, kinds: Collection[str]) -> Extras:
@@ -114,7 +114,7 @@ class _Packer:
         if len(group) == self._restart:
             self._flush(choice, group)
 
-    def post_filter(self) -> bytes:
+    def finish(self) -> bytes:
         """Returns the archive of all pictures; FormatError if there are none."""
         if not self._count:
             raise FormatError("there are no pictures to pack")
