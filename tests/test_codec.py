@@ -14,7 +14,7 @@ from conftest import render
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import container, decoder, memory, models
+from hcodec import container, memory, models, session
 from hcodec.codec import decode, decode_picture, encode
 from hcodec.coders import scale_offsets
 from hcodec.coding.stack import EntropyModel, LayerDecoder
@@ -379,14 +379,14 @@ def test_unknown_models(picture, data, layers):
 
 
 def test_memory_is_checked_before_it_is_taken(picture, data, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL - 1)
     for job in (lambda: encode(picture, model="tiny"), lambda: decode(data)):
         with pytest.raises(PictureError, match="megapixels need"):
             job()
     narrow = rewritten(data, [b""], width=1 << 12, height=1)  # each cell of 8x8 pixels takes memory, also for one pixel
     with pytest.raises(PictureError):
         decode(narrow)
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL)
     decode(data)
     monkeypatch.setattr(memory, "free_bytes", lambda: None)  # a system that does not tell
     decode(data)
