@@ -42,7 +42,13 @@ ARROWS = {
     "models.photo": {"errors", "models.blocks", "models.descend", "models.rates", "models.tables", "models.integer"},
     "models.lossless": {"errors", "models.blocks", "models.rates", "models.tables", "models.integer"},
     "models.small": {
-        "errors", "models.blocks", "models.descend", "models.rates", "models.tables", "models.integer", "models.weights_file",
+        "errors",
+        "models.blocks",
+        "models.descend",
+        "models.rates",
+        "models.tables",
+        "models.integer",
+        "models.weights_file",
     },
     "models.training": {"models.blocks", "models.photo"},
 }

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 import hcodec
 from hcodec import codec, container, models
-from hcodec.coders import levels, lossless, tiles
+from hcodec.coders import levels as level_coder
+from hcodec.coders import lossless, tiles
 from hcodec.coders.tiles import Source
 from hcodec.coding.stack import Stack
 from hcodec.container import lossless_layer
@@ -47,7 +48,7 @@ def encode_forced(pixels, with_latents, model="tiny", **options):
 
 def source_of(pixels, start=2, gray=False):
     """Returns what the lossless layer of a picture starts from."""
-    _, prefix = next(islice(levels.each_level(models.load("tiny"), to_tensor(pixels)), start - 1, None))
+    _, prefix = next(islice(level_coder.each_level(models.load("tiny"), to_tensor(pixels)), start - 1, None))
     return Source(prefix.at_finest(), start, gray)
 
 
