@@ -122,10 +122,9 @@ def test_what_is_no_trim_is_refused(kind):
         scale_offsets.read_offsets(LayerDecoder(TABLES, layer, whole=True), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
     coder = EntropyModel(models.load("tiny").tables)
-    forged = container.write(
-        width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True,
-        layers=[layers_of(data)[0], encode_layer(coder, [*post_filter_symbols(None), _coded([kind], OFFSET_INDEX)])],
-    )  # fmt: skip
+    frame = container.Frame(width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True)
+    malformed = encode_layer(coder, [*post_filter_symbols(None), _coded([kind], OFFSET_INDEX)])
+    forged = container.write(frame, [layers_of(data)[0], malformed])
     with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has a offsets of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
@@ -140,10 +139,8 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
         latents = encoder.next_level()
     offsets = scale_offsets._coded([kind], OFFSET_INDEX)
     begun = encode_layer(coder, [*scale_offsets.post_filter_symbols(None), offsets, *latents])
-    forged = container.write(
-        width=160, height=128, fingerprint=models.load("photo").fingerprint, fitted=True, cut=True,
-        layers=[*layers_of(data), begun[: len(begun) - 2]],
-    )  # fmt: skip
+    frame = container.Frame(width=160, height=128, fingerprint=models.load("photo").fingerprint, fitted=True)
+    forged = container.write(frame, [*layers_of(data), begun[: len(begun) - 2]], cut=True)
     wanted = np.asarray(decode(data))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

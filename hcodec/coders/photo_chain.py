@@ -39,6 +39,16 @@ def fits(pictures: Sequence[Picture]) -> str | None:
     return "photo" if pictures else None
 
 
+def fingerprint(model: str) -> bytes:
+    """Returns the fingerprint of an installed model; ModelError if there is none of that name."""
+    return models.load(model).fingerprint
+
+
+def find(fingerprint: bytes) -> str:
+    """Returns the name of the installed model with this fingerprint; ModelError if there is none."""
+    return models.find(fingerprint)
+
+
 def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
     """Returns the chain of pictures uint8 (H, W, 3) or (H, W)."""
     loaded = models.load(model)
