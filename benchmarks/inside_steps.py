@@ -28,7 +28,7 @@ STEPS = {
     "floats": "float network, rounded symbols, rate by the training likelihood",
     "integers": "integer network, rate by the training likelihood at the scale indices",
     "tables": "symbols that the coder can say, rate by its tables",
-    "layers": "bytes of the layers, with the post_filter and the offsets that are sent along",
+    "layers": "bytes of the layers, with the post filters and the scale offsets that are sent along",
     "files": "bytes of the files",
 }
 """The steps in order, and what each measures."""

@@ -1,8 +1,8 @@
 """pack() and unpack(): many pictures to an archive and back. The one file that knows pictures, archives and chains.
 
-Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a chain or, if
-that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A coder is
-imported when it is needed: to store pictures, and to take out stored ones, no network is loaded.
+Room: codec. Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a
+chain or, if that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A
+coder is imported when it is needed: to store pictures, and to take out stored ones, no network is loaded.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def pack(
     for name, source in sources:
         one = source if isinstance(source, Picture) else picture.read(source)
         packer.add(name, replace(one, metadata=blobs.keep(one.metadata, metadata)))
-    return packer.close()
+    return packer.finish()
 
 
 class _Packer:
@@ -108,7 +108,7 @@ class _Packer:
         if len(group) == self._restart:
             self._flush(choice, group)
 
-    def close(self) -> bytes:
+    def finish(self) -> bytes:
         """Returns the archive of all pictures; FormatError if there are none."""
         if not self._count:
             raise FormatError("there are no pictures to pack")

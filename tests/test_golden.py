@@ -26,7 +26,7 @@ from hcodec.pixels import picture
 
 LOSSLESS = {"direct": (65, 65), "bits-back": (24, 400)}
 FOLDER = Path(__file__).parent / "golden"
-SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a post_filter
+SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a post filter
 
 
 def path_of(size: tuple[int, int]) -> Path:
@@ -35,7 +35,7 @@ def path_of(size: tuple[int, int]) -> Path:
 
 
 def digest(data: bytes) -> str:
-    """Returns the SHA-256 of every post_filter, prior mean, scale index, offsets and symbol on the way, and of the last state."""
+    """Returns the SHA-256 of every post filter, prior mean, scale index, offset and symbol on the way, and of the last state."""
     reader = container.Reader()
     reader.feed(data)
     assert reader.header is not None

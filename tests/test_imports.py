@@ -42,7 +42,7 @@ ARROWS = {
     "models.blocks": set(),
     "models.rates": {"models.tables"},
     "models.weights_file": {"errors", "models.photo.config"},
-    "models.registry": {"errors", "models.weights_file", "models.tables", "models.integer", "models.photo", "models.lossless"},
+    "models.registry": {"errors", "models.weights_file", "models.photo.model", "models.lossless.model", "models.small.model"},
     "models.integer": {"errors", "models.blocks", "models.tables"},
     "models.photo": {"errors", "models.blocks", "models.rates", "models.tables", "models.integer"},
     "models.lossless": {"errors", "models.blocks", "models.rates", "models.tables", "models.integer"},

@@ -1,4 +1,4 @@
-"""The post_filter: filters fitted to a picture, sent with its layers."""
+"""The post filter: filters fitted to a picture, sent with its layers."""
 
 from __future__ import annotations
 

@@ -118,14 +118,14 @@ def test_files_get_shorter_and_show_the_same(monkeypatch):
 @pytest.mark.parametrize("kind", [-12, -1, 2, 12])
 def test_what_is_no_trim_is_refused(kind):
     layer = encode_layer(TABLES, [scale_offsets._coded([kind], OFFSET_INDEX)])
-    with pytest.raises(FormatError, match=f"a offsets of kind {kind}"):
+    with pytest.raises(FormatError, match=f"scale offsets of kind {kind}"):
         scale_offsets.read_offsets(LayerDecoder(TABLES, layer, whole=True), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
     coder = EntropyModel(models.load("tiny").tables)
     frame = container.Frame(width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True)
     malformed = encode_layer(coder, [*post_filter_symbols(None), _coded([kind], OFFSET_INDEX)])
     forged = container.write(frame, [layers_of(data)[0], malformed])
-    with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has a offsets of kind {kind}"):
+    with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has scale offsets of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
 
@@ -148,7 +148,7 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
         stream.feed(forged)
         shown = [np.asarray(decode(forged)), np.asarray(stream.image()), np.asarray(stream.image())]
     assert [(each == wanted).all() for each in shown] == [bool(kind)] * 3
-    assert sum("a offsets of kind 2" in str(one.message) for one in said) == (2 if kind else 0)
+    assert sum("scale offsets of kind 2" in str(one.message) for one in said) == (2 if kind else 0)
 
 
 def layers_of(data: bytes) -> list[bytes]:

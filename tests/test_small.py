@@ -24,7 +24,7 @@ from hcodec.models import weights_file
 from hcodec.models.small import export, registry, thumbnails, train
 from hcodec.models.small.bound import lower_bound_bits
 from hcodec.models.small.config import CONFIGS
-from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent, SmallWalk
+from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent, descend_with
 from hcodec.models.small.network import SmallNetwork
 from hcodec.models.small.planes import Colors, Grays
 from hcodec.pixels import picture
@@ -102,7 +102,7 @@ def test_push_and_pop_are_mirror_images():
 def test_a_stack_that_holds_too_little_is_left_as_it_was():
     below = np.arange(1, 30, dtype="<u4").tobytes()
     chain = small_chain._Chain(registry.load("tiny"), Stack(below))
-    assert chain._borrowed(chain.model.network.planes.split(render(32, 32))) is None
+    assert chain._pop_posterior(chain.model.network.planes.split(render(32, 32))) is None
     assert chain.stack.to_bytes() == below
 
 
@@ -260,11 +260,9 @@ def test_planes_of_no_picture_are_refused():
         Grays().merge(np.array([[[1, 252, 252]]], np.int32))
 
 
-def test_a_walk_at_zero_needs_no_values():
-    walk = SmallWalk(registry.load("tiny").network, 5, 5)
-    while not walk.done:
-        walk.advance(np.zeros_like(walk.prior()[0]))
-    whole, table = walk.pixels().given(np.zeros((5, 5, 3), np.int32), 0)
+def test_a_picture_whose_latents_are_zero_needs_no_values():
+    given = descend_with(registry.load("tiny").network, (5, 5), lambda visit: np.zeros_like(visit.prior()[0]), [])
+    whole, table = given.given(np.zeros((5, 5, 3), np.int32), 0)
     assert whole.shape == table.shape == (5, 5)
 
 

@@ -1,4 +1,4 @@
-"""Training the last layer on a few rendered pictures: it learns, it resumes exactly, and what it exports is lossless."""
+"""Training the lossless layer on a few rendered pictures: it learns, it resumes exactly, and what it exports is lossless."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The ways to code a chain of pictures, one object each: its number in an archive, its name and its coder.
 
-Room: above the coders, for `packing` and for those who show what is in an archive. Knowing a kind loads nothing; a
+Room: coders, above its other modules, for `packing` and for those who show what is in an archive. Knowing a kind loads nothing; a
 coder's module, and with it numpy and networks, is imported when `coder` is asked for it.
 """
 

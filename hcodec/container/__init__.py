@@ -1,4 +1,4 @@
-"""The room of bytes: the file around the layers, and archives of many pictures.
+"""The room of the container: the file around the layers, and archives of many pictures.
 
 Nothing here knows pixels, networks or entropy coding: a layer is opaque. FORMAT.md is the text of the format. Imports
 `errors` and Python's own modules only: no numpy, no torch, no Pillow.

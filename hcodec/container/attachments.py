@@ -1,6 +1,6 @@
 """What comes along with the pixels of a picture, as bytes: color profile, Exif, XMP and alpha.
 
-Room: bytes. One record for files, archives and readers; `pixels.attachments` makes it from a picture and back. Imports
+Room: container. One record for files, archives and readers; `pixels.attachments` makes it from a picture and back. Imports
 Python's own modules only.
 """
 

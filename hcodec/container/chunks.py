@@ -1,6 +1,6 @@
 """Chunks: the attachments of a picture in its file, some before the layers, some after.
 
-Room: bytes, between `attachments` and the file; `writer` packs them, `reader` takes them as they arrive. FORMAT.md,
+Room: container (encode step 11, decode step 2); `writer` packs them, `reader` takes them as they arrive. FORMAT.md,
 "Chunks". Imports `attachments`, `fields`, `errors` and Python's own modules only.
 """
 

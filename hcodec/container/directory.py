@@ -1,6 +1,6 @@
 """The directory of an archive: which pictures there are, how large, in which segment; and how it is packed.
 
-Room: bytes, the inner room of `archive` as `header` is that of a file. Every range is checked here, before anyone
+Room: container, below `archive` as `header` is below the files of one picture. Every range is checked here, before anyone
 takes memory on the file's word. Fields stand in columns, not in rows, because deflate finds the repetitions of one
 column sooner. FORMAT.md, "The directory". Imports `fields`, `attachments`, `errors` and Python's own modules only.
 """

@@ -1,6 +1,6 @@
 """The fields that every format is made of: numbers, ranges, checksums, rows of bits; one reader and one writer of each.
 
-Room: bytes, its innermost part. What `pack_...` writes, the method of `Cursor` with the same name reads, and it accepts
+Room: container, below its other modules. What `pack_...` writes, the method of `Cursor` with the same name reads, and it accepts
 nothing else: every number has one form, and its range is checked before anyone takes memory on the file's word.
 FORMAT.md, "Synopsis". Imports `errors` and Python's own modules only.
 """

@@ -1,6 +1,6 @@
-"""What is in a file, listed without decoding it.
+"""What is in a file, level by level, without decoding it.
 
-Room: bytes. Imports the other modules of its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
+Room: container, beside the data's path: it reads as decoding does (step 2). Imports the other modules of its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class LevelInfo:
     """What a file says, and holds, of one level.
 
     `num_bytes`: the whole layer; `bpp`: its bits per image pixel; `prefix_bytes`: from the start of the file to the
-    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that cannot be told, because the
+    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that is not known, because the
     layer is not whole or comes after a damaged one.
     """
 

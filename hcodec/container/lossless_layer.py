@@ -1,6 +1,6 @@
 """The parts of the lossless layer: how it is coded, from which level, checksums of its tiles, and the coded pixels.
 
-Room: bytes, beside `header`. Imports `fields`, `errors` and Python's own modules only. FORMAT.md, "The lossless layer".
+Room: container, beside `header`. Imports `fields`, `errors` and Python's own modules only. FORMAT.md, "The lossless layer".
 """
 
 from __future__ import annotations

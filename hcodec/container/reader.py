@@ -1,6 +1,6 @@
 """The incremental reader of files: bytes in pieces of any size to header, layers and metadata.
 
-Room: bytes (decode step 2: bytes to header and layers). A layer is opaque here. Imports the other modules of its room,
+Room: container (decode step 2). A layer is opaque here. Imports the other modules of its room,
 `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
 """
 

@@ -1,6 +1,6 @@
 """Files made of layers: written anew, or cut from longer ones without encoding anything again.
 
-Room: bytes. It is the last step of encoding (step 11: layers to bytes). A layer is opaque here. FORMAT.md is the text of
+Room: container (encode step 11). A layer is opaque here. FORMAT.md is the text of
 the format. Imports the other modules of its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 

@@ -1,6 +1,6 @@
 """The alpha channel as bytes, lossless.
 
-Room: pixels, below `attachments` (encode step 2, decode step 9). What it makes is the payload of a file's alpha chunk.
+Room: pixels, below `attachments` (encode step 11, decode step 9). What it makes is the payload of the alpha chunk.
 FORMAT.md, "The alpha channel". Imports numpy, `image_file` and `errors` only.
 """
 

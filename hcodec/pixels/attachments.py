@@ -1,6 +1,6 @@
 """What comes along with the pixels of a picture, to bytes and back: the one place that knows both forms.
 
-Room: pixels (encode step 2, decode step 9), between `picture` and the bytes of files and archives. Imports `alpha`,
+Room: pixels (encode step 11, decode step 9), between `picture` and the bytes of files and archives. Imports `alpha`,
 `metadata`, `picture` and `container.attachments` only.
 """
 

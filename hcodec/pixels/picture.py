@@ -1,9 +1,8 @@
 """Image files, Pillow images and arrays to `Picture` and back; pixels to tensors and back.
 
-Room: pixels. It is the first thing an image meets (encode steps 2 and 3) and the last (decode step 9). Nobody after
-it has to ask for color modes, orientation or bit depths. Imports numpy, Pillow, `metadata`, `errors` and, for the
-largest size, `container.fields`; torch only inside the two tensor functions, so that it is not loaded with the module.
-No network, no entropy coding.
+Room: pixels (encode steps 2 and 3, decode step 9). Nobody after it has to ask for color modes, orientation or bit
+depths. Imports numpy, Pillow, `metadata`, `errors` and, for the largest size, `container.fields`; torch only inside the
+two tensor functions, so that it is not loaded with the module. No network, no entropy coding.
 """
 
 from __future__ import annotations

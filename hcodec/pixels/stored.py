@@ -1,6 +1,6 @@
 """Pictures as ordinary lossless files, one after the other: the chain of an archive that needs no model.
 
-Room: pixels to bytes without a network, beside `alpha`. It has the functions that every coder of chains has, and is what
+Room: pixels: to bytes without a network, beside `alpha`. It has the functions that every coder of chains has, and is what
 a chain must be shorter than to be kept. FORMAT.md, "Stored pictures". Imports numpy, `image_file`, `fields` only.
 """
 

@@ -1,8 +1,9 @@
-"""Trains the last layer: `python -m hcodec.models.lossless.train --base photo --data TAR... --out FOLDER --minutes 60`.
+"""Trains the lossless layer: `python -m hcodec.models.lossless.train --base photo --data TAR... --out FOLDER --minutes 60`.
 
-Room: network, a script. Every training picture is coded once with the finished base model, and the exact states after each of
-the START levels are kept in memory; so the last layer learns from just the states that it will meet. Writes `checkpoint.pt` (with
-all that exact resume needs) and a line of progress; `python -m hcodec.models.lossless.export` makes integer weights of it.
+Room: lossless, a script. Every training picture is coded once with the finished base model, and the exact states
+after each of the START levels are kept in memory; so the layer learns from just the states that it will get in
+coding. Writes `checkpoint.pt` (with all that exact resume needs) and a line of progress;
+`python -m hcodec.models.lossless.export` makes integer weights of it.
 """
 
 from __future__ import annotations
@@ -26,24 +27,22 @@ from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.lossless.config import BASE, ORDER, START_LEVELS
 from hcodec.models.lossless.network import LosslessNetwork
 from hcodec.models.lossless.unquantize import unquantize_lossless
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.model import Model
+from hcodec.models.photo.prefix import Prefix, posterior
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 from hcodec.models.training import data
 
 
 @torch.inference_mode()
-def start_states(base: registry.Model, pixels: np.ndarray, levels: Sequence[int]) -> Tensor:
+def start_states(base: Model, pixels: np.ndarray, levels: Sequence[int]) -> Tensor:
     """Returns the exact states (len(levels), H/8, W/8, width) at stride 8 after each level, in the float network's units."""
-    height, width = pixels.shape[:2]
-    walk = Walk(base.network, base.agreed, height, width)
-    features = base.network.analyze(data.to_float(torch.tensor(pixels[None])))
+    prefix = Prefix.empty(base.network, base.agreed, *pixels.shape[:2])
+    wanted = posterior(base.network, base.network.analyze(data.to_float(torch.tensor(pixels[None]))))
     states = []
     for level in range(1, max(levels) + 1):
-        while not walk.done and walk.latent.level == level:
-            walk.predict()
-            walk.advance(walk.posterior(features).round().clamp(-MAX_SYMBOL, MAX_SYMBOL))
+        prefix = prefix.extended(lambda *latent: wanted(*latent).round().clamp(-MAX_SYMBOL, MAX_SYMBOL))
         if level in levels:
-            states.append(walk.at_finest() * STATE_UNIT)
+            states.append(prefix.at_finest() * STATE_UNIT)
     return torch.cat(states)
 
 
@@ -55,9 +54,7 @@ class Sample:
     states: Tensor
 
 
-def samples(
-    base: registry.Model, pictures: Sequence[np.ndarray], seed: int, levels: Sequence[int] = START_LEVELS
-) -> list[Sample]:
+def samples(base: Model, pictures: Sequence[np.ndarray], seed: int, levels: Sequence[int] = START_LEVELS) -> list[Sample]:
     """Returns the pictures, cut to multiples of 64 and mirrored and turned at random, with their states after the levels."""
     random, found = np.random.default_rng(seed), []
     with click.progressbar(pictures, label="states of the base") as bar:
@@ -102,7 +99,7 @@ class Crops:
         return state, sample.pixels[y : y + self.size, x : x + self.size]
 
 
-def initialize(network: LosslessNetwork, base: registry.Model, levels: Sequence[int] = START_LEVELS) -> None:
+def initialize(network: LosslessNetwork, base: Model, levels: Sequence[int] = START_LEVELS) -> None:
     """Sets what shows the state to the base's own synthesis, so that training starts from its picture."""
     synthesis = base.network.synthesis
     shown, block = synthesis.block, network.block
@@ -187,7 +184,7 @@ class Trainer:
 
 @torch.no_grad()
 def validate(network: LosslessNetwork, pool: Sequence[Sample]) -> str:
-    """Returns bits per sub-pixel (estimated, last layer alone) for each start, without and with fine latents."""
+    """Returns bits per sub-pixel (estimated, lossless layer alone) for each start, without and with fine latents."""
     totals = torch.zeros(len(pool[0].states), 2)
     for sample in pool:
         x = sample.pixels[None].float()
@@ -223,7 +220,7 @@ def start_from(network: LosslessNetwork, path: Path) -> None:
 
 
 @click.command()
-@click.option("--base", default="photo", help="The installed model whose last layer this is.")
+@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
 @click.option("--data", "sources", multiple=True, required=True, type=click.Path(exists=True), help="Lossless pictures.")
 @click.option("--valid", required=True, type=click.Path(exists=True), help="Validation pictures.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where the checkpoint goes.")
