@@ -132,7 +132,7 @@ class _States(Mapping[int, "Tensor"]):
         self.prefixes = prefixes
 
     def __getitem__(self, level: int) -> Tensor:
-        return self.prefixes[level].at_finest().cpu()
+        return dict(enumerate(self.prefixes))[level].at_finest().cpu()  # KeyError for a level that is not there
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(1, len(self.prefixes)))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import render
 
-from hcodec import container, decoder, memory, models
+from hcodec import container, memory, models, session
 from hcodec.codec import decode, encode
 from hcodec.container.header import Header, LayerEntry, pack_header, parse_header
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 20, 24
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch):
     """A machine that refuses pictures beyond 64,000 pixels, so that a file cannot keep a test busy for long."""
-    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * decoder._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * session._BYTES_PER_PIXEL)
 
 
 @pytest.fixture(autouse=True)

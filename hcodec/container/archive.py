@@ -1,8 +1,8 @@
 """An archive of many pictures as bytes: a directory up front, then segments, each decodable without the others.
 
-Room: container; the other modules are for files of one picture. A segment is a chain of pictures on one stack, opaque here, and what goes
-with them, its extras; it is where access starts. Of the ways to code a chain, only their numbers are known here.
-FORMAT.md, "Archives". Imports the other modules of its room, `errors` and Python's own modules only.
+Room: container; the other modules are for files of one picture. A segment is a chain of pictures on one stack, opaque
+here, and what goes with them, its extras; it is where access starts. Of the ways to code a chain, only their numbers
+are known here. FORMAT.md, "Archives". Imports the other modules of its room, `errors` and Python's own modules only.
 """
 
 from __future__ import annotations

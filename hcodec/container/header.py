@@ -1,8 +1,8 @@
 """The header of a file: what it says of its picture, and the table of its layers.
 
 Room: container, below `reader` and `writer` (encode step 11, decode step 2). Every range is checked here, before anyone
-takes memory on the file's word. FORMAT.md is the text of what this module does. Imports `fields`,
-`errors` and Python's own modules only: no numpy, no torch, no Pillow.
+takes memory on the file's word. FORMAT.md, "Synopsis". Imports `fields`, `chunks`, `errors` and Python's own modules
+only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is in a file, level by level, without decoding it.
 
-Room: container, beside the data's path: it reads as decoding does (step 2). Imports the other modules of its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
+Room: container, beside the data's path: it reads as decoding does (step 2). Imports the other modules of its room,
+`errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
