@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,8 @@ from hcodec.coding.stack import stacked
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.pixels import picture
-from hcodec.pixels.picture import Metadata, Picture
+from hcodec.pixels.attachments import attach
+from hcodec.pixels.picture import Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,16 +146,14 @@ def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) 
 
     Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
     """
-    header = reader.known_header()
-    alpha = None
-    if reader.alpha:
-        try:
-            alpha = picture.decode_alpha(reader.alpha, header.width, header.height)
-        except FormatError as error:
-            if strict:
-                raise
-            warnings.warn(str(error), HcodecWarning, stacklevel=3)
-    return Picture(pixels, alpha, header.gray, Metadata(reader.icc, reader.exif, reader.xmp))
+    plain = Picture(pixels, gray=reader.known_header().gray)
+    try:
+        return attach(plain, reader.attachments)
+    except FormatError as error:
+        if strict:
+            raise
+        warnings.warn(str(error), HcodecWarning, stacklevel=3)
+        return attach(plain, replace(reader.attachments, alpha=b""))
 
 
 def check_memory(height: int, width: int) -> None:

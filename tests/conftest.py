@@ -81,7 +81,7 @@ def make_tiny_last(base: Path) -> Path:
     from hcodec.models.lossless.train import initialize, samples
     from hcodec.models.tables import likelihood
 
-    model = registry.load_file(base)
+    model = registry.load_file(base, registry.PHOTO)
     torch.manual_seed(0)
     network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
     initialize(network, model, TINY_STARTS)

@@ -139,7 +139,8 @@ def lossless_file(pixels: np.ndarray, layout: Layout) -> bytes:
         lossless_layer.BITS_BACK, stack.to_bytes(), 2, last.fingerprint, pushed.flags, pushed.crcs
     )
     height, width = pixels.shape[:2]
-    return container.write(width=width, height=height, fingerprint=model.fingerprint, layers=layers, last=parts.pack())
+    frame = container.Frame(width=width, height=height, fingerprint=model.fingerprint)
+    return container.write(frame, layers, lossless=parts.pack())
 
 
 def exact(data: bytes) -> str:

@@ -55,11 +55,11 @@ def quality(source, picture, **options) -> float:
     return psnr(pixels_of(source, **options), picture)
 
 
-def rewritten(data, layers, **changes) -> bytes:
+def rewritten(data, layers, cut=False, alpha=b"", **changes) -> bytes:
     """Returns a file with other layers and right checksums, as an attacker would write it."""
     header = container.info(data)
     fields = {"width": header.width, "height": header.height, "fingerprint": bytes.fromhex(header.fingerprint)}
-    return container.write(layers=layers, **fields | changes)
+    return container.write(container.Frame(**fields | changes), layers, container.Attachments(alpha=alpha), cut=cut)
 
 
 def damaged(data, level) -> bytes:

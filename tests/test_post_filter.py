@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,12 +221,9 @@ def test_the_users_defaults_change_nothing(pixels, data):
 
 
 def forged(data: bytes, last: bytes) -> bytes:
-    header = header_of(data)
     reader = container.Reader()
     reader.feed(data)
-    return container.write(
-        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=[*reader.layers[:2], last], fitted=True
-    )
+    return container.write(replace(header_of(data), fitted=True), [*reader.layers[:2], last])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +254,8 @@ def test_the_wildest_post_filter_gives_a_picture(pixels, data):
 def test_layers_without_a_post_filter_are_malformed_in_a_file_that_promises_them(pixels):
     model = models.load("tiny")
     plain = [stacked(levels.tables_of(model), parts) for parts, _ in levels.each_level(model, as_tensor(pixels))]
-    data = container.write(width=160, height=192, fingerprint=model.fingerprint, layers=plain, fitted=True)
+    frame = container.Frame(width=160, height=192, fingerprint=model.fingerprint, fitted=True)
+    data = container.write(frame, plain)
     with pytest.raises(FormatError):
         codec.decode(data, strict=True)
 

@@ -123,10 +123,8 @@ def test_what_is_no_trim_is_refused(kind):
         scale_offsets.pop(TABLES, Stack(stacked(TABLES, offsets)), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
     coder = SymbolTables(models.load("tiny").tables)
-    forged = container.write(
-        width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True,
-        layers=[layers_of(data)[0], stacked(coder, [*post_filter.parts(None), *offsets])],
-    )  # fmt: skip
+    frame = container.Frame(width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True)
+    forged = container.write(frame, [layers_of(data)[0], stacked(coder, [*post_filter.parts(None), *offsets])])
     with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has scale offsets of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
@@ -140,10 +138,8 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
     latents, _ = next(islice(levels.each_level(model, to_tensor(render(128, 160))), 3, None))
     offsets = scale_offsets._coded([kind])
     begun = stacked(levels.tables_of(model), [*post_filter.parts(None), offsets, *latents])
-    forged = container.write(
-        width=160, height=128, fingerprint=model.fingerprint, fitted=True, cut=True,
-        layers=[*layers_of(data), begun[: len(begun) - 2]],
-    )  # fmt: skip
+    frame = container.Frame(width=160, height=128, fingerprint=model.fingerprint, fitted=True)
+    forged = container.write(frame, [*layers_of(data), begun[: len(begun) - 2]], cut=True)
     wanted = np.asarray(decode(data))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -44,7 +44,7 @@ def with_layers(data, change, **fields):
     reader.feed(data)
     header = reader.header
     known = {"width": header.width, "height": header.height, "fingerprint": header.fingerprint} | fields
-    return container.write(layers=change(reader.layers), **known)
+    return container.write(container.Frame(**known), change(reader.layers))
 
 
 def test_pieces_of_any_size_give_the_same(data):

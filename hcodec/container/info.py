@@ -1,7 +1,7 @@
 """What is in a file, level by level, without decoding it.
 
-Room: container, beside the data's path: it reads as decoding does (step 2). A layer is opaque here. Imports `header`,
-`reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container, beside the data's path: it reads as decoding does (step 2). Imports the other modules of its room,
+`errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hcodec.container import lossless_layer
-from hcodec.container.header import (
-    Header,
-)
+from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
 from hcodec.errors import FormatError
 
@@ -104,6 +102,7 @@ def info(source: bytes | str | os.PathLike[str]) -> Info:
 
 
 def _describe(reader: Reader, header: Header) -> Info:
+    sizes = reader.attachments.sizes
     return Info(
         version=header.version,
         width=header.width,
@@ -113,10 +112,10 @@ def _describe(reader: Reader, header: Header) -> Info:
         cut=header.cut,
         levels=tuple(_describe_level(reader, header, level) for level in range(1, header.num_levels + 1)),
         lossless=_describe_lossless(reader, header) if header.lossless else None,
-        alpha_bytes=len(reader.alpha),
-        icc_bytes=len(reader.icc),
-        exif_bytes=len(reader.exif),
-        xmp_bytes=len(reader.xmp),
+        alpha_bytes=sizes.alpha,
+        icc_bytes=sizes.icc,
+        exif_bytes=sizes.exif,
+        xmp_bytes=sizes.xmp,
         container_bytes=header.file_bytes - sum(entry.num_bytes for entry in header.layers),
         file_bytes=reader.num_bytes_fed,
         total_bytes=header.file_bytes,
