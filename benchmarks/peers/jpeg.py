@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from benchmarks import codestream
+from benchmarks.peers import codestream
 from benchmarks.peers.peer import Found, Peer, Stream
 from benchmarks.peers.pillow_io import built_in, decode, save
 

@@ -53,7 +53,7 @@ def _version() -> str:
         raise RuntimeError("no model is installed")
     digest = hashlib.sha256()
     for package in (hcodec, models):
-        for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+        for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             digest.update(source.read_bytes())
     fingerprint = models.summary(names[0]).fingerprint
     return f"hcodec {hcodec.__version__}, model {names[0]} {fingerprint}, source {digest.hexdigest()[:8]}"
