@@ -35,7 +35,7 @@ from benchmarks.measurements import cache as measurements_cache  # noqa: E402
 from benchmarks.measurements import clock, codecs, inside, verify  # noqa: E402
 from benchmarks.measurements.promises.quality import rate_honesty, rate_range  # noqa: E402
 from benchmarks.measurements.workers import start_workers  # noqa: E402
-from benchmarks.peers import Absent, NothingYetError, Peer, bridge, codestream, modern, own  # noqa: E402
+from benchmarks.peers import Absent, NothingYetError, Peer, bridge, codestream, jxl_tools, modern, own  # noqa: E402
 from benchmarks.peers import jpeg as jpeg_peers  # noqa: E402
 from benchmarks.reports import pages, parts, plots, promises, rate_distortion  # noqa: E402
 
@@ -268,12 +268,9 @@ def test_hcodec_levels_and_cuts(folder: Path, cache: Path) -> None:
 
 
 def test_absent_codecs_are_named(folder: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise ImportError
-
-    monkeypatch.setattr(modern, "_register_heic", missing)
-    monkeypatch.setattr(modern.shutil, "which", lambda name: None)
-    absent = {entry.name for entry in modern.found() if isinstance(entry, Absent)}
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # what importing it then raises is ImportError
+    monkeypatch.setattr(jxl_tools.shutil, "which", lambda name: None)
+    absent = {entry.name for entry in (*modern.found(), *jxl_tools.found()) if isinstance(entry, Absent)}
     assert absent == {"heic", "jxl-progressive"}
     result = CliRunner().invoke(main, ["rd", str(folder), "--results", str(tmp_path), "--limit", "1", "--peers", "heic,png"])
     assert result.exit_code == 2 and "png" in result.output  # not a lossy codec

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -75,22 +74,18 @@ def store(photo: Photo, peer: Peer, measurement: Measurement) -> None:
 
 
 def _path(photo: Photo, peer: Peer) -> Path:
-    key = f"{_SCHEMA} {peer.name} {peer.version} {peer.settings} {peer.typical} {peer.with_ms_ssim} {_adapter_digest(peer)}"
+    key = f"{_SCHEMA} {peer.name} {peer.version} {peer.settings} {peer.typical} {peer.with_ms_ssim} {_adapter(peer)}"
     return CACHE / photo.digest[:16] / f"{peer.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
 
 
-def _adapter_digest(peer: Peer) -> str:
-    """Digest of the adapter's own source: its options are part of what is measured."""
-    functions: list[Callable[..., Any]] = [peer.encode, peer.decode]
-    if peer.stream:
-        functions += [peer.stream.steps, peer.stream.cut]
-    modules = {module for function in functions for module in _modules_of(function)}
+def _adapter(peer: Peer) -> str:
+    """The adapter's options, and a digest of its own source: both are part of what is measured."""
+    functions: list[Any] = [peer.encode, peer.decode, *([peer.stream.steps, peer.stream.cut] if peer.stream else [])]
+    options = [sorted(function.keywords.items()) for function in functions if isinstance(function, partial)]
+    modules = {_inner(function).__module__ for function in functions}
     sources = (Path(str(sys.modules[module].__file__)).read_bytes() for module in sorted(modules))
-    return hashlib.sha256(b"".join(sources)).hexdigest()
+    return f"{options} {hashlib.sha256(b''.join(sources)).hexdigest()}"
 
 
-def _modules_of(function: Any) -> set[str]:
-    if isinstance(function, partial):
-        inner = (function.func, *function.keywords.values())
-        return set().union(*(_modules_of(part) for part in inner))
-    return {function.__module__} if callable(function) else set()
+def _inner(function: Any) -> Any:
+    return function.func if isinstance(function, partial) else function

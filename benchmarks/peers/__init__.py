@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.peers import jpeg, learned, modern, own
+from benchmarks.peers import jpeg, jxl_tools, learned, modern, own
 from benchmarks.peers.peer import Absent as Absent
 from benchmarks.peers.peer import Found as Found
 from benchmarks.peers.peer import NothingYetError as NothingYetError
@@ -22,7 +22,7 @@ _ABSENT_ELSEWHERE = {"hcodec-lossless": "lossless", "jxl-progressive": "progress
 
 def every() -> Found:
     """All adapters, hcodec first."""
-    return [*own.found(), *jpeg.found(), *modern.found(), *learned.found()]
+    return [*own.found(), *jpeg.found(), *modern.found(), *jxl_tools.found(), *learned.found()]
 
 
 def rate_distortion() -> Found:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.images import Pixels
-from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream
+from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream, first_bytes
 
 _CUTS = (1 / 3, 2 / 3)  # of the bytes from each level to the next: with seven levels, twelve cuts
 
@@ -30,7 +30,7 @@ def found() -> Found:
     return [
         _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut)),
         _without_ms_ssim(_peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut))),
-        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, _first_bytes)),
+        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, first_bytes)),
         _lossless(version),
     ]
 
@@ -110,10 +110,6 @@ def _prefix_steps(data: bytes) -> dict[float, int]:
     import hcodec
 
     return {float(level.level): level.prefix_bytes for level in hcodec.info(data).levels}
-
-
-def _first_bytes(data: bytes, num_bytes: int) -> bytes:
-    return data[:num_bytes]
 
 
 def _lossless(version: str) -> Peer | Absent:
