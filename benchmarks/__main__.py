@@ -57,7 +57,7 @@ def _measures(
 
 def _show(command: str, target: Path, wrong: bool) -> None:
     """Shows what was measured; the exit status says whether anything was wrong."""
-    from benchmarks.reports import show_command
+    from benchmarks.reports.contents import show_command
 
     show_command(command, target)
     sys.exit(int(wrong))
@@ -68,7 +68,7 @@ def _show(command: str, target: Path, wrong: bool) -> None:
 def rd(task: Task, psnr_only: bool) -> bool:
     """Quality against rate: PSNR, MS-SSIM, BD-rates by band, what each level adds, plots.
 
-    With --peers hcodec,hcodec-cuts: the prefix curve alone, every level and two byte cuts between each two.
+    With --peers hcodec,hcodec-cuts: one file alone, cut at every level and twice between each two.
     """
     from benchmarks.measurements import codecs
 

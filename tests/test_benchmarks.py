@@ -479,19 +479,68 @@ def test_readme_has_one_table_and_one_plot() -> None:
     assert block.count("\n| ") == 1 + len(rate_distortion.TELLING) + 1  # head, rule, one row for each peer
 
 
+# --- rooms
+
+ARROWS = {
+    "": set(),
+    "images": set(),
+    "metrics": {"images"},
+    "curves": set(),
+    "results": {"curves"},
+    "peers": {"images"},
+    "measurements": {"images", "metrics", "curves", "results", "peers"},
+    "reports": {"metrics", "curves", "results"},
+    "__main__": {"images", "results", "measurements", "reports"},
+}
+SOURCES = sorted((ROOT / "benchmarks").rglob("*.py"))
+REACH_INSIDE = {"measurements/inside.py", "measurements/chains.py"}
+
+
+def room(path: Path) -> str:
+    parts = path.relative_to(ROOT / "benchmarks").with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def full_names(path: Path) -> set[str]:
+    """Everything that a file imports, whole or by name."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {f"{n.module}.{alias.name}" for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_arrows_only_downwards(path: Path) -> None:
+    imported = {name.split(".")[1] for name in full_names(path) if name.startswith("benchmarks.")}
+    assert imported - {room(path)} <= ARROWS[room(path)]
+
+
+def test_few_files_reach_inside_of_hcodec() -> None:
+    import hcodec
+
+    public = {f"hcodec.{name}" for name in hcodec.__all__} | {"hcodec", "hcodec.models"}
+    found = {path for path in SOURCES if any(n.startswith("hcodec") and n not in public for n in full_names(path))}
+    assert {path.relative_to(ROOT / "benchmarks").as_posix() for path in found} == REACH_INSIDE
+
+
+def test_files_and_functions_stay_short() -> None:
+    for path in SOURCES:
+        text = path.read_text()
+        assert text.count("\n") <= 350, path
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        assert all(node.end_lineno - node.lineno < 40 for node in functions), path
+
+
 # --- compressai
 
 
 def test_only_the_bridge_imports_compressai() -> None:
     sources = [path for folder in ("benchmarks", "hcodec", "models", "cli") for path in (ROOT / folder).rglob("*.py")]
-    importers = {path.relative_to(ROOT).as_posix() for path in sources if "compressai" in imported_names(path)}
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources
+        if any(name.split(".")[0] == "compressai" for name in full_names(path))
+    }
     assert importers <= {"benchmarks/peers/bridge.py"}
-
-
-def imported_names(path: Path) -> set[str]:
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return {name.split(".")[0] for name in plain | {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}}
 
 
 @pytest.mark.skipif(find_spec("compressai") is None, reason="compressai is not installed")

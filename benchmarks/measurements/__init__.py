@@ -1,5 +1,5 @@
 """What is measured: each module runs codecs on pictures and writes result files, which `reports` shows.
 
-`codecs` measures whole curves of any codec, with the other modules beside it asking one question each. `inside` alone looks
-behind hcodec's public names.
+`codecs` measures whole curves of any codec; the others ask one question each. Only `inside` and `chains` look behind hcodec's
+public names.
 """

@@ -1,7 +1,7 @@
 """What cannot be seen from outside of hcodec: estimated rates, and rate and picture of each step from the floats to the file.
 
-The only file of the benchmarks that looks behind hcodec's public names. It changes nothing: one function is listened to for the
-time of one call.
+With `chains` the only file of the benchmarks that looks behind hcodec's public names. It changes nothing: one function is
+listened to for the time of one call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each step from the trained float network to the file costs, as BD-rate: so that a loss can be told from its neighbors.
+"""What each step from the trained float network to the file costs, as BD-rate: so that each loss has its place.
 
 The curves of the float network, of the integers made from it, of the coder's tables, of layers and of whole files, each against
 the one before.

@@ -1,6 +1,6 @@
 """Catches a codec that is wrong: one that lies about its size, or returns another picture than the one it was given.
 
-Room: pixels. Low quality is no fault; a picture that fits better when shifted, flipped or with its colors swapped is.
+Low quality is no fault; a picture that fits better when shifted, flipped or with its colors swapped is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where JPEG and JPEG 2000 files may be cut.
 
-Room: bytes. Finds the scans of a progressive JPEG (ITU-T T.81 annex B) and the packets of a JPEG 2000 codestream
+Finds the scans of a progressive JPEG (ITU-T T.81 annex B) and the packets of a JPEG 2000 codestream
 (ITU-T T.800 annex A), and makes valid shorter files of them. Imports the standard library only.
 """
 
@@ -114,8 +114,8 @@ def _varints(data: bytes) -> tuple[int, ...]:
 def cut_packets(data: bytes, num_bytes: int) -> bytes:
     """A valid codestream of at most `num_bytes` with the first whole packets of `data`.
 
-    Its packet lengths are left out: they were there for this function only. What is missing of the last layer is filled with
-    empty packets of one byte, so that any decoder takes the file.
+    Its packet lengths are left out: they were there for this function only. What is missing of the last quality layer is filled
+    with empty packets of one byte, so that any decoder takes the file.
     """
     packets = parse_packets(data)
     ends = [0, *accumulate(packets.lengths)]

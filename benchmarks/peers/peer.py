@@ -1,7 +1,7 @@
 """What a codec looks like to the benchmarks: one small adapter, the same for all.
 
-Room: none of the four; the shape that all adapters share. Adapters are sent to worker processes, so their functions live
-at the top of a module.
+Adapters are sent to worker processes, so their functions live at the top of a module, or are partials of such functions with
+plain values.
 """
 
 from __future__ import annotations

@@ -88,5 +88,5 @@ def version_with(codec: str) -> str:
 
 
 def num_threads() -> int:
-    """Threads that a codec may use: as many as torch is told, so that all have the same."""
+    """Threads that a codec may use: as many as torch may use, so that all have the same."""
     return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)

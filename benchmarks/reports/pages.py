@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.reports import REPORTS, rate_distortion
+from benchmarks.reports import rate_distortion
+from benchmarks.reports.contents import REPORTS
 from benchmarks.reports.parts import Part, markdown
 from benchmarks.reports.plots import Plot, draw, is_current
 from benchmarks.reports.progressive import strip
