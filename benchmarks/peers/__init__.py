@@ -17,7 +17,7 @@ from benchmarks.peers.peer import Stream as Stream
 _NOT_IN_RD = ("hcodec-received", "jpeg-scans", "jxl-progressive")
 _PROGRESSIVE = ("hcodec-received", "jpeg2000-layers", "jpeg-scans", "jxl-progressive")
 _SPEED = ("hcodec-received", "jpeg-420", "jpeg2000", "webp", "avif-s8", "avif-s6", "heic", "jxl-e7")
-_ABSENT_ELSEWHERE = {"hcodec-lossless": "lossless", "jxl-progressive": "progressive", "compressai": "speed"}
+_ABSENT_ELSEWHERE = {"jxl-progressive": "progressive", "compressai": "speed"}
 
 
 def every() -> Found:

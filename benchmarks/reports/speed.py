@@ -29,7 +29,7 @@ def parts(target: Path) -> list[Part]:
         "The same from the start of a process to the end of its work, and its peak memory, medians:",
         _cold_table(document),
         *_plot(target, document),
-        "Encoding and decoding as pictures grow (s), and peak memory (MiB), process start excluded:",
+        "Encoding and decoding as pictures grow (s), and peak memory (MiB), with the loading of a model but not of Python:",
         _growth_table(document),
     ]
 
