@@ -30,13 +30,45 @@ Part = tuple[Any, Any]
 """Symbols int32, and the index of the table that codes each."""
 
 
-def _each_level(model: Model, pixels: Pixels) -> Iterator[tuple[Any, Sequence[Part], Any]]:
-    """Encodes level after level, nothing fitted to the picture: the tables, what is coded, and the walk after the level."""
+@dataclass(frozen=True)
+class _Level:
+    """One level of a picture as it is coded; its walk is only good until the next level is asked for."""
+
+    number: int
+    tables: Any
+    parts: Sequence[Part]
+    walk: Any
+
+    @property
+    def table_bits(self) -> float:
+        """Bits of the level by the coder's tables."""
+        return sum(float(self.tables.estimate(*part)) for part in self.parts)
+
+    def layer(self) -> bytes:
+        """The bytes of the level."""
+        from hcodec.coding.stack import encode_layer
+
+        return encode_layer(self.tables, self.parts)
+
+    def picture(self) -> Tensor:
+        """What is shown after the level, (1, 3, H, W)."""
+        rendered: Tensor = self.walk.render(self.number)
+        return rendered
+
+    def state(self) -> Tensor:
+        """What a lossless layer builds on, (1, ceil(H/8), ceil(W/8), width)."""
+        finest: Tensor = self.walk.at_finest()
+        return finest
+
+
+def _each_level(model: Model, pixels: Pixels) -> Iterator[_Level]:
+    """Encodes level after level, nothing fitted to the picture."""
     from hcodec.encoder import LevelEncoder
 
     encoder = LevelEncoder(model, pixels)
     while not encoder.walk.done:
-        yield encoder.tables, encoder.next_level(), encoder.walk
+        number = encoder.walk.latent.level
+        yield _Level(number, encoder.tables, encoder.next_level(), encoder.walk)
 
 
 # --- the rate that the model estimates
@@ -185,9 +217,9 @@ def _integers(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
 
 def _tables(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
     bits = 0.0
-    for level, (tables, parts, walk) in enumerate(_each_level(model, pixels), start=1):
-        bits += sum(tables.estimate(*part) for part in parts)
-        yield bits, _quality(walk.render(level), pixels)
+    for level in _each_level(model, pixels):
+        bits += level.table_bits
+        yield bits, _quality(level.picture(), pixels)
 
 
 # --- the lossless layer
@@ -213,15 +245,14 @@ def lossless_layer(pixels: Pixels) -> list[LosslessLayerRate]:
     """What the lossless layer of a picture costs from each level that it may be built on, coded with the shipped model."""
     from hcodec import models
     from hcodec.coders.tiles import Source
-    from hcodec.coding.stack import encode_layer
     from hcodec.models import registry
 
     model = models.load("photo")
     lossless, rates, level_bits = registry.load_lossless(model.fingerprint), [], 0
-    for level, (tables, parts, walk) in enumerate(_each_level(model, pixels), start=1):
-        level_bits += 8 * len(encode_layer(tables, parts))
-        if level in lossless.starts:
-            rates.append(_lossless_layer_on(lossless, Source(walk.at_finest(), level, False), pixels, level_bits))
+    for level in _each_level(model, pixels):
+        level_bits += 8 * len(level.layer())
+        if level.number in lossless.starts:
+            rates.append(_lossless_layer_on(lossless, Source(level.state(), level.number, False), pixels, level_bits))
     return rates
 
 
