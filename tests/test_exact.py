@@ -23,7 +23,7 @@ from exactness import agreed_path, channels_first, channels_last, decoded, diges
 from hcodec import codec, container, models
 from hcodec.coders import levels
 from hcodec.errors import ModelError
-from hcodec.models import weights_file
+from hcodec.models import registry, weights_file
 from hcodec.models.descend import descend
 from hcodec.models.integer import kernels
 from hcodec.models.integer.kernels import exact_products
@@ -203,7 +203,7 @@ def decode_all(data):
 
 def test_loading_leaves_the_users_random_numbers_alone(tiny):
     before = torch.get_rng_state()
-    models.load_file.__wrapped__(tiny)
+    registry.PHOTO.load(tiny, "cpu")
     assert (torch.get_rng_state() == before).all()
 
 
@@ -331,7 +331,7 @@ def test_a_model_whose_weights_are_not_certified_does_not_load(tiny, tmp_path, n
     path = Path(tmp_path) / "broken.safetensors"
     weights_file.save(path, config, integers, floats, "")
     with pytest.raises(ModelError, match="exactness certificate") as error:
-        models.load_file(path)
+        registry.PHOTO.load(path, "cpu")
     assert "\n" not in str(error.value) and name.rsplit(".", 1)[0] in str(error.value)
 
 

@@ -128,9 +128,7 @@ def test_a_strangers_parser_reads_what_is_written(gray, blobs):
 def test_the_header_sizes_in_the_text():
     smallest = Header(width=1, height=1, fingerprint=b"1234", layers=(LayerEntry(0, 0),))
     rows = (LayerEntry(fields.MAX_LENGTH_BYTES, 0),) * header.MAX_LAYERS
-    largest = Header(
-        width=1 << 24, height=128, fingerprint=b"1234", layers=rows, front_bytes=1 << 31, back_bytes=1 << 31
-    )
+    largest = Header(width=1 << 24, height=128, fingerprint=b"1234", layers=rows, front_bytes=1 << 31, back_bytes=1 << 31)
     assert len(pack_header(smallest)) == 25
     assert len(pack_header(largest)) == 322  # the product of the sides leaves no room for another byte in either
     assert "25..322" in TEXT
