@@ -69,7 +69,7 @@ def pop_post_filter(stack: Stack, table: list[int]) -> np.ndarray | None:
 
 
 def pop_offsets(stack: Stack, index: np.ndarray, num_silent: int) -> np.ndarray:
-    """Returns scale indices moved by its offsets."""
+    """Returns scale indices moved by scale offsets."""
     powers = [2 ** (21 - abs(d)) for d in range(-12, 13)]
     powers[12] = 2**24 - (sum(powers) - 2**21)
     if not stack.pop(powers):

@@ -51,7 +51,7 @@ def popped(
 
 
 def digest(data: bytes) -> str:
-    """Returns the SHA-256 of every post filter, prior mean, scale index, offsets and symbol on the way, and of the last state."""
+    """Returns the SHA-256 of every post filter, prior mean, scale index, offset and symbol on the way, and of the last state."""
     reader = container.Reader()
     reader.feed(data)
     assert reader.header is not None

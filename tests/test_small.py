@@ -339,12 +339,13 @@ def test_training_lowers_the_bound():
 def test_the_benchmark_measures_a_chain(monkeypatch, tmp_path):
     pytest.importorskip("bjontegaard", reason="needs the extra `bench`")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    from benchmarks import bits_back
+    from benchmarks.measurements import chains
+    from benchmarks.reports import chains as report
 
     pixels = make(6, 32, 32, gray=False)
-    monkeypatch.setattr(bits_back, "_sets", lambda *_: [("tests", "tiny", pixels)])
-    monkeypatch.setattr(bits_back, "peer_bits", lambda _: {"raw": 8 * sum(p.size for p in pixels)})
-    bits_back.run(tmp_path, tmp_path, tmp_path / "results")
-    lines = (tmp_path / "results" / "bits-back.md").read_text().splitlines()
+    monkeypatch.setattr(chains, "_sets", lambda *_: [("tests", "tiny", pixels)])
+    monkeypatch.setattr(chains, "peer_bits", lambda _: {"raw": 8 * sum(p.size for p in pixels)})
+    chains.run(tmp_path, tmp_path, tmp_path / "results")
+    lines = report.parts(tmp_path / "results")[1].splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]][-1] == "raw"
-    assert bits_back.sheet(pixels).shape == (32, 32 * 32, 3)
+    assert chains.sheet(pixels).shape == (32, 32 * 32, 3)
