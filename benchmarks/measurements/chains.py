@@ -16,7 +16,8 @@ import torch
 from benchmarks import peers, results
 from benchmarks.images import Pixels
 from hcodec.coders import small_chain
-from hcodec.models.small import registry, thumbnails
+from hcodec.models import registry
+from hcodec.models.small import thumbnails
 from hcodec.models.small.bound import lower_bound_bits
 from hcodec.models.training import data
 
@@ -74,7 +75,7 @@ def _model_bits(pictures: Sequence[Pixels], model: str) -> dict[str, float]:
 def bound_bits(pictures: Sequence[Pixels], model: str, seed: int = 0) -> float:
     """One sample of the continuous negative bound of all pictures, in bits."""
     torch.manual_seed(seed)
-    network, stacked = registry.load(model).network, np.stack(pictures)
+    network, stacked = registry.load_small(model).network, np.stack(pictures)
     batches = (stacked[i : i + _BATCH] for i in range(0, len(stacked), _BATCH))
     return sum(lower_bound_bits(network, batch).sum().item() for batch in batches)
 

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from hcodec.models import Model
     from hcodec.models.photo.network import Network
 
-_PUSH = "hcodec.encoder.encode_layer"  # what every lossy layer of `hcodec.encode` goes through: tables, then all its parts
+_PUSH = "hcodec.session.stacked"  # what every lossy layer of `hcodec.encode` goes through: tables, then all its parts
 Part = tuple[Any, Any]
 """Symbols int32, and the index of the table that codes each."""
 
 
 @dataclass(frozen=True)
 class _Level:
-    """One level of a picture as it is coded; its walk is only good until the next level is asked for."""
+    """One level of a picture as it is coded, and the prefix that ends with it."""
 
     number: int
     tables: Any
     parts: Sequence[Part]
-    walk: Any
+    prefix: Any
 
     @property
     def table_bits(self) -> float:
@@ -46,29 +46,18 @@ class _Level:
 
     def layer(self) -> bytes:
         """The bytes of the level."""
-        from hcodec.coding.stack import encode_layer
+        from hcodec.coding.stack import stacked
 
-        return encode_layer(self.tables, self.parts)
-
-    def picture(self) -> Tensor:
-        """What is shown after the level, (1, 3, H, W)."""
-        rendered: Tensor = self.walk.render(self.number)
-        return rendered
-
-    def state(self) -> Tensor:
-        """What a lossless layer builds on, (1, ceil(H/8), ceil(W/8), width)."""
-        finest: Tensor = self.walk.at_finest()
-        return finest
+        return stacked(self.tables, self.parts)
 
 
 def _each_level(model: Model, pixels: Pixels) -> Iterator[_Level]:
     """Encodes level after level, nothing fitted to the picture."""
-    from hcodec.encoder import LevelEncoder
+    from hcodec.coders import levels
+    from hcodec.pixels import picture
 
-    encoder = LevelEncoder(model, pixels)
-    while not encoder.walk.done:
-        number = encoder.walk.latent.level
-        yield _Level(number, encoder.tables, encoder.next_level(), encoder.walk)
+    for number, (parts, prefix) in enumerate(levels.each_level(model, picture.to_tensor(pixels)), 1):
+        yield _Level(number, levels.tables_of(model), parts, prefix)
 
 
 # --- the rate that the model estimates
@@ -124,7 +113,7 @@ def _model_bits(tables: Any, symbols: Any, indices: Any) -> float:
 
 def _likelihood_bits(symbols: Tensor, index: Tensor) -> float:
     """Bits of integer symbols by the training likelihood, at the scales that their indices stand for; one shape."""
-    from hcodec.models.photo.walk import log_scale
+    from hcodec.models.photo.prefix import log_scale
     from hcodec.models.rates import symbol_bits
 
     return float(symbol_bits(symbols.double(), log_scale(index).double()).sum())
@@ -199,27 +188,32 @@ def _floats(network: Network, pixels: Pixels) -> Iterator[tuple[float, float]]:
 def _integers(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
     import torch
 
-    from hcodec.models.photo.walk import Walk
+    from hcodec.models.photo.prefix import Prefix, posterior
     from hcodec.models.tables.symbol_tables import MAX_SYMBOL
     from hcodec.pixels import picture
 
-    walk, bits = Walk(model.network, model.agreed, *pixels.shape[:2]), 0.0
+    bits = 0.0
     with torch.inference_mode():
-        features = model.network.analyze(picture.to_tensor(pixels))
-        while not walk.done:
-            level, (_, index) = walk.latent.level, walk.predict()
-            symbols = walk.posterior(features).round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
-            bits += _likelihood_bits(symbols, index)
-            walk.advance(symbols)
-            if walk.done or walk.latent.level > level:
-                yield bits, _quality(walk.render(level), pixels)
+        wanted = posterior(model.network, model.network.analyze(picture.to_tensor(pixels)))
+
+    def answer(latent: Any, state: Tensor, prior: Any) -> Tensor:
+        """Returns the rounded posterior and counts its bits."""
+        nonlocal bits
+        symbols: Tensor = wanted(latent, state, prior).round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        bits += _likelihood_bits(symbols, prior.index)
+        return symbols
+
+    prefix = Prefix.empty(model.network, model.agreed, *pixels.shape[:2])
+    for _ in range(model.agreed.config.num_levels):
+        prefix = prefix.extended(answer)
+        yield bits, _quality(prefix.render(), pixels)
 
 
 def _tables(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
     bits = 0.0
     for level in _each_level(model, pixels):
         bits += level.table_bits
-        yield bits, _quality(level.picture(), pixels)
+        yield bits, _quality(level.prefix.render(), pixels)
 
 
 # --- the lossless layer
@@ -252,7 +246,7 @@ def lossless_layer(pixels: Pixels) -> list[LosslessLayerRate]:
     for level in _each_level(model, pixels):
         level_bits += 8 * len(level.layer())
         if level.number in lossless.starts:
-            rates.append(_lossless_layer_on(lossless, Source(level.state(), level.number, False), pixels, level_bits))
+            rates.append(_lossless_layer_on(lossless, Source(level.prefix.at_finest(), level.number, False), pixels, level_bits))
     return rates
 
 
