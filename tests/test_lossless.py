@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_levels_that_cannot_be(monkeypatch):
     data = encode_forced(pixels, False)[0]
     with pytest.raises(TruncatedError, match="3 levels were asked for, there are 2"):
         decoded(data, levels=3)
-    monkeypatch.setattr(registry, "_lossless_files", list)
+    monkeypatch.setattr(registry, "LOSSLESS", replace(registry.LOSSLESS, folder="nowhere"))
     with pytest.raises(ModelError, match="no lossless layer is installed for the model"):
         hcodec.encode(pixels, lossless=True, model="tiny")
     with pytest.warns(HcodecWarning, match="no lossless layer with the fingerprint .* it was ignored"):
