@@ -132,7 +132,10 @@ class _States(Mapping[int, "Tensor"]):
         self.prefixes = prefixes
 
     def __getitem__(self, level: int) -> Tensor:
-        return dict(enumerate(self.prefixes))[level].at_finest().cpu()  # KeyError for a level that is not there
+        return self.prefixes[level].at_finest().cpu()
+
+    def __contains__(self, level: object) -> bool:
+        return level in range(1, len(self.prefixes))
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(1, len(self.prefixes)))
