@@ -1,7 +1,8 @@
 """The command line: a click group that imports a command's module only when that command is wanted.
 
-Step 1 of the data's path: options become one call of the package each, and what comes back becomes a report. Nothing
-here or in the command modules imports torch, numpy or Pillow at the top: `hcodec --help` must answer at once.
+Room: cli (step 1 of encoding and of decoding). Options become one call of the package each, and what comes back
+becomes a report. Nothing here or in the command modules imports torch, numpy or Pillow at the top: `hcodec --help`
+must answer at once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
     if not wanted or ctx.resilient_parsing:
         return
     from hcodec import __version__, models
-    from hcodec.header import VERSION
+    from hcodec.container.header import VERSION
 
     known = ", ".join(f"{name} {models.summary(name).fingerprint}" for name in models.names())
     click.echo(f"hcodec {__version__} (file format {VERSION}; models: {known or 'none'})")

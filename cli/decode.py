@@ -71,7 +71,9 @@ def _pillow_format(name: str) -> str:
 
 
 def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[bytes, Report]:
-    from hcodec import archive, codec, container, models, picture
+    from hcodec import codec, container, models
+    from hcodec.container import archive
+    from hcodec.pixels import picture
 
     data = read_bytes(job.source)
     archive.refuse(data)

@@ -18,7 +18,7 @@ from hcodec.errors import HcodecError
 
 if TYPE_CHECKING:
     from hcodec.cli._strip import Pixels
-    from hcodec.picture import Picture
+    from hcodec.pixels.picture import Picture
 
 _OUTPUT = "hcodec-demo.png"
 
@@ -95,7 +95,7 @@ def _run(image: str | None, model: str, device: str, quiet: bool) -> tuple[list[
 
 
 def _read(image: str | None) -> Picture:
-    from hcodec import picture
+    from hcodec.pixels import picture
 
     if image is not None:
         return picture.read(read_bytes(image))
@@ -107,7 +107,7 @@ def _read(image: str | None) -> Picture:
 def _decode_levels(picture: Picture, data: bytes, device: str) -> Iterator[tuple[_Level, Pixels]]:
     """Every level, decoded from the file's prefix alone as a user would who has no more of it."""
     from hcodec import codec, container
-    from hcodec.picture import psnr
+    from hcodec.pixels.picture import psnr
 
     info = container.info(data)
     for entry in info.levels:

@@ -15,7 +15,7 @@ from hcodec.cli._options import COMPUTE, MODEL, SEVERAL_INPUTS, MetadataKinds, S
 from hcodec.cli._report import Report, say_levels, say_lossless, subpixels, whole_levels
 
 if TYPE_CHECKING:
-    from hcodec.lossless import LastCode
+    from hcodec.coders.lossless import LosslessCode
 
 ENDING = ".hcodec"
 PICTURES = frozenset([
@@ -70,8 +70,9 @@ def command(
 
 
 def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: Job) -> tuple[bytes, Report]:
-    from hcodec import codec, models, picture
+    from hcodec import codec, models
     from hcodec.errors import HcodecWarning
+    from hcodec.pixels import picture
 
     source = read_bytes(job.source)
     models.load(settings["model"], settings["device"])  # once, before the clock starts
@@ -104,7 +105,7 @@ def _report(input_bytes: int, data: bytes, seconds: float) -> Report:
     return Report(text, {**fields, "bpp": bpp, "levels": whole_levels(info), "seconds": seconds})
 
 
-def _lossless_report(report: Report, data: bytes, last: LastCode) -> Report:
+def _lossless_report(report: Report, data: bytes, last: LosslessCode) -> Report:
     """Adds how the lossless layer was coded and what that took: bits pushed, popped before, and the difference."""
     from hcodec import container
 

@@ -32,7 +32,8 @@ def command(sources: tuple[str, ...], as_json: bool) -> None:
 
 
 def _describe(source: str) -> Report:
-    from hcodec import archive, container
+    from hcodec import container
+    from hcodec.container import archive
 
     data = read_bytes(source)
     archive.refuse(data)

@@ -17,7 +17,7 @@ from hcodec.cli._report import Report, shown
 from hcodec.errors import HcodecWarning
 
 if TYPE_CHECKING:
-    from hcodec.archive import Entry, Listing
+    from hcodec.container.archive import Entry, Listing
 
 
 @click.command("list")
@@ -39,7 +39,7 @@ def command(sources: tuple[str, ...], check: bool, as_json: bool) -> None:
 
 
 def _describe(check: bool, faulty: list[str], source: str) -> Report:
-    from hcodec import archive
+    from hcodec.container import archive
 
     listing = archive.listing(BytesIO(read_bytes(source)) if source == STDIO else source, check=check)
     for warning in listing.warnings:
@@ -60,9 +60,9 @@ def _archive_lines(listing: Listing) -> Iterator[str]:
 
 
 def _picture_lines(listing: Listing) -> Iterator[str]:
-    from hcodec.archive import KINDS, STORED
+    from hcodec.coders.kinds import KINDS
 
-    names = {STORED: "stored", **{kind.number: kind.name for kind in KINDS}}
+    names = {kind.number: kind.name for kind in KINDS}
     yield "  segment  coded as    pixels"
     for one in listing.pictures:
         kind = listing.segments[one.segment].kind
@@ -70,4 +70,4 @@ def _picture_lines(listing: Listing) -> Iterator[str]:
 
 
 def _pixels(one: Entry) -> str:
-    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if one.extras[-1] else ''}"
+    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if one.attached_bytes.alpha else ''}"

@@ -20,8 +20,8 @@ from hcodec.cli.encode import ENDING, PICTURES
 from hcodec.errors import FormatError, HcodecError
 
 if TYPE_CHECKING:
-    from hcodec.archive import Listing
-    from hcodec.picture import Picture
+    from hcodec.container.archive import Listing
+    from hcodec.pixels.picture import Picture
 
 
 @dataclass
@@ -80,7 +80,8 @@ def _default_output(sources: Sequence[str]) -> str:
 
 
 def _pack(wanted: _Packing) -> tuple[bytes, Report]:
-    from hcodec import archive, packing
+    from hcodec import packing
+    from hcodec.container import archive
 
     start = perf_counter()
     console, files = wanted.console, list(_find(wanted))
@@ -148,7 +149,8 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
 
 
 def _read_one(path: str, name: str, taken: dict[str, str]) -> Picture:
-    from hcodec import archive, picture
+    from hcodec.container import archive
+    from hcodec.pixels import picture
 
     if name in taken:
         raise FormatError(f"its name {name!r} is taken by {taken[name]}")

@@ -43,7 +43,8 @@ def command(
 
 
 def _truncate(levels: int | None, target_bpp: float | None, target_size: int | None, job: Job) -> tuple[bytes, Report]:
-    from hcodec import archive, container
+    from hcodec import container
+    from hcodec.container import archive
 
     data = read_bytes(job.source)
     archive.refuse(data)

@@ -17,8 +17,8 @@ from hcodec.cli._options import FORCE, JSON, QUIET, set_threads
 from hcodec.cli._report import Report, shown
 
 if TYPE_CHECKING:
-    from hcodec.archive import Entry
-    from hcodec.picture import Picture
+    from hcodec.container.archive import Entry
+    from hcodec.pixels.picture import Picture
 
 _ALPHA, _GRAY, _BLOBS = "alpha", "gray", "metadata"
 _HOLDS = {  # suffixes of formats without loss, and what they hold beside RGB; all else comes out as PNG
@@ -96,7 +96,7 @@ def _open(source: str) -> Iterator[BinaryIO]:
 
 def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> dict[str, str]:
     """Where each picture goes, by name; refuses before anything is written."""
-    from hcodec import archive
+    from hcodec.container import archive
 
     targets: dict[str, str] = {}
     for entry in archive.listing(file).pictures:
@@ -116,7 +116,7 @@ def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> d
 
 def _file_name(entry: Entry) -> str:
     """The name of a picture, with .png added where its own format would lose something."""
-    *blobs, alpha = entry.extras
+    *blobs, alpha = entry.attached_bytes
     needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs))) if there}
     held = _HOLDS.get(os.path.splitext(entry.name)[1].lower())
     return entry.name if held is not None and needed <= held else entry.name + _BESIDE
@@ -141,7 +141,7 @@ def _write_all(
 def _packed(image: Picture, target: str) -> bytes:
     from PIL import Image
 
-    from hcodec import picture
+    from hcodec.pixels import picture
 
     packed = BytesIO()
     picture.save(picture.to_image(image), packed, Image.registered_extensions()[os.path.splitext(target)[1].lower()])

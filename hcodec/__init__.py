@@ -1,7 +1,7 @@
 """A progressive image codec with learned transforms.
 
-The room of the public names, and nothing else. They are looked up on first use, so that `import hcodec` costs no more
-than this file: torch comes in with the first `encode` or `decode`, never with `info` or `truncate`.
+The public names, and nothing else. They are looked up on first use, so that `import hcodec` costs no more than this
+file: torch comes in with the first `encode` or `decode`, never with `info` or `truncate`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hcodec.container import info, truncate
     from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
     from hcodec.packing import pack, unpack
-    from hcodec.picture import Metadata, Picture
+    from hcodec.pixels.picture import Metadata, Picture
     from hcodec.stream import StreamDecoder
 
 __all__ = [
@@ -44,7 +44,7 @@ _HOMES = {
     "container": ("info", "truncate"),
     "errors": ("FormatError", "HcodecError", "HcodecWarning", "ModelError", "PictureError", "TruncatedError"),
     "packing": ("pack", "unpack"),
-    "picture": ("Metadata", "Picture"),
+    "pixels.picture": ("Metadata", "Picture"),
     "stream": ("StreamDecoder",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -1,4 +1,4 @@
-"""Fixtures: a tiny model and its last layer with fixed weights, made here in a few seconds, and pictures rendered by numpy."""
+"""Fixtures: a tiny model and its lossless layer with fixed weights, made in a few seconds, and pictures drawn by numpy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 if TYPE_CHECKING:
     import torch
 
-    from hcodec.models.hvae import Network
+    from hcodec.models.photo.network import Network
 
 TINY = "tiny"
-TINY_STARTS = (2, 3)  # levels that its last layer may start from
+TINY_STARTS = (2, 3)  # levels that its lossless layer may start from
 
 
 def render(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -35,10 +35,10 @@ def make_network() -> tuple[Network, torch.Tensor]:
     """Returns the tiny network as training finds it, but with priors that depend on what they see, and its pictures."""
     import torch
 
-    from hcodec.models import data
-    from hcodec.models.configs import CONFIGS
-    from hcodec.models.hvae import Network
-    from hcodec.models.skeleton import initialize
+    from hcodec.models.photo.config import CONFIGS
+    from hcodec.models.photo.initialize import initialize
+    from hcodec.models.photo.network import Network
+    from hcodec.models.training import data
 
     torch.manual_seed(0)
     network = Network(CONFIGS[TINY]).requires_grad_(False)
@@ -55,43 +55,47 @@ def make_tiny(folder: Path) -> Path:
     """Writes the tiny model, `tiny.safetensors`, into the folder and returns its path."""
     import torch
 
-    from hcodec.models import storage, tables
-    from hcodec.models.configs import CONFIGS
-    from hcodec.models.exact import Agreed
-    from hcodec.models.export import count_symbols, export_agreed, export_float
+    from hcodec.models import weights_file
+    from hcodec.models.photo.agreed import Agreed
+    from hcodec.models.photo.config import CONFIGS
+    from hcodec.models.photo.export import count_symbols, export_agreed, export_float
+    from hcodec.models.tables import symbol_tables
 
     network, batch = make_network()
     integers = export_agreed(network, batch)
     agreed = Agreed(CONFIGS[TINY], integers)
     pictures = [render(128, 128, seed) for seed in range(6)]
-    integers["tables.weights"] = torch.from_numpy(tables.make(count_symbols(network, agreed, pictures, lambda _: None)))
+    integers["tables.weights"] = torch.from_numpy(symbol_tables.make(count_symbols(network, agreed, pictures, lambda _: None)))
     path = folder / f"{TINY}.safetensors"
-    storage.save(path, CONFIGS[TINY], integers, export_float(network), "for tests")
+    weights_file.save(path, CONFIGS[TINY], integers, export_float(network), "for tests")
     return path
 
 
 def make_tiny_last(base: Path) -> Path:
-    """Writes an untrained last layer for the tiny model into the folder `last` beside it and returns its path."""
+    """Writes an untrained lossless layer for the tiny model into the folder `last` beside it and returns its path."""
     import torch
 
-    from hcodec.models import export_last, likelihood, storage, train_last, zoo
-    from hcodec.models.last import LastLayer
+    from hcodec.models import registry, weights_file
+    from hcodec.models.lossless import export
+    from hcodec.models.lossless.network import LosslessNetwork
+    from hcodec.models.lossless.train import initialize, samples
+    from hcodec.models.tables import likelihood
 
-    model = zoo.load_file(base)
+    model = registry.load_file(base, registry.PHOTO)
     torch.manual_seed(0)
-    network = LastLayer(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
-    train_last.skeleton(network, model, TINY_STARTS)
+    network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
+    initialize(network, model, TINY_STARTS)
     for name, weight in network.named_parameters():
         if "head" in name and name.endswith("weight"):
             weight.normal_(std=0.02)  # so that what is predicted depends on what is seen
-    pool = train_last.samples(model, [render(64, 64, seed) for seed in range(4)], 0, TINY_STARTS)
+    pool = samples(model, [render(64, 64, seed) for seed in range(4)], 0, TINY_STARTS)
     starts = torch.tensor([0, 0, 1, 1])
     states = torch.stack([sample.states[start] for sample, start in zip(pool, starts, strict=True)])
-    tensors = export_last.export_exact(network, states, torch.stack([sample.pixels for sample in pool]).float(), starts)
+    tensors = export.export_exact(network, states, torch.stack([sample.pixels for sample in pool]).float(), starts)
     tensors["likelihood.weights"] = torch.from_numpy(likelihood.make())
-    path = base.parent / "last" / base.name
+    path = base.parent / "lossless" / base.name
     path.parent.mkdir()
-    storage.save_exact(path, {"base": model.fingerprint.hex(), "starts": TINY_STARTS, "description": "for tests"}, tensors)
+    weights_file.save_exact(path, {"base": model.fingerprint.hex(), "starts": TINY_STARTS, "description": "for tests"}, tensors)
     return path
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 
@@ -14,12 +17,15 @@ from conftest import render
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import container, decoder, entropy, fitting, memory, models
+from hcodec import container, memory, models, session
 from hcodec.codec import decode, decode_picture, encode
+from hcodec.coders import post_filter, scale_offsets
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import SymbolTables
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models import finish
-from hcodec.models.walk import Walk
-from hcodec.picture import Picture, psnr, read
+from hcodec.models.photo.post_filter import num_symbols
+from hcodec.models.photo.prefix import Prefix
+from hcodec.pixels.picture import Picture, psnr, read
 
 LEVELS = 3
 
@@ -52,11 +58,11 @@ def quality(source, picture, **options) -> float:
     return psnr(pixels_of(source, **options), picture)
 
 
-def rewritten(data, layers, **changes) -> bytes:
+def rewritten(data, layers, cut=False, alpha=b"", **changes) -> bytes:
     """Returns a file with other layers and right checksums, as an attacker would write it."""
     header = container.info(data)
     fields = {"width": header.width, "height": header.height, "fingerprint": bytes.fromhex(header.fingerprint)}
-    return container.write(layers=layers, **fields | changes)
+    return container.write(container.Frame(**fields | changes), layers, container.Attachments(alpha=alpha), cut=cut)
 
 
 def damaged(data, level) -> bytes:
@@ -106,24 +112,35 @@ def test_sources_of_every_kind(picture, data, tmp_path):
         encode(b"no image", model="tiny")
 
 
+def parts_of(tables, prefix, layer):
+    """Returns all symbols of a layer with what is fitted, as an encoder puts them there, and the prefix that ends with it."""
+    stack = Stack(layer)
+    grouping = stack.pop(tables, post_filter._indices(1))
+    weights = stack.pop(tables, post_filter._indices(1 + num_symbols(grouping[0]) if grouping[0] else 0))
+    parts = [(part, post_filter._indices(len(part))) for part in (grouping, weights)]
+
+    def answer(latent, state, prior):
+        index = prior.index.numpy()
+        symbols = stack.pop(tables, scale_offsets.pop(tables, stack, index))
+        parts.extend(scale_offsets.parts(tables, symbols, index))
+        return torch.from_numpy(symbols)
+
+    prefix = prefix.extended(answer)
+    stack.close()
+    return parts, prefix
+
+
 def test_layers_are_as_long_as_the_model_estimates():
     picture = render(320, 384)
     data = encode(picture, model="tiny")
     model = models.load("tiny")
-    tables, walk = entropy.EntropyModel(model.tables), Walk(model.network, model.agreed, 320, 384)
+    tables, prefix = SymbolTables(model.tables), Prefix.empty(model.network, model.agreed, 320, 384)
     reader = container.Reader()
     reader.feed(data)
     total = 0.0
-    for level, layer in enumerate(reader.layers, 1):
-        decoder, estimated = entropy.LayerDecoder(tables, layer, whole=True), 0.0
-        grouping = decoder.decode(fitting._indices(1))
-        weights = decoder.decode(fitting._indices(1 + finish.num_symbols(grouping[0]) if grouping[0] else 0))
-        estimated += sum(tables.estimate(part, fitting._indices(len(part))) for part in (grouping, weights))
-        while not walk.done and walk.latent.level == level:
-            index = walk.predict()[1].numpy()
-            symbols = decoder.decode(fitting.read_trim(decoder, index))
-            estimated += sum(tables.estimate(*part) for part in fitting.trimmed(tables, symbols, index))
-            walk.advance(torch.from_numpy(symbols))
+    for layer in reader.layers:
+        parts, prefix = parts_of(tables, prefix, layer)
+        estimated = sum(tables.estimate(*part) for part in parts)
         assert abs(8 * len(layer) - estimated) < 0.01 * estimated + 64
         total += estimated
     assert abs(8 * (len(data) - container.info(data).container_bytes) - total) < 0.01 * total
@@ -377,14 +394,14 @@ def test_unknown_models(picture, data, layers):
 
 
 def test_memory_is_checked_before_it_is_taken(picture, data, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL - 1)
     for job in (lambda: encode(picture, model="tiny"), lambda: decode(data)):
         with pytest.raises(PictureError, match="megapixels need"):
             job()
     narrow = rewritten(data, [b""], width=1 << 12, height=1)  # each cell of 8x8 pixels takes memory, also for one pixel
     with pytest.raises(PictureError):
         decode(narrow)
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL)
     decode(data)
     monkeypatch.setattr(memory, "free_bytes", lambda: None)  # a system that does not tell
     decode(data)
@@ -399,3 +416,28 @@ def test_a_picture_can_be_given_directly(picture, data):
     source = Picture(picture, None, False, replace(read(picture).metadata, xmp=b"<x/>"))
     assert decode_picture(encode(source, model="tiny")).metadata.xmp == b"<x/>"
     assert (decode_picture(data).notes, decode_picture(data).alpha) == ((), None)
+
+
+FORK = """
+import multiprocessing, sys
+import numpy as np, torch
+import hcodec
+
+pixels = np.load(sys.argv[1])
+
+def digest(_):
+    data = hcodec.encode(pixels, model="tiny")
+    return data, np.asarray(hcodec.decode(data)).tobytes()
+
+torch.set_num_threads(2)
+own = digest(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(digest, range(2)).get(timeout=60) == [own, own]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_forked_children_code_as_their_parent_does(tmp_path):
+    np.save(tmp_path / "pixels.npy", render(160, 200))
+    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "pixels.npy")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -13,8 +13,8 @@ from conftest import render
 from test_lossless import encode_forced, last_model, source_of
 
 from hcodec import container
-from hcodec.models.kernels import exact_products
-from hcodec.models.last_exact import LastWalk, Spot
+from hcodec.models.integer.kernels import exact_products
+from hcodec.models.lossless.integer import Site, TileWalk
 
 SCALES = [0.04 * 1200 ** (i / 47) for i in range(48)]
 STEPS = [8 if s < 0.6 else 4 if s < 1.6 else 2 if s < 4 else 1 for s in SCALES]
@@ -81,12 +81,12 @@ def places(mean, scale, shape):
     return sorted(found, key=lambda entry: entry[2])  # stable: raster order within a table
 
 
-def trimmed(stack: Stack, spot: Spot, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Returns mean, scale and shape index of a spot's samples, and how many classes its trims have."""
-    mean, scale, shape = (t.numpy().astype(int) for t in (spot.mean, spot.scale, spot.shape))
+def with_offsets(stack: Stack, site: Site, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Returns mean, scale and shape index of a site's samples, and how many classes its offsets have."""
+    mean, scale, shape = (t.numpy().astype(int) for t in (site.mean, site.scale, site.shape))
     if inside.sum() < 256 or not (k := stack.pop(4 * sum(STEPS))):
         return mean, scale, shape, 0
-    ordered, terms = sorted(scale[inside]), spot.terms.double().numpy()
+    ordered, terms = sorted(scale[inside]), site.terms.double().numpy()
     classes = sum((ordered[len(ordered) * j // k] < scale).astype(int) for j in range(1, k)) + 0 * scale
     moved = [values.copy() for values in (mean, scale, shape)]
     for own in range(k):
@@ -107,8 +107,8 @@ def cuts(edge: int) -> list[int]:
     return [8 * (-(-edge // 8) * i // n) for i in range(n)] + [edge]
 
 
-def pop_tile(stack: Stack, walk: LastWalk, height: int, width: int, gray: bool, has_latents: bool, seen: list[int]) -> np.ndarray:
-    """Returns one tile (height, width, 3), green, red, blue; notes how many classes its trims have."""
+def pop_tile(stack: Stack, walk: TileWalk, height: int, width: int, gray: bool, has_latents: bool, seen: list[int]) -> np.ndarray:
+    """Returns one tile (height, width, 3), green, red, blue; notes how many classes its offsets have."""
     before, z = walk.copy(), None
     if has_latents:
         mean, scale = walk.prior()
@@ -118,25 +118,25 @@ def pop_tile(stack: Stack, walk: LastWalk, height: int, width: int, gray: bool, 
     walk.enter(z)
     rows, columns = (8 * edge for edge in walk.state.shape[1:3])
     tile, steps = np.full((rows, columns, 3), -1.0, dtype=np.float32), walk.pixels()
-    spot = next(steps)
-    while spot is not None:
-        values = ((spot.mean + 4) // 8).clamp(0, 255)
+    site = next(steps)
+    while site is not None:
+        values = ((site.mean + 4) // 8).clamp(0, 255)
         inside = np.zeros((rows, columns), dtype=bool)
         inside[:height, :width] = True
-        inside = inside[spot.where[:2]]
-        if gray and spot.channel:
-            values[torch.from_numpy(inside)] = torch.from_numpy(tile[..., 0][spot.where[:2]][inside])
+        inside = inside[site.where[:2]]
+        if gray and site.channel:
+            values[torch.from_numpy(inside)] = torch.from_numpy(tile[..., 0][site.where[:2]][inside])
         else:
-            *parameters, num_classes = trimmed(stack, spot, inside)
+            *parameters, num_classes = with_offsets(stack, site, inside)
             seen.append(num_classes)
             for i, whole, table in places(*parameters):
                 if inside[i]:
                     values[i] = whole + stack.pop(table)
-        tile[spot.where] = values.numpy()
+        tile[site.where] = values.numpy()
         try:
-            spot = steps.send(values)
+            site = steps.send(values)
         except StopIteration:
-            spot = None
+            site = None
     if z is not None:
         x, mask = torch.zeros(1, rows, columns, 3), torch.zeros(1, rows, columns, 1)
         x[0, :height, :width], mask[0, :height, :width] = torch.from_numpy(tile[:height, :width]), 1
@@ -155,7 +155,7 @@ def test_plain_python_reads_the_same_pixels(with_latents, gray):
     file, _ = encode_forced(pixels[..., 0] if gray else pixels, with_latents)
     reader, model = container.Reader(), last_model()
     reader.feed(file)
-    data, columns = reader.last, cuts(width)
+    data, columns = reader.lossless, cuts(width)
     assert len(columns) == 3 and cuts(height) == [0, 11]
     assert data[0] == 1 + with_latents and data[1] == 2 and data[2:6] == model.fingerprint
     crcs = [int.from_bytes(data[i : i + 4], "little") for i in (6, 10)]
@@ -165,7 +165,7 @@ def test_plain_python_reads_the_same_pixels(with_latents, gray):
     state, seen = source_of(pixels, 2).state, list[int]()
     with exact_products():
         for i, (left, right) in enumerate(pairwise(columns)):
-            walk = LastWalk(model.network, state[:, :, left // 8 : -(-right // 8)].contiguous(), 0)
+            walk = TileWalk(model.network, state[:, :, left // 8 : -(-right // 8)].contiguous(), 0)
             tile = pop_tile(stack, walk, height, right - left, gray, bool(flags >> i & 1), seen)[..., [1, 0, 2]]
             assert (tile == pixels[:, left:right]).all()
             assert zlib.crc32(tile.tobytes()) == crcs[i]

@@ -8,9 +8,9 @@ import torch
 from conftest import render
 from test_lossless import source_of
 
-from hcodec.models import storage
-from hcodec.models.kernels import exact_products
-from hcodec.models.last_exact import LastExact, LastWalk
+from hcodec.models import weights_file
+from hcodec.models.integer.kernels import exact_products
+from hcodec.models.lossless.integer import IntegerLossless, TileWalk
 
 STATE = 2**22 - 1
 
@@ -141,7 +141,7 @@ class Text:
 
 @pytest.mark.parametrize(("start", "with_latents"), [(2, False), (3, True)])
 def test_the_text_gives_the_same_integers(tiny, start, with_latents):
-    _, tensors, _ = storage.read_exact(tiny.parent / "last" / tiny.name)
+    _, tensors, _ = weights_file.read_exact(tiny.parent / "lossless" / tiny.name)
     pixels = render(16, 40, 5)[..., [1, 0, 2]].astype(np.int64)
     pixels[11:], pixels[:, 37:] = 77, 200  # as if beyond the edge
     inside = np.zeros((16, 40, 1), dtype=np.int64)
@@ -149,7 +149,7 @@ def test_the_text_gives_the_same_integers(tiny, start, with_latents):
     state = source_of(render(16, 40, 5), start).state
     text = Text(tensors, state[0].numpy().astype(np.int64), start - 2)
     with exact_products():
-        walk = LastWalk(LastExact(tensors), state, start - 2)
+        walk = TileWalk(IntegerLossless(tensors), state, start - 2)
         x = torch.from_numpy(pixels).float()[None]
         z = None
         for found, wanted in (
@@ -162,14 +162,14 @@ def test_the_text_gives_the_same_integers(tiny, start, with_latents):
         text.enter(z)
         walk.enter(None if z is None else torch.from_numpy(z))
         steps, count = walk.pixels(), 0
-        spot = next(steps)
+        site = next(steps)
         for p, pixel, channel, mean, scale, shape in text.stages(pixels):
-            assert (spot.pitch, spot.offset, spot.channel) == (p, pixel, channel)
-            for a, b in ((mean, spot.mean), (scale, spot.scale), (shape, spot.shape)):
+            assert (site.pitch, site.offset, site.channel) == (p, pixel, channel)
+            for a, b in ((mean, site.mean), (scale, site.scale), (shape, site.shape)):
                 assert (a == b.numpy()).all()
             count += mean.size
             try:
-                spot = steps.send(x[0][spot.where])
+                site = steps.send(x[0][site.where])
             except StopIteration:
                 break
         assert count == pixels.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from conftest import render
 from test_lossless import encode_forced
 
 import hcodec
-from hcodec import container, models, payload
+from hcodec import container, models
+from hcodec.container import lossless_layer
+from hcodec.container.header import Header, LayerEntry, pack_header, parse_header
+from hcodec.container.lossless_layer import BITS_BACK, DIRECT, STORED, LosslessLayer
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
-from hcodec.header import Header, LayerEntry, pack_header, parse_header
-from hcodec.payload import BITS_BACK, DIRECT, STORED, LastPayload
 
 SIZE = (8, 392)  # two tiles, the first with fine latents where there are any
 
@@ -42,17 +44,14 @@ def last(data) -> bytes:
     """The lossless layer of `data`."""
     reader = container.Reader()
     reader.feed(data)
-    return reader.last
+    return reader.lossless
 
 
 def with_last(data: bytes, last: bytes) -> bytes:
     """Returns the file with another lossless layer and right checksums, as an attacker would write it."""
     reader = container.Reader()
     reader.feed(data)
-    header = reader.header
-    return container.write(
-        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=reader.layers, last=last
-    )
+    return container.write(reader.header, reader.layers, lossless=last)
 
 
 def gives_the_levels(data: bytes, lossy: np.ndarray, stream: bool = False) -> None:
@@ -102,7 +101,7 @@ def test_any_wrong_byte_of_the_layer_is_noticed(data, lossy):
 
 def test_bits_of_the_head_under_right_checksums(data, last, lossy):
     """Method, level, fingerprint, checksums of the tiles, flags: a wrong one never gives a wrong picture."""
-    size = 8 * (len(last) - len(payload.parse(last, *SIZE).coded))
+    size = 8 * (len(last) - len(lossless_layer.parse(last, *SIZE).coded))
     for bit in (*range(16), *range(16, size - 8, 9), *range(size - 8, size)):
         broken = bytearray(last)
         broken[bit // 8] ^= 1 << bit % 8
@@ -111,7 +110,7 @@ def test_bits_of_the_head_under_right_checksums(data, last, lossy):
 
 def test_mutations_of_the_stack_under_right_checksums(data, last, lossy):
     source = random.Random(1)
-    head = len(last) - len(payload.parse(last, *SIZE).coded)
+    head = len(last) - len(lossless_layer.parse(last, *SIZE).coded)
     for number in range(24):
         broken = bytearray(last)
         start = source.randrange(head, len(broken))
@@ -125,8 +124,8 @@ def test_mutations_of_the_stack_under_right_checksums(data, last, lossy):
 
 @pytest.mark.parametrize("coded", [b"", b"\1\0\0\0", b"\0\0\0\0", b"\xff" * 4000, b"abc", bytes(8), b"\1" + bytes(399)])
 def test_stacks_that_no_encoder_writes(data, last, lossy, coded):
-    parts = payload.parse(last, *SIZE)
-    forged = LastPayload(parts.method, coded, parts.start, parts.fingerprint, parts.flags, parts.crcs)
+    parts = lossless_layer.parse(last, *SIZE)
+    forged = LosslessLayer(parts.method, coded, parts.start, parts.fingerprint, parts.flags, parts.crcs)
     gives_the_levels(with_last(data, forged.pack()), lossy, stream=True)
 
 
@@ -159,7 +158,7 @@ def test_a_header_that_says_lossless_and_is_not(data):
     fingerprint = models.load("tiny").fingerprint
     for layers, cut in (((LayerEntry(5, 0),), False), ((LayerEntry(5, 0),) * 2, True)):
         with pytest.raises(FormatError):
-            Header(8, 8, fingerprint, layers, lossless=True, cut=cut)
+            Header(width=8, height=8, fingerprint=fingerprint, layers=layers, lossless=True, cut=cut)
     plain = bytearray(container.truncate(data, levels=2))
     plain[8] |= 16
     size = parse_header(container.truncate(data, levels=2)).header_bytes
@@ -171,7 +170,7 @@ def test_a_header_that_says_lossless_and_is_not(data):
 
 def test_an_empty_lossless_layer_is_damage(data, lossy):
     header = parse_header(data)
-    empty = Header(header.width, header.height, header.fingerprint, (*header.layers[:2], LayerEntry(0, 0)), lossless=True)
+    empty = replace(header, layers=(*header.layers[:2], LayerEntry(0, 0)))
     forged = pack_header(empty) + data[header.header_bytes : header.prefix_bytes(2)]
     gives_the_levels(forged, lossy, stream=True)
     assert hcodec.info(forged).lossless.crc_ok is False and hcodec.info(forged).levels[1].crc_ok
@@ -183,7 +182,7 @@ def test_absurd_sizes_take_no_memory_for_tiles():
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for last in (b"\1\2" + bytes(40), b"\2\2" + bytes(40), b"\0\1"):
-        forged = container.write(width=1 << 24, height=128, fingerprint=b"none", layers=[b""], last=last)
+        forged = container.write(container.Frame(width=1 << 24, height=128, fingerprint=b"none"), [b""], lossless=last)
         assert hcodec.info(forged).lossless.method == ("stored" if last[0] == 0 else "")
         with pytest.raises(HcodecError):
             hcodec.decode(forged)
@@ -210,6 +209,6 @@ def test_mutations_of_the_whole_file(data):
 
 def test_headers_of_lossless_files_are_read_back():
     entries = (LayerEntry(3, 1), LayerEntry(7, 2), LayerEntry(9, 3))
-    header = Header(9, 9, b"1234", entries, lossless=True)
+    header = Header(width=9, height=9, fingerprint=b"1234", layers=entries, lossless=True)
     assert parse_header(pack_header(header)) == header and pack_header(header)[8] == 16
     assert header.num_levels == 2 and header.file_bytes == header.prefix_bytes(3)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -14,15 +16,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 import hcodec
-from hcodec import codec, container, lossless, models, payload, tiles
-from hcodec.encoder import LevelEncoder
-from hcodec.entropy import Stack
+from hcodec import codec, container, models
+from hcodec.coders import levels as level_coder
+from hcodec.coders import lossless, tiles
+from hcodec.coders.tiles import Source
+from hcodec.coding.stack import Stack
+from hcodec.container import lossless_layer
+from hcodec.container.lossless_layer import BITS_BACK, DIRECT, METHODS, STORED, LosslessLayer, Tile
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
-from hcodec.models import zoo
-from hcodec.models.last_exact import LastWalk
-from hcodec.payload import BITS_BACK, DIRECT, METHODS, STORED, LastPayload, Tile
-from hcodec.picture import Picture
-from hcodec.tiles import Source
+from hcodec.models import registry
+from hcodec.models.lossless.integer import TileWalk
+from hcodec.pixels.picture import Picture, to_tensor
 
 WAYS = (False, True)  # without and with fine latents
 
@@ -44,22 +48,20 @@ def encode_forced(pixels, with_latents, model="tiny", **options):
 
 
 def source_of(pixels, start=2, gray=False):
-    """Returns what the last layer of a picture starts from."""
-    encoder = LevelEncoder(models.load("tiny"), pixels)
-    for _ in range(start):
-        encoder.next_level()
-    return Source(encoder.walk.at_finest(), start, gray)
+    """Returns what the lossless layer of a picture starts from."""
+    _, prefix = next(islice(level_coder.each_level(models.load("tiny"), to_tensor(pixels)), start - 1, None))
+    return Source(prefix.at_finest(), start, gray)
 
 
 def last_model():
-    return zoo.load_last(models.load("tiny").fingerprint)
+    return registry.load_lossless(models.load("tiny").fingerprint)
 
 
 def last_of(data):
     """Returns the parts of a file's lossless layer."""
     reader = container.Reader()
     reader.feed(data)
-    return payload.parse(reader.last, reader.header.height, reader.header.width)
+    return lossless_layer.parse(reader.lossless, reader.header.height, reader.header.width)
 
 
 def decoded(data, **options):
@@ -188,7 +190,7 @@ def test_levels_that_cannot_be(monkeypatch):
     data = encode_forced(pixels, False)[0]
     with pytest.raises(TruncatedError, match="3 levels were asked for, there are 2"):
         decoded(data, levels=3)
-    monkeypatch.setattr(zoo, "_last_files", list)
+    monkeypatch.setattr(registry, "LOSSLESS", replace(registry.LOSSLESS, folder="nowhere"))
     with pytest.raises(ModelError, match="no lossless layer is installed for the model"):
         hcodec.encode(pixels, lossless=True, model="tiny")
     with pytest.warns(HcodecWarning, match="no lossless layer with the fingerprint .* it was ignored"):
@@ -262,7 +264,7 @@ def test_memory_layout_changes_nothing():
 @pytest.mark.parametrize("position", [(0, 0, 0), (1, 5, 7), (2, 20, 15)])
 def test_one_unit_of_one_posterior_mean_is_detected(monkeypatch, position):
     data, _ = encode_forced(render(*LARGE), True)
-    true = LastWalk.posterior
+    true = TileWalk.posterior
 
     def changed(walk, x, inside):
         mean, scale = true(walk, x, inside)
@@ -273,7 +275,7 @@ def test_one_unit_of_one_posterior_mean_is_detected(monkeypatch, position):
         return mean, scale
 
     lossy = decoded(data, levels=2)
-    monkeypatch.setattr(LastWalk, "posterior", changed)
+    monkeypatch.setattr(TileWalk, "posterior", changed)
     with pytest.warns(HcodecWarning, match="the lossless layer"):
         assert (decoded(data) == lossy).all()
     with pytest.raises(FormatError, match="the lossless layer"):
@@ -297,7 +299,7 @@ def test_the_last_layer_follows_the_float_network():
     """The integers are near what was trained; without that, certified nonsense would pass every other test."""
     pixels = render(64, 64)
     model, source = last_model(), source_of(pixels)
-    exact = LastWalk(model.network, source.state, 0)
+    exact = TileWalk(model.network, source.state, 0)
     shown = exact.shown[0].numpy() / 8
     rendered = decoded(hcodec.encode(pixels, levels=2, model="tiny"))[..., list(model.order)]
     assert np.abs(shown - rendered).mean() < 0.1 * np.abs(rendered - 128.0).mean()
@@ -309,7 +311,7 @@ def test_the_last_layer_follows_the_float_network():
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_tiles_cover_the_picture_once_and_are_of_like_size(height, width):
-    found = payload.tiles(height, width)
+    found = lossless_layer.tiles(height, width)
     assert sum(tile.height * tile.width for tile in found) == height * width
     assert all(tile.top % 8 == tile.left % 8 == 0 and tile.height > 0 < tile.width for tile in found)
     assert max(max(tile.height, tile.width) for tile in found) <= 384 + 7
@@ -328,21 +330,21 @@ def test_the_index_of_a_tile():
 @given(st.data())
 def test_the_parts_of_a_layer_come_back(data):
     height, width = data.draw(st.integers(1, 900)), data.draw(st.integers(1, 900))
-    count = len(payload.tiles(height, width))
+    count = len(lossless_layer.tiles(height, width))
     method = data.draw(st.sampled_from([DIRECT, BITS_BACK]))
     flags = data.draw(st.lists(st.booleans(), min_size=count, max_size=count)) if method == BITS_BACK else [False] * count
     crcs = data.draw(st.lists(st.integers(0, 2**32 - 1), min_size=count, max_size=count))
-    parts = LastPayload(method, data.draw(st.binary(max_size=30)), data.draw(st.integers(1, 31)), b"abcd", flags, crcs)
-    assert payload.parse(parts.pack(), height, width) == parts
-    stored = LastPayload(STORED, data.draw(st.binary(max_size=30)))
-    assert payload.parse(stored.pack(), height, width) == stored
+    parts = LosslessLayer(method, data.draw(st.binary(max_size=30)), data.draw(st.integers(1, 31)), b"abcd", flags, crcs)
+    assert lossless_layer.parse(parts.pack(), height, width) == parts
+    stored = LosslessLayer(STORED, data.draw(st.binary(max_size=30)))
+    assert lossless_layer.parse(stored.pack(), height, width) == stored
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 900), st.integers(1, 900))
 def test_any_bytes_are_a_layer_or_refused(data, height, width):
     try:
-        parts = payload.parse(data, height, width)
+        parts = lossless_layer.parse(data, height, width)
     except FormatError:
         return
     assert parts.pack() == data

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from test_picture import ALPHA, GRAY, RGB, as_file, exif_bytes, reopen, reopen_bytes
 
 from hcodec.errors import HcodecWarning
-from hcodec.picture import Metadata, Picture, read, to_image
+from hcodec.pixels.picture import Metadata, Picture, read, to_image
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/>\xc3\xa9</x:xmpmeta>'

@@ -1,10 +1,10 @@
-"""The network: shapes, transforms, rate, tables, the walk."""
+"""The network: shapes, transforms, rate, tables, the way down."""
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,15 +12,21 @@ import torch
 from conftest import make_network, render
 
 from hcodec import models
-from hcodec.models import skeleton, storage, tables
-from hcodec.models.blocks import Lap, LowerBound, depth_to_space, depthwise, space_to_depth
-from hcodec.models.configs import CONFIGS, Config
-from hcodec.models.exact import MEAN_UNIT, STATE_LIMIT
-from hcodec.models.hvae import Network, pad_even, pad_to
-from hcodec.models.loss import mean_squared_error, symbol_bits
-from hcodec.models.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
-from hcodec.models.walk import Walk
-from hcodec.picture import to_tensor
+from hcodec.models import weights_file
+from hcodec.models.blocks import LowerBound, Overlap, depth_to_space, depthwise, pad_even, pad_to, space_to_depth
+from hcodec.models.descend import descend
+from hcodec.models.integer.kernels import exact_products
+from hcodec.models.integer.products import STATE_LIMIT
+from hcodec.models.photo import initialize
+from hcodec.models.photo.agreed import MEAN_UNIT
+from hcodec.models.photo.config import CONFIGS, Config
+from hcodec.models.photo.network import Network
+from hcodec.models.photo.objective import mean_squared_error
+from hcodec.models.photo.prefix import Prefix, posterior
+from hcodec.models.rates import symbol_bits
+from hcodec.models.tables import symbol_tables
+from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
+from hcodec.pixels.picture import to_tensor
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +56,8 @@ def test_space_to_depth_and_back(factor):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: skeleton.dct_matrix(4), lambda: skeleton.dct_matrix(8), skeleton.color_matrix, skeleton.patch_transform,
-     skeleton.merge_transform],
+    [lambda: initialize.dct_matrix(4), lambda: initialize.dct_matrix(8), initialize.color_matrix, initialize.patch_transform,
+     initialize.merge_transform],
 )  # fmt: skip
 def test_transforms_have_orthonormal_rows(make):
     matrix = make()
@@ -60,10 +66,10 @@ def test_transforms_have_orthonormal_rows(make):
 
 def test_merging_lanes_is_the_dct_of_half_the_resolution():
     """A picture that a half-resolution one can hold comes back whole through the parent and its transpose."""
-    patch, merge = skeleton.patch_transform(), skeleton.merge_transform()
-    parent = torch.zeros(skeleton.LANES, dtype=torch.float64)
+    patch, merge = initialize.patch_transform(), initialize.merge_transform()
+    parent = torch.zeros(initialize.NUM_COEFFICIENTS, dtype=torch.float64)
     parent[:3] = torch.tensor([5.0, -2, 1])
-    children = (merge.T @ parent).reshape(4, skeleton.LANES)
+    children = (merge.T @ parent).reshape(4, initialize.NUM_COEFFICIENTS)
     assert torch.allclose(merge @ children.flatten(), parent)
     pixels = children @ patch  # a constant color over all four
     assert (pixels.reshape(4, 64, 3) - pixels.reshape(4, 64, 3)[0, 0]).abs().max() < 1e-12
@@ -77,14 +83,14 @@ def test_depthwise_pads_with_zeros():
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (3, 1), (3, 4)])
-def test_lap_adds_what_neighbors_tell_first_across_then_along(height, width):
+def test_overlap_adds_what_neighbors_tell_first_across_then_along(height, width):
     torch.manual_seed(0)
-    lap, x = Lap(2), torch.randn(1, height, width, 2)
-    assert torch.equal(lap(x), x)
-    for layer in (lap.across, lap.along):
+    overlap, x = Overlap(2), torch.randn(1, height, width, 2)
+    assert torch.equal(overlap(x), x)
+    for layer in (overlap.across, overlap.along):
         layer.weight.data.normal_()
     wanted = x
-    for layer, step in ((lap.across, (0, 1)), (lap.along, (1, 0))):
+    for layer, step in ((overlap.across, (0, 1)), (overlap.along, (1, 0))):
         rows = torch.zeros_like(x)
         for i in range(height):
             for j in range(width):
@@ -92,17 +98,17 @@ def test_lap_adds_what_neighbors_tell_first_across_then_along(height, width):
                 beside = torch.cat([wanted[0, row, column] for row, column in around])
                 rows[0, i, j] = wanted[0, i, j] + layer.weight @ beside
         wanted = rows
-    torch.testing.assert_close(lap(x), wanted)
+    torch.testing.assert_close(overlap(x), wanted)
 
 
-def test_laps_show_in_features_and_picture(network):
+def test_overlaps_show_in_features_and_picture(network):
     network = copy.deepcopy(network).requires_grad_(False)
     x, weights = torch.rand(1, 3, 64, 64), torch.eye(3)[2:]
     features = network.analyze(x)
     picture = network.synthesize(features[8], weights, 64, 64)
-    network.synthesis.lap.along.weight.normal_(std=0.01)
+    network.synthesis.overlap.along.weight.normal_(std=0.01)
     assert not torch.equal(network.synthesize(features[8], weights, 64, 64), picture)
-    network.analysis.lap.across.weight.normal_(std=0.01)
+    network.analysis.overlap.across.weight.normal_(std=0.01)
     assert all(not torch.equal(network.analyze(x)[stride], features[stride]) for stride in (8, 16, 32, 64))
 
 
@@ -154,11 +160,11 @@ def test_mean_squared_error_is_in_steps_of_8_bits():
 
 
 def test_tables_of_nothing_are_logistic():
-    flat = tables.make(np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64))
-    num_silent, weights = tables.split(flat)
+    flat = symbol_tables.make(np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64))
+    num_silent, weights = symbol_tables.split(flat)
     assert flat.dtype == np.int32 and 0 < num_silent < NUM_SCALES
     for index, table in enumerate(weights):
-        assert len(table) == 2 * tables.half_width(index) + 1 and int(table.sum()) + len(table) == 2**24
+        assert len(table) == 2 * symbol_tables.half_width(index) + 1 and int(table.sum()) + len(table) == 2**24
         assert (table == table[::-1]).all() and table.argmax() == len(table) // 2
         scale = torch.full((3,), MIN_LOG_SCALE + index * LOG_SCALE_STEP, dtype=torch.float64)
         wanted = symbol_bits(torch.tensor([0.0, 1, 2], dtype=torch.float64), scale)
@@ -168,36 +174,36 @@ def test_tables_of_nothing_are_logistic():
 
 
 def test_counted_symbols_outweigh_the_belief():
-    counts = np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64)
-    counts[:, tables.MAX_SYMBOL] = 900_000
-    counts[:, tables.MAX_SYMBOL + 1] = 100_000  # only one side: the tables are made even
-    num_silent, weights = tables.split(tables.make(counts))
+    counts = np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64)
+    counts[:, symbol_tables.MAX_SYMBOL] = 900_000
+    counts[:, symbol_tables.MAX_SYMBOL + 1] = 100_000  # only one side: the tables are made even
+    num_silent, weights = symbol_tables.split(symbol_tables.make(counts))
     share = (weights[40] + 1) / 2**24
     middle = len(share) // 2
     assert num_silent == 0 and share[middle] == pytest.approx(0.9, abs=1e-3)
     assert share[middle + 1] == share[middle - 1] == pytest.approx(0.05, abs=1e-3)
-    counts[:, tables.MAX_SYMBOL + 1] = 0
-    assert tables.split(tables.make(counts))[0] == NUM_SCALES  # nothing ever moved
+    counts[:, symbol_tables.MAX_SYMBOL + 1] = 0
+    assert symbol_tables.split(symbol_tables.make(counts))[0] == NUM_SCALES  # nothing ever moved
 
 
 def test_damaged_tables_are_refused():
-    flat = tables.make(np.zeros((NUM_SCALES, 2 * tables.MAX_SYMBOL + 1), dtype=np.int64))
+    flat = symbol_tables.make(np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64))
     for position, change in ((5, 1), (-1, -1), (len(flat) // 2, 100)):
         broken = flat.copy()
         broken[position] += change
         with pytest.raises(ValueError, match="does not add up"):
-            tables.split(broken)
+            symbol_tables.split(broken)
     below = flat.copy()
     below[1], below[2] = -1, below[1] + below[2] + 1
     for broken in (below, flat[:-1], flat[:0], flat[:1]):
         with pytest.raises(ValueError, match="does not add up"):
-            tables.split(broken)
+            symbol_tables.split(broken)
     for broken in (np.append(flat, 0), np.append(-1, flat[1:]), np.append(NUM_SCALES + 1, flat[1:])):
         with pytest.raises(ValueError, match="wrong size"):
-            tables.split(broken)
+            symbol_tables.split(broken)
 
 
-# The network and the walk
+# The network and the way down
 
 SIZES = [(1, 1), (1, 2000), (2000, 1), (63, 65), (65, 64), (64, 64), (129, 7)]
 
@@ -214,66 +220,87 @@ def test_any_size_has_features_and_a_state_on_one_grid(network, height, width):
             assert (bits[0, :exit_level] > 0).all() and not bits[0, exit_level:].any()
 
 
+def rounded_posterior(model, height, width):
+    """Returns an answer as an encoder gives it, for a rendered picture."""
+    wanted = posterior(model.network, model.network.analyze(to_tensor(render(height, width))))
+    return lambda latent, state, prior: wanted(latent, state, prior).round()
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_walk_and_render_any_size(model, height, width):
-    walk = Walk(model.network, model.agreed, height, width)
-    features = model.network.analyze(to_tensor(render(height, width)))
-    while not walk.done:
-        mean, index = walk.predict()
-        stride = walk.latent.stride
-        assert mean.shape == index.shape == (1, -(-height // stride), -(-width // stride), walk.latent.channels)
+def test_the_way_down_and_render_at_any_size(model, height, width):
+    answer = rounded_posterior(model, height, width)
+
+    def checked(latent, state, prior):
+        mean, index, stride = prior.mean, prior.index, latent.stride
+        assert mean.shape == index.shape == (1, -(-height // stride), -(-width // stride), latent.channels)
         assert index.dtype == torch.uint8 and index.max() < NUM_SCALES and torch.equal(mean, mean.round())
-        walk.advance(walk.posterior(features).round())
-        assert torch.equal(walk.state, walk.state.round()) and walk.state.abs().max() <= STATE_LIMIT
-    assert walk.render(3.0).shape == (1, 3, height, width)
+        return answer(latent, state, prior)
+
+    position = model.agreed.begin(height, width)
+    for latent in model.agreed.latents:
+        with exact_products():
+            position = descend(model.agreed, position, checked, latent.index + 1)
+        assert torch.equal(position.state, position.state.round()) and position.state.abs().max() <= STATE_LIMIT
+        assert (position.index, position.stride) == (latent.index + 1, latent.stride)
+    prefix = Prefix.empty(model.network, model.agreed, height, width)
+    for level in (1, 2, 3):
+        prefix = prefix.extended(checked)
+        assert prefix.levels == level
+    assert torch.equal(prefix.position.state, position.state)
+    assert prefix.render().shape == (1, 3, height, width)
 
 
-def test_a_rendering_leaves_the_walk_where_it_is(model):
-    walk = Walk(model.network, model.agreed, 40, 50)
-    first, second = walk.render(1.0), walk.render(1.0)
-    assert torch.equal(first, second) and walk.position == 0 and walk.stride == 64
-    copied = walk.copy()
-    copied.predict()
-    copied.advance(torch.ones_like(copied.mean))
-    assert walk.position == 0 and torch.equal(walk.render(1.0), first) and not torch.equal(copied.render(1.0), first)
+@pytest.mark.parametrize("levels", [0, 1])
+def test_a_prefix_stays_as_it_is(model, levels):
+    """Whatever is shown of it or put behind it."""
+    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
+    for _ in range(levels):
+        prefix = prefix.extended(rounded_posterior(model, 40, 50))
+    before, position = prefix.position.state.clone(), prefix.position
+    first, second = prefix.render(), prefix.render()
+    assert torch.equal(first, second) and (position.index, position.stride) == ((0, 64), (2, 32))[levels]
+    extended = prefix.extended(lambda latent, state, prior: torch.ones_like(prior.mean))
+    assert prefix.at_finest().shape == (1, 5, 7, prefix.agreed.config.width[8])
+    assert prefix.position is position and torch.equal(position.state, before) and prefix.levels == levels
+    assert torch.equal(prefix.render(), first) and not torch.equal(extended.render(), first)
 
 
 def test_symbols_are_steps_of_one_around_the_mean(model):
-    walk = Walk(model.network, model.agreed, 64, 64)
-    other = walk.copy()
-    mean, _ = walk.predict()
-    other.predict()
-    walk.advance(torch.zeros_like(mean))
+    def state_with(symbol):
+        """Returns the state after the first latent if all of it is that symbol."""
+        with exact_products():
+            begin = model.agreed.begin(64, 64)
+            return descend(model.agreed, begin, lambda latent, state, prior: torch.full_like(prior.mean, symbol), 1).state
+
     project = model.agreed.latents[0].project
-    other.advance(torch.ones_like(mean))
     step = (project.weight.sum(1) / MEAN_UNIT * project.gain).float()
-    assert ((other.state - walk.state)[0, 0, 0] - step).abs().max() <= 1
+    assert ((state_with(1) - state_with(0))[0, 0, 0] - step).abs().max() <= 1
 
 
 def test_temperature_and_seed(model):
-    walk = Walk(model.network, model.agreed, 40, 50)
-    cold, warm = walk.render(1.0), walk.render(1.0, 0.7, seed=5)
-    assert not torch.equal(cold, warm) and torch.equal(warm, walk.render(1.0, 0.7, seed=5))
-    assert not torch.equal(warm, walk.render(1.0, 0.7, seed=6))
-    little = (walk.render(1.0, 0.01, seed=5) - cold).abs().mean()
+    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
+    cold, warm = prefix.render(), prefix.render(0.7, seed=5)
+    assert not torch.equal(cold, warm) and torch.equal(warm, prefix.render(0.7, seed=5))
+    assert not torch.equal(warm, prefix.render(0.7, seed=6))
+    little = (prefix.render(0.01, seed=5) - cold).abs().mean()
     assert little < 0.2 * (warm - cold).abs().mean()
     for seed in (-1, 2**70):
-        assert walk.render(1.0, 0.7, seed=seed).shape == cold.shape
-    assert walk.render(1.0, 1e30).isfinite().all()
+        assert prefix.render(0.7, seed=seed).shape == cold.shape
+    assert prefix.render(1e30).isfinite().all()
     state = torch.get_rng_state()
-    walk.render(1.0, 0.7)
+    prefix.render(0.7)
     assert torch.equal(state, torch.get_rng_state())  # the user's random numbers are left alone
 
 
 def test_the_share_of_a_cut_level_blends_what_synthesis_is_told(model):
-    walk = Walk(model.network, model.agreed, 40, 50)
+    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
     network = model.network
     seen = []
     true = network.synthesize
     try:
         network.synthesize = lambda state, weights, *size: seen.append(weights[0].tolist()) or true(state, weights, *size)
         for levels in (0.25, 1.0, 1.25, 2.0, 3.0):
-            walk.render(levels)
+            replace(prefix, levels=levels).render()
     finally:
         del network.synthesize
     assert seen == [[1, 0, 0], [1, 0, 0], [0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]
@@ -284,9 +311,9 @@ def test_the_share_of_a_cut_level_blends_what_synthesis_is_told(model):
 
 def test_a_config_comes_back_from_json():
     for config in CONFIGS.values():
-        assert storage.config_from(json.loads(json.dumps(asdict(config)))) == config
+        assert weights_file.config_from(json.loads(json.dumps(asdict(config)))) == config
     with pytest.raises(TypeError, match="flavor"):
-        storage.config_from({**asdict(CONFIGS["tiny"]), "flavor": 1})
+        weights_file.config_from({**asdict(CONFIGS["tiny"]), "flavor": 1})
 
 
 def test_configs_are_well_formed():

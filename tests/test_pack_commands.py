@@ -12,17 +12,19 @@ from conftest import render
 from PIL import Image
 from test_packing import PICTURES, noise, same, segment_bounds
 
-from hcodec import archive, packing
-from hcodec.archive import listing
+from hcodec import packing
 from hcodec.cli import main
-from hcodec.picture import read
+from hcodec.coders.kinds import Stored
+from hcodec.container import archive
+from hcodec.container.archive import listing
+from hcodec.pixels.picture import read
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_models():
     """Everything is stored: the commands are tested here, not the coders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "KINDS", ())
+        patch.setattr(packing, "KINDS", (Stored(),))
         yield
 
 

@@ -14,15 +14,7 @@ import pytest
 from PIL import Image
 
 from hcodec.errors import PictureError
-from hcodec.picture import (
-    Picture,
-    from_tensor,
-    psnr,
-    read,
-    save,
-    to_image,
-    to_tensor,
-)
+from hcodec.pixels.picture import Picture, from_tensor, psnr, read, save, to_image, to_tensor
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (7, 11, 3), np.uint8)
@@ -350,5 +342,5 @@ def test_psnr():
 
 
 def test_the_module_is_imported_without_torch():
-    code = "import sys, hcodec.picture; sys.exit('torch' in sys.modules)"
+    code = "import sys, hcodec.pixels.picture; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,14 +17,17 @@ from click.testing import CliRunner
 from conftest import render
 from PIL import Image
 
-from hcodec import picture, small
-from hcodec.entropy import Stack
+from hcodec.coders import small_chain
+from hcodec.coding.stack import Stack
 from hcodec.errors import FormatError, ModelError, PictureError
-from hcodec.models import export_small, pure, small_data, storage, train_small
-from hcodec.models.small import CONFIGS, SmallNetwork
-from hcodec.models.small_bound import lower_bound_bits
-from hcodec.models.small_exact import SmallExact, SmallIntegerLatent, SmallWalk
-from hcodec.models.small_planes import Colors, Grays
+from hcodec.models import registry, weights_file
+from hcodec.models.small import export, thumbnails, train
+from hcodec.models.small.bound import lower_bound_bits
+from hcodec.models.small.config import CONFIGS
+from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent, descend_with
+from hcodec.models.small.network import SmallNetwork
+from hcodec.models.small.planes import Colors, Grays
+from hcodec.pixels import picture
 
 NAMES = ("tiny", "tiny-gray")
 SIZES = ((1, 1), (1, 9), (7, 13), (28, 28), (32, 32), (64, 3))
@@ -47,18 +50,18 @@ def make(count, height, width, gray):
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tiny):
-    """The folder of the pure models that are made here; all models of the tests lie in its parent."""
+    """The folder of the chain models that are made here; all models of the tests lie in its parent."""
     chain = tiny.parent / "chain"
     chain.mkdir(exist_ok=True)
     for name in NAMES:
-        tensors = export_small.export(make_network(name), np.stack(make(8, 32, 32, name != "tiny")))
-        storage.save_exact(chain / f"{name}.safetensors", asdict(CONFIGS[name]), tensors)
+        tensors = export.export(make_network(name), np.stack(make(8, 32, 32, name != "tiny")))
+        weights_file.save_exact(chain / f"{name}.safetensors", asdict(CONFIGS[name]), tensors)
     return chain
 
 
 def round_trip(pixels, model):
-    data, report = small.encode_with_report(pixels, model)
-    found = small.decode_chain(data, [p.shape[:2] for p in pixels], model)
+    data, report = small_chain.encode_with_report(pixels, model)
+    found = small_chain.decode_chain(data, [p.shape[:2] for p in pixels], model)
     assert all(np.array_equal(*pair) and pair[1].dtype == np.uint8 for pair in zip(pixels, found, strict=True))
     return report
 
@@ -82,12 +85,12 @@ def test_flat_pictures_and_noise_come_back(model):
 
 @pytest.mark.parametrize("model", NAMES)
 def test_nothing_makes_a_chain_of_nothing(model):
-    assert small.decode_chain(small.encode_chain([], model), [], model) == []
+    assert small_chain.decode_chain(small_chain.encode_chain([], model), [], model) == []
 
 
 def test_push_and_pop_are_mirror_images():
     below = np.random.default_rng(0).integers(1, 1 << 32, 4000, dtype=np.uint32).astype("<u4").tobytes()
-    chain = small._Chain(pure.load("tiny"), Stack(below))
+    chain = small_chain._Chain(registry.load_small("tiny"), Stack(below))
     pixels = make(3, 24, 20, gray=False)
     for one in pixels:
         chain.push(one, borrow=True)
@@ -98,8 +101,8 @@ def test_push_and_pop_are_mirror_images():
 
 def test_a_stack_that_holds_too_little_is_left_as_it_was():
     below = np.arange(1, 30, dtype="<u4").tobytes()
-    chain = small._Chain(pure.load("tiny"), Stack(below))
-    assert chain._borrowed(chain.model.network.planes.split(render(32, 32))) is None
+    chain = small_chain._Chain(registry.load_small("tiny"), Stack(below))
+    assert chain._pop_posterior(chain.model.network.planes.split(render(32, 32))) is None
     assert chain.stack.to_bytes() == below
 
 
@@ -107,17 +110,17 @@ def test_no_pop_finds_the_stack_dry(monkeypatch):
     low = []
     pop = Stack.pop
     monkeypatch.setattr(Stack, "pop", lambda self, *a: (pop(self, *a), low.append(self.num_bits))[0])
-    small.encode_chain(make(6, 16, 16, gray=False), "tiny")
-    assert low and min(low) >= small._STATE_BITS
+    small_chain.encode_chain(make(6, 16, 16, gray=False), "tiny")
+    assert low and min(low) >= small_chain._STATE_BITS
 
 
 @pytest.mark.parametrize("model", NAMES)
 def test_the_net_rate_is_the_lower_bound(model):
     pixels = make(30, 32, 32, model != "tiny")
     below = np.random.default_rng(0).integers(1, 1 << 32, 1 << 16, dtype=np.uint32).astype("<u4").tobytes()
-    _, report = small.encode_with_report(pixels, model, below=below)
+    _, report = small_chain.encode_with_report(pixels, model, below=below)
     torch.manual_seed(0)
-    bound = lower_bound_bits(pure.load(model).network, np.stack(pixels)).sum().item()
+    bound = lower_bound_bits(registry.load_small(model).network, np.stack(pixels)).sum().item()
     assert report.num_direct == 0
     assert report.net_bits == pytest.approx(bound, rel=0.01)
 
@@ -126,13 +129,13 @@ def test_the_net_rate_is_the_lower_bound(model):
 def test_integers_do_what_floats_do(model):
     pixels = np.stack(make(30, 32, 32, model != "tiny"))
     torch.manual_seed(0)
-    exact = lower_bound_bits(pure.load(model).network, pixels).mean().item() / pixels[0].size
-    assert sum(train_small.lower_bound(make_network(model), pixels)) == pytest.approx(exact, rel=0.02)
+    exact = lower_bound_bits(registry.load_small(model).network, pixels).mean().item() / pixels[0].size
+    assert sum(train.lower_bound(make_network(model), pixels)) == pytest.approx(exact, rel=0.02)
 
 
 def test_a_posterior_off_by_one_unit_is_noticed(monkeypatch):
     pixels = make(4, 32, 32, gray=False)
-    data = small.encode_chain(pixels, "tiny")
+    data = small_chain.encode_chain(pixels, "tiny")
     posterior, calls = SmallIntegerLatent.posterior, itertools.count()
 
     def off_by_one(self, lack, scale):
@@ -143,26 +146,26 @@ def test_a_posterior_off_by_one_unit_is_noticed(monkeypatch):
 
     monkeypatch.setattr(SmallIntegerLatent, "posterior", off_by_one)
     with pytest.raises(FormatError):
-        small.decode_chain(data, [(32, 32)] * 4, "tiny")
+        small_chain.decode_chain(data, [(32, 32)] * 4, "tiny")
 
 
 @pytest.mark.parametrize("model", NAMES)
 def test_a_cut_chain_is_refused(model):
     pixels = make(3, 12, 12, model != "tiny")
-    data = small.encode_chain(pixels, model)
+    data = small_chain.encode_chain(pixels, model)
     for length in [*range(9), *range(9, len(data), len(data) // 12)]:
         with pytest.raises(FormatError):
-            small.decode_chain(data[:length], [(12, 12)] * 3, model)
+            small_chain.decode_chain(data[:length], [(12, 12)] * 3, model)
 
 
 @pytest.mark.parametrize("model", NAMES)
 def test_a_damaged_chain_is_refused(model):
-    data = small.encode_chain(make(3, 12, 12, model != "tiny"), model)
+    data = small_chain.encode_chain(make(3, 12, 12, model != "tiny"), model)
     for position in range(0, len(data), len(data) // 24):
         damaged = bytearray(data)
         damaged[position] ^= 1 << position % 8
         with pytest.raises(FormatError):
-            small.decode_chain(bytes(damaged), [(12, 12)] * 3, model)
+            small_chain.decode_chain(bytes(damaged), [(12, 12)] * 3, model)
 
 
 @pytest.mark.parametrize("model", NAMES)
@@ -170,49 +173,49 @@ def test_junk_is_refused(model):
     random = np.random.default_rng(0)
     for length in (0, 3, 4, 8, 400, 4000):
         with pytest.raises(FormatError):
-            small.decode_chain(random.bytes(length), [(9, 9)] * 3, model)
+            small_chain.decode_chain(random.bytes(length), [(9, 9)] * 3, model)
 
 
 @pytest.mark.parametrize("sizes", [[(12, 12)] * 2, [(12, 12)] * 4, [(12, 11)] * 3, [(0, 12)] * 3, [(12, 1 << 30)] * 3])
 def test_wrong_sizes_are_refused(sizes):
-    data = small.encode_chain(make(3, 12, 12, gray=False), "tiny")
+    data = small_chain.encode_chain(make(3, 12, 12, gray=False), "tiny")
     with pytest.raises(FormatError):
-        small.decode_chain(data, sizes, "tiny")
+        small_chain.decode_chain(data, sizes, "tiny")
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 1), (4, 4, 4), (0, 4, 3), (65, 4, 3)])
 def test_what_is_no_small_picture_is_refused(shape):
     with pytest.raises(PictureError):
-        small.encode_chain([np.zeros(shape, np.uint8)], "tiny")
+        small_chain.encode_chain([np.zeros(shape, np.uint8)], "tiny")
 
 
 def test_models_are_known_by_name_and_fingerprint():
-    assert set(NAMES) <= set(pure.names())
-    assert small.find(small.fingerprint("tiny")) == "tiny"
+    assert set(NAMES) <= set(registry.names(registry.SMALL))
+    assert small_chain.find(small_chain.fingerprint("tiny")) == "tiny"
     with pytest.raises(ModelError):
-        small.find(b"nope")
+        small_chain.find(b"nope")
     with pytest.raises(ModelError):
-        small.encode_chain([], "no such model")
+        small_chain.encode_chain([], "no such model")
 
 
 def test_damaged_weights_are_refused(folder, tmp_path):
-    about, tensors, _ = storage.read_exact(folder / "tiny.safetensors")
+    about, tensors, _ = weights_file.read_exact(folder / "tiny.safetensors")
     broken = {
         "loud": tensors | {"latents.0.select.weight": tensors["latents.0.select.weight"].double() * 1e12},
         "lost": {name: tensor for name, tensor in tensors.items() if name != "last.head.gain"},
         "unsure": tensors | {"likelihood.weights": tensors["likelihood.weights"] + 1},
     }
     for name, values in broken.items():
-        storage.save_exact(tmp_path / f"{name}.safetensors", about, values)
+        weights_file.save_exact(tmp_path / f"{name}.safetensors", about, values)
         with pytest.raises(ModelError):
-            pure.load_file(tmp_path / f"{name}.safetensors")
+            registry.SMALL.load(tmp_path / f"{name}.safetensors", "cpu")
     (tmp_path / "cut.safetensors").write_bytes((folder / "tiny.safetensors").read_bytes()[:-9])
     with pytest.raises(ModelError):
-        pure.load_file(tmp_path / "cut.safetensors")
+        registry.SMALL.load(tmp_path / "cut.safetensors", "cpu")
 
 
 def test_batches_and_layouts_do_not_matter():
-    model = pure.load("tiny").network
+    model = registry.load_small("tiny").network
     planes = np.stack([model.planes.split(p) for p in make(5, 21, 30, gray=False)])
     together, turned = model.analyze(planes), model.analyze(np.asfortranarray(planes))
     for i in range(len(planes)):
@@ -224,7 +227,7 @@ def test_batches_and_layouts_do_not_matter():
 
 SCRIPT = """
 import sys, numpy as np, torch
-from hcodec import small
+from hcodec.coders import small_chain as small
 torch.set_num_threads(int(sys.argv[2]))
 sys.stdout.write(small.encode_chain(list(np.load(sys.argv[1])), "tiny").hex())
 """
@@ -236,7 +239,7 @@ def test_threads_and_instruction_sets_do_not_matter(threads, limits, tmp_path):
     np.save(tmp_path / "pixels.npy", np.stack(pixels))
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "pixels.npy"), str(threads)]
     done = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True, timeout=120, check=True)
-    assert bytes.fromhex(done.stdout) == small.encode_chain(pixels, "tiny")
+    assert bytes.fromhex(done.stdout) == small_chain.encode_chain(pixels, "tiny")
 
 
 @pytest.mark.parametrize("planes, shape", [(Colors(), (9, 9, 3)), (Grays(), (9, 9))])
@@ -257,29 +260,27 @@ def test_planes_of_no_picture_are_refused():
         Grays().merge(np.array([[[1, 252, 252]]], np.int32))
 
 
-def test_a_walk_at_zero_needs_no_values():
-    walk = SmallWalk(pure.load("tiny").network, 5, 5)
-    while not walk.done:
-        walk.advance(np.zeros_like(walk.prior()[0]))
-    whole, table = walk.pixels().given(np.zeros((5, 5, 3), np.int32), 0)
+def test_a_picture_whose_latents_are_zero_needs_no_values():
+    given = descend_with(registry.load_small("tiny").network, (5, 5), lambda visit: np.zeros_like(visit.prior()[0]), [])
+    whole, table = given.given(np.zeros((5, 5, 3), np.int32), 0)
     assert whole.shape == table.shape == (5, 5)
 
 
 def test_which_model_fits(monkeypatch):
-    monkeypatch.setattr(pure, "names", lambda: ["mnist", "small"])
+    monkeypatch.setattr(registry, "names", lambda family: ["mnist", "small"])
     digit, thumbnail = picture.read(np.zeros((28, 28), np.uint8)), picture.read(np.zeros((32, 20, 3), np.uint8))
-    assert small.fits([digit, digit]) == "mnist"
-    assert small.fits([thumbnail, picture.read(np.zeros((64, 64, 3), np.uint8))]) == "small"
+    assert small_chain.fits([digit, digit]) == "mnist"
+    assert small_chain.fits([thumbnail, picture.read(np.zeros((64, 64, 3), np.uint8))]) == "small"
     large, gray = picture.read(np.zeros((65, 2, 3), np.uint8)), picture.read(np.zeros((9, 9), np.uint8))
     for others in ([], [digit, thumbnail], [large], [gray]):
-        assert small.fits(others) is None
-    monkeypatch.setattr(pure, "names", lambda: [])
-    assert small.fits([digit]) is None
+        assert small_chain.fits(others) is None
+    monkeypatch.setattr(registry, "names", lambda family: [])
+    assert small_chain.fits([digit]) is None
 
 
 @pytest.mark.parametrize("model", ["mnist", "small"])
 def test_shipped_models(model):
-    path = pure._files().get(model)
+    path = registry.SMALL.files().get(model)
     if path is None:
         pytest.skip("not shipped")
     assert path.stat().st_size < 1 << 20
@@ -299,11 +300,11 @@ def write_mnist(path, count):
 
 def test_mnist_is_read(tmp_path):
     pixels = write_mnist(tmp_path, 3)
-    assert np.array_equal(small_data.mnist(tmp_path, "train"), pixels)
+    assert np.array_equal(thumbnails.mnist(tmp_path, "train"), pixels)
 
 
 def test_tiles_are_downscaled_parts():
-    found = small_data.tiles([render(256, 260)])
+    found = thumbnails.tiles([render(256, 260)])
     assert len(found) == 16 + 4 + 1
     assert {tile.shape for tile in found} == {(32, 32, 3)}
 
@@ -314,36 +315,37 @@ def test_training_and_export_run(tmp_path):
     out, weights = tmp_path / "run", tmp_path / "chain" / "mine.safetensors"
     weights.parent.mkdir()
     arguments = ["--config", "tiny", "--data", str(source), "--out", str(out), "--minutes", "0.005", "--batch", "4"]
-    done = CliRunner().invoke(train_small.main, [*arguments, "--valid", str(source)], catch_exceptions=False)
+    done = CliRunner().invoke(train.main, [*arguments, "--valid", str(source)], catch_exceptions=False)
     assert done.exit_code == 0 and "validation" in done.output
-    again = CliRunner().invoke(train_small.main, [*arguments, "--start", str(out / "checkpoint.pt")], catch_exceptions=False)
+    again = CliRunner().invoke(train.main, [*arguments, "--start", str(out / "checkpoint.pt")], catch_exceptions=False)
     assert again.exit_code == 0
     arguments = [str(out / "checkpoint.pt"), "--data", str(source), "--out", str(weights), "--count", "8"]
-    done = CliRunner().invoke(export_small.main, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(export.main, arguments, catch_exceptions=False)
     assert done.exit_code == 0
-    assert isinstance(pure.load_file(weights).network, SmallExact)
+    assert isinstance(registry.SMALL.load(weights, "cpu").network, IntegerSmall)
 
 
 def test_training_lowers_the_bound():
     torch.manual_seed(0)
     pixels = np.stack(make(16, 32, 32, gray=True))
-    trainer = train_small.Trainer(SmallNetwork(CONFIGS["tiny-gray"]), small_data.Digits(pixels, 0), minutes=1.0)
-    before = sum(train_small.lower_bound(trainer.network, pixels))
+    trainer = train.Trainer(SmallNetwork(CONFIGS["tiny-gray"]), thumbnails.Digits(pixels, 0), minutes=1.0)
+    before = sum(train.lower_bound(trainer.network, pixels))
     for _ in range(30):
         trainer.advance(16, 3e-3)
-    assert sum(train_small.lower_bound(trainer.network, pixels)) < before
+    assert sum(train.lower_bound(trainer.network, pixels)) < before
     assert trainer.skipped == 0
 
 
 def test_the_benchmark_measures_a_chain(monkeypatch, tmp_path):
     pytest.importorskip("bjontegaard", reason="needs the extra `bench`")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    from benchmarks import bits_back
+    from benchmarks.measurements import chains
+    from benchmarks.reports import chains as report
 
     pixels = make(6, 32, 32, gray=False)
-    monkeypatch.setattr(bits_back, "_sets", lambda *_: [("tests", "tiny", pixels)])
-    monkeypatch.setattr(bits_back, "peer_bits", lambda _: {"raw": 8 * sum(p.size for p in pixels)})
-    bits_back.run(tmp_path, tmp_path, tmp_path / "results")
-    lines = (tmp_path / "results" / "bits-back.md").read_text().splitlines()
+    monkeypatch.setattr(chains, "_sets", lambda *_: [("tests", "tiny", pixels)])
+    monkeypatch.setattr(chains, "peer_bits", lambda _: {"raw": 8 * sum(p.size for p in pixels)})
+    chains.run(tmp_path, tmp_path, tmp_path / "results")
+    lines = report.parts(tmp_path / "results")[1].splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]][-1] == "raw"
-    assert bits_back.sheet(pixels).shape == (32, 32 * 32, 3)
+    assert chains.sheet(pixels).shape == (32, 32 * 32, 3)

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from hcodec.models.soap import Soap
+from hcodec.models.training.soap import Soap
 
 TALL, WIDE = (40, 24), (24, 40)
 

@@ -16,13 +16,16 @@ from conftest import render
 from PIL import Image
 
 import hcodec
-from hcodec import models, picture
-from hcodec.models import data, drawn, export, train
-from hcodec.models.configs import CONFIGS
-from hcodec.models.hvae import Network
-from hcodec.models.loss import exit_weights
-from hcodec.models.skeleton import initialize
-from hcodec.models.trainer import _MOST_SKIPPED, Recipe, Trainer, parameter_groups
+from hcodec import models
+from hcodec.models.photo import train
+from hcodec.models.photo.config import CONFIGS
+from hcodec.models.photo.export import main
+from hcodec.models.photo.initialize import initialize
+from hcodec.models.photo.network import Network
+from hcodec.models.photo.objective import exit_weights
+from hcodec.models.photo.trainer import _MOST_SKIPPED, Recipe, Trainer, parameter_groups
+from hcodec.models.training import data, drawn
+from hcodec.pixels import picture
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_a_few_steps_lower_the_loss(clock):
     assert set(values) >= {"loss", "norm", "psnr_full", "bpp_1", "bpp_2", "bpp_3"}
 
 
-def test_the_skeleton_codes_from_the_first_step():
+def test_the_initialization_codes_from_the_first_step():
     """More levels, more bits and more quality, before anything was learned."""
     trainer = make_trainer()
     curve = train.prefix_curve(trainer.network, data.to_float(trainer.crops.batch(8)))
@@ -190,7 +193,7 @@ def test_every_parameter_is_in_one_group_and_blocks_go_slower():
     fast = [latent.project.weight, latent.head.weight, latent.posterior.select.weight, network.start, network.synthesis.embed]
     assert {share[id(p)] for p in fast} == {1.0}
     assert share[id(latent.posterior.prior.weight)] == share[id(latent.block.fc1.bias)] == share[id(latent.block.kernel)] == 0.3
-    assert share[id(network.analysis.lap.across.weight)] == share[id(network.synthesis.lap.along.weight)] == 0.3
+    assert share[id(network.analysis.overlap.across.weight)] == share[id(network.synthesis.overlap.along.weight)] == 0.3
     assert share[id(latent.posterior.fc2.weight)] == share[id(network.synthesis.block.fc2.bias)] == 0.2
 
 
@@ -247,7 +250,7 @@ def test_starting_from_a_checkpoint_from_before_there_were_laps(clock, tmp_path)
     trainer = make_trainer()
     trainer.save(tmp_path / "old.pt")
     state = torch.load(tmp_path / "old.pt", weights_only=True)
-    state["average"] = {name: value for name, value in state["average"].items() if ".lap." not in name}
+    state["average"] = {name: value for name, value in state["average"].items() if ".overlap." not in name}
     torch.save(state, tmp_path / "old.pt")
     write_shard(tmp_path / "shard.tar", [render(70, 70)])
     arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--device", "cpu")
@@ -374,7 +377,7 @@ def test_train_export_encode_decode(tmp_path, monkeypatch):
     folder = tmp_path / "models"
     folder.mkdir()
     arguments = ("--data", tmp_path / "shard.tar", "--out", folder / "mine.safetensors", "--count", 3, "--description", "mine")
-    shown = run(export.main, out / "checkpoint.pt", *arguments)
+    shown = run(main, out / "checkpoint.pt", *arguments)
     assert "all products are certified exact" in shown
     report = json.loads(shown.splitlines()[-1])
     monkeypatch.setenv("HCODEC_MODELS", str(folder))

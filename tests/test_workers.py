@@ -1,4 +1,4 @@
-"""Training by several processes: they meet in the mean, follow the first, and only the first writes."""
+"""Training by several processes: they average their weights, follow the first, and only the first writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from conftest import render
 from PIL import Image
 
-from hcodec.models import train, workers
+from hcodec.models.photo import train
+from hcodec.models.training import workers
 
 
 def meet_and_follow(rank, folder):
@@ -54,7 +55,7 @@ def test_a_process_that_fails_ends_all(tmp_path):
 def test_wrong_options_get_one_line_and_no_traceback(tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "small.png")
     arguments = ["--config", "tiny", "--data", tmp_path, "--out", tmp_path / "out", "--minutes", "1", "--workers", "2"]
-    command = [sys.executable, "-m", "hcodec.models.train", *map(str, arguments)]
+    command = [sys.executable, "-m", "hcodec.models.photo.train", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.count("no training picture is at least 128 pixels high and wide") == 1

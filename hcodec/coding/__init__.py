@@ -1,1 +1,1 @@
-"""The coding room: symbols and distributions to bytes and back."""
+"""The room of entropy coding: integer symbols and tables to bytes and back. Nothing else imports constriction."""

@@ -20,10 +20,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from hcodec.errors import PictureError
-from hcodec.models import data, drawn, small_data
+from hcodec.models.small import thumbnails
+from hcodec.models.training import data, drawn
 
 Pixels = NDArray[np.uint8]
-EDGE = small_data.EDGE
+EDGE = thumbnails.EDGE
 GLYPH = 16
 _HELD_OUT = 16  # every so many pictures are for the test
 _FACTORS = (2, 3, 4, 6, 8)
@@ -89,11 +90,11 @@ def _crops(name: str, pictures: Sequence[Pixels], seed: int) -> DataSet:
     """Returns a set of 32x32 crops: random ones of pictures downscaled by 2 to 8; for the test, tiles of other pictures."""
     held = pictures[::_HELD_OUT]
     smaller = [
-        small_data.downscale(picture, factor)
+        thumbnails.downscale(picture, factor)
         for i, picture in enumerate(pictures) if i % _HELD_OUT
         for factor in _FACTORS if min(picture.shape[:2]) // factor >= EDGE
     ]  # fmt: skip
-    tiles = small_data.tiles(held)
+    tiles = thumbnails.tiles(held)
     if not smaller or not tiles:
         raise PictureError(f"{len(pictures)} pictures are too few, or all smaller than {2 * EDGE} pixels")
     crops = data.Crops(smaller, EDGE, seed)

@@ -129,7 +129,7 @@ def _drawn(test: Pixels) -> Pixels:
     count, channels, height, width = test.shape
     if channels == 1:
         return glyphs("ABCEFGHKMNPRTWXYZ", count, max(height, width), 3)[:, :, :height, :width]
-    from hcodec.models import drawn
+    from hcodec.models.training import drawn
 
     screens = [_cut(screen, height, width, number) for number, screen in enumerate(drawn.pictures(count, 3))]
     return np.stack(screens).transpose(0, 3, 1, 2)

@@ -6,6 +6,7 @@ arXiv 2007.03898, section 3.2), and training begins from a Haar pyramid. Only it
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hcodec.models.descend import at_stride, descend
 from hcodec.models.lab.distributions import NUM_VALUES, Distribution, Logistic, Pixels, Table, log_logistic_mass
 from hcodec.models.lab.protocol import PIXELS, Answer
 from hcodec.models.lab.topdown import Features, Visit, Walk
-from hcodec.models.likelihood import MIN_LOG_SCALE, MIN_TAIL, WIDE
-from hcodec.models.small import COARSEST, NUM_COEFFICIENTS, SmallConfig, SmallNetwork, condition
+from hcodec.models.small.config import NUM_COEFFICIENTS, SmallConfig
+from hcodec.models.small.network import SmallLatent, SmallNetwork, condition
+from hcodec.models.tables.likelihood import MIN_LOG_SCALE, MIN_TAIL, WIDE
 
 if TYPE_CHECKING:
     from hcodec.coding.float_stack import FloatStack
@@ -96,17 +99,18 @@ class Network(Walk):
 
     def walk(self, shape: torch.Size, visit: Visit, features: Features | None = None) -> Tensor:
         """Visits all latents; returns the state at stride 1 (B, H, W, width)."""
-        height, width = shape[2:]
-        state, stride = self.inner.start.expand(shape[0], -(-height // COARSEST), -(-width // COARSEST), -1), COARSEST
-        for number, latent in enumerate(self.inner.ordered_latents()):
-            state, stride = self._rise(state, stride, latent.stride, shape), latent.stride
-            state, log_scale, tail = latent.prior(state)
+        number = itertools.count(1)
+
+        def answer(latent: SmallLatent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+            log_scale, tail = prior
             posterior = None
             if features is not None:
-                mean, spread = latent.posterior(features[stride] - state, log_scale)
+                mean, spread = latent.posterior(features[latent.stride] - state, log_scale)
                 posterior = _mixture(mean, spread, torch.full_like(tail, MIN_TAIL))
-            state = state + latent.project(visit(f"z{number + 1}", _mixture(torch.zeros_like(tail), log_scale, tail), posterior))
-        return self._rise(state, stride, 1, shape)
+            return visit(f"z{next(number)}", _mixture(torch.zeros_like(tail), log_scale, tail), posterior)
+
+        position = descend(self.inner, self.inner.begin(shape[0], *shape[2:]), answer)
+        return at_stride(self.inner, position, 1).state
 
     def paint(self, state: Tensor, answer: Answer) -> Tensor:
         """Asks for the pixels, a color picture's green first."""
@@ -117,12 +121,6 @@ class Network(Walk):
         if self.config.channels == 1:
             return answer(PIXELS, Grays(mean, log_scale, tail), (slice(None), 0))[:, None]
         return _ask_colors(mean, log_scale, tail, coefficient, answer)
-
-    def _rise(self, state: Tensor, stride: int, target: int, shape: torch.Size) -> Tensor:
-        while stride > target:
-            stride //= 2
-            state = self.inner.ascend(state, stride, *shape[2:])
-        return state
 
     def _planes(self, x: Tensor) -> Tensor:
         """Returns the planes (B, H, W, 3) of pixels (B, C, H, W), as `small_planes` makes them."""

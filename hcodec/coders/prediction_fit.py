@@ -1,0 +1,181 @@
+"""Prediction fit: corrections of the means, scales and shapes that the network predicts, fitted to one tile and sent along.
+
+Room: coders, below `tiles`. The corrections of a site stand on the stack before its values. Predictors that are
+fitted to a picture and sent with it are those of TMW (Meyer and Tischer 1997); here they correct a network.
+FORMAT.md, "Prediction fit".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import PixelTables
+from hcodec.errors import FormatError
+from hcodec.models.tables import likelihood
+from hcodec.models.tables.likelihood import MAX_DISTANCE, MEAN_STEPS, NUM_SCALES, NUM_SHAPES, OFFSET_TABLE
+
+LEAST_VALUES = 256  # format: sites of fewer have no corrections
+MOST_CLASSES = 4  # format
+_WEIGHT_TABLE = int(likelihood.locate(*np.array([[0], [35], [3]], dtype=np.int32))[1][0])  # format: of that scale and shape
+_WEIGHT_STEPS = 256  # format: of a weight, for terms in 32nds and means in eighths
+_TRIED = (1, 3)  # numbers of classes
+_ENOUGH = 1024  # values of a class on which offsets are tried
+_FAR, _RIDGE = 4.0, 1e-3  # scales beyond which a residual counts no more; what keeps weights of idle terms small
+Ints = NDArray[np.int32]
+Coded = tuple[Ints, Ints, Ints]  # values, whole and table
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of values: mean in eighths, scale and shape index (...), and terms in 32nds (num_terms, ...)."""
+
+    mean: Ints
+    scale: Ints
+    shape: Ints
+    terms: Ints
+
+    def part(self, where: NDArray[np.bool_] | slice) -> Prediction:
+        """Returns the same of some of the values."""
+        return Prediction(self.mean[where], self.scale[where], self.shape[where], self.terms[:, where])
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Offsets of scale and shape indices, and weights (num_terms,) in 64ths, of the values of one class."""
+
+    scale: int
+    shape: int
+    weights: Ints
+
+
+def located(prediction: Prediction, corrections: tuple[Correction, ...]) -> tuple[Ints, Ints]:
+    """Returns whole and table of values with their corrections, one for each class; with none as the network predicted them."""
+    if not corrections:
+        return likelihood.locate(prediction.mean, prediction.scale, prediction.shape)
+    classes = _classes(prediction.scale, len(corrections))
+    weights, scale, shape = (
+        np.array([getattr(correction, name) for correction in corrections], dtype=np.int32)
+        for name in ("weights", "scale", "shape")
+    )
+    total = sum(weight[classes] * term for weight, term in zip(weights.T, prediction.terms, strict=True))
+    return _moved(prediction, total, scale[classes], shape[classes])
+
+
+def _moved(prediction: Prediction, total: Ints, scale: Ints | int, shape: Ints | int) -> tuple[Ints, Ints]:
+    """Returns whole and table for means moved by total (in _WEIGHT_STEPS of an eighth) and moved indices."""
+    mean = np.clip(prediction.mean + (total + _WEIGHT_STEPS // 2) // _WEIGHT_STEPS, 0, 255 * MEAN_STEPS)
+    return likelihood.locate(
+        mean, np.clip(prediction.scale + scale, 0, NUM_SCALES - 1), np.clip(prediction.shape + shape, 0, NUM_SHAPES - 1)
+    )
+
+
+def _classes(scale: Ints, count: int) -> NDArray[np.intp]:
+    """Returns the class of each value: how many of the cuts, which divide all into equal numbers, lie below its scale index."""
+    ordered = np.sort(scale, axis=None)
+    cuts = ordered[[len(ordered) * i // count for i in range(1, count)]]
+    return np.searchsorted(cuts, scale, side="left")
+
+
+def choose(tables: PixelTables, values: Ints, prediction: Prediction) -> tuple[Correction, ...]:
+    """Returns the corrections that shorten the values of a site (H, W) most; none if none pay."""
+    best: tuple[Correction, ...] = ()
+    if values.size < LEAST_VALUES:
+        return best
+    least = _price(tables, values, prediction, best)
+    for count in _TRIED:
+        classes = _classes(prediction.scale, count)
+        corrections = tuple(_fitted(tables, values[classes == i], prediction.part(classes == i)) for i in range(count))
+        price = _price(tables, values, prediction, corrections)
+        if price < least:
+            best, least = corrections, price
+    return best
+
+
+def _price(tables: PixelTables, values: Ints, prediction: Prediction, corrections: tuple[Correction, ...]) -> float:
+    return tables.estimate(values, *located(prediction, corrections)) + sum(
+        tables.estimate(*part) for part in coded(corrections, values.size)
+    )
+
+
+def _fitted(tables: PixelTables, values: Ints, prediction: Prediction) -> Correction:
+    """Returns the correction of one class of values (N,): weights by least squares, then indices step by step downhill."""
+    weights = _weights(values, prediction)
+    every = 1 + len(values) // _ENOUGH
+    values, prediction = values[::every], prediction.part(slice(None, None, every))
+    total = weights @ prediction.terms
+
+    def bits(scale: int, shape: int) -> float:
+        """What the values and the offsets cost."""
+        price = tables.bits[OFFSET_TABLE, [MAX_DISTANCE + scale, MAX_DISTANCE + shape]].sum()
+        return every * tables.estimate(values, *_moved(prediction, total, scale, shape)) + float(price)
+
+    scale, shape = _downhill(bits)
+    return Correction(scale, shape, weights)
+
+
+def _downhill(bits: Callable[[int, int], float]) -> tuple[int, int]:
+    """Returns offsets from which no step leads lower; scales are moved as far as they go before shapes are tried."""
+    scale, shape, least, found = 0, 0, bits(0, 0), True
+    while found:
+        found = False
+        for wider, heavier in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            while (price := bits(scale + wider, shape + heavier)) < least:
+                scale, shape, least, found = scale + wider, shape + heavier, price, True
+    return scale, shape
+
+
+def _weights(values: Ints, prediction: Prediction) -> Ints:
+    """Returns weights by least squares, in two rounds; what was predicted to be wide counts less, and so does what is far off."""
+    if not values.size:
+        return np.zeros(len(prediction.terms), dtype=np.int32)
+    import torch  # whose threads run anyway; those of numpy's products would wait for them
+
+    spread = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + prediction.scale * likelihood.LOG_SCALE_STEP)
+    residual = torch.from_numpy((values * MEAN_STEPS - prediction.mean) / spread)
+    terms = torch.from_numpy(prediction.terms / (4 * spread))
+    products = terms @ terms.T
+    products += torch.diag(_RIDGE * products.diagonal() + 1e-6)
+    weights = torch.linalg.solve(products, terms @ residual.clamp(-_FAR, _FAR))
+    weights += torch.linalg.solve(products, terms @ (residual - weights @ terms).clamp(-_FAR, _FAR))
+    steps: Ints = (weights * (_WEIGHT_STEPS // 4)).round().clamp(-MAX_DISTANCE, MAX_DISTANCE).numpy().astype(np.int32)
+    return steps
+
+
+def coded(corrections: tuple[Correction, ...], num_values: int) -> list[Coded]:
+    """Returns the symbols of corrections as those of values: how many, then for each its offsets and its weights."""
+    if num_values < LEAST_VALUES:
+        return []
+    parts = [_symbols([len(corrections)], OFFSET_TABLE)]
+    for correction in corrections:
+        parts += [_symbols([correction.scale, correction.shape], OFFSET_TABLE), _symbols(correction.weights, _WEIGHT_TABLE)]
+    return parts
+
+
+def _symbols(values: list[int] | Ints, table: int) -> Coded:
+    symbols = np.array(values, dtype=np.int32)
+    return symbols, np.zeros_like(symbols), np.full_like(symbols, table)
+
+
+def pop(tables: PixelTables, stack: Stack, prediction: Prediction) -> tuple[Correction, ...]:
+    """Takes the corrections of a site from the stack. FormatError if there are no such."""
+
+    def popped(count: int, table: int) -> Ints:
+        """Takes so many symbols of a table."""
+        _, whole, where = _symbols([0] * count, table)
+        return tables.pop(stack, whole, where)
+
+    if prediction.mean.size < LEAST_VALUES:
+        return ()
+    (count,) = popped(1, OFFSET_TABLE).tolist()
+    if count not in range(MOST_CLASSES + 1):
+        raise FormatError(f"the lossless layer holds {count} corrections for a site")
+    corrections = []
+    for _ in range(count):
+        scale, shape = popped(2, OFFSET_TABLE).tolist()
+        corrections.append(Correction(scale, shape, popped(len(prediction.terms), _WEIGHT_TABLE)))
+    return tuple(corrections)

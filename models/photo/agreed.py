@@ -1,0 +1,103 @@
+"""The agreed path: every prior mean and scale index, computed on integers, the same on every machine.
+
+Room: photo (encode steps 6, 7 and 10; decode steps 4, 5 and 7). The arithmetic is that of `integer.products`.
+Everything in capitals is part of the format (FORMAT.md, "Layers").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hcodec.errors import ModelError
+from hcodec.models.blocks import depth_to_space
+from hcodec.models.descend import Position
+from hcodec.models.integer.products import STATE_LIMIT, IntegerBlock, Product, integer_block, wide_product, wide_weights
+from hcodec.models.photo.config import COARSEST, Config
+from hcodec.models.tables.scales import NUM_SCALES
+
+MEAN_UNIT = 2.0**-8  # one integer step of a prior mean and of a decoded latent, in quantization steps
+MEAN_LIMIT = 2**18
+
+
+_MEAN_STEPS = round(1 / MEAN_UNIT)
+
+
+@dataclass(frozen=True)
+class IntegerPrior:
+    """What is known of a latent before its symbols: mean in MEAN_UNITs, float32, and scale index, uint8, (B, H_l, W_l, C_l)."""
+
+    mean: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class IntegerLatent:
+    """The agreed part of one latent: what encoder and decoder both compute. index: its place in coding order, from 0."""
+
+    index: int
+    level: int
+    stride: int
+    channels: int
+    refine: IntegerBlock
+    block: IntegerBlock
+    project: Product
+
+    def prior(self, state: Tensor) -> tuple[Tensor, IntegerPrior]:
+        """Returns the refined state and the prior."""
+        state, _ = self.refine(state)
+        state, head = self.block(state)
+        assert head is not None  # noqa: S101 (for the type checker: a latent's block has a head)
+        mean = head[..., : self.channels].clamp(-MEAN_LIMIT, MEAN_LIMIT)
+        return state, IntegerPrior(mean, head[..., self.channels :].clamp(0, NUM_SCALES - 1).to(torch.uint8))
+
+    def advance(self, state: Tensor, prior: IntegerPrior, symbols: Tensor) -> Tensor:
+        """Returns the state with the decoded latent added; symbols (B, H, W, C), of magnitude MAX_SYMBOL at most."""
+        z_hat = prior.mean + symbols * _MEAN_STEPS
+        return (state + wide_product(z_hat, self.project)).clamp_(-STATE_LIMIT, STATE_LIMIT)
+
+
+class Agreed:
+    """The whole agreed path, from named integer tensors; certified at construction."""
+
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
+        self.config = config
+        try:
+            self.start = tensors["start"].float()
+            self.up = {s: wide_weights(tensors, f"up.{s}") for s in (32, 16, 8)}
+            pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
+            self.latents = [
+                IntegerLatent(i, level, stride, channels, integer_block(tensors, f"latents.{i}.refine", False),
+                              integer_block(tensors, f"latents.{i}.block", True), wide_weights(tensors, f"latents.{i}.project"))
+                for i, (level, stride, channels) in enumerate(pairs)
+            ]  # fmt: skip
+        except KeyError as missing:
+            raise ModelError(f"weights lack the tensor {missing}") from None
+        self._certify()
+
+    def _certify(self) -> None:
+        if not self.start.abs().max() <= STATE_LIMIT:
+            raise ModelError("weights of start break the exactness certificate (beyond the state's limit)")
+        for stride, product in self.up.items():
+            product.certify(f"up.{stride}", STATE_LIMIT)
+        for i, latent in enumerate(self.latents):
+            latent.refine.certify(f"latents.{i}.refine")
+            latent.block.certify(f"latents.{i}.block")
+            latent.project.certify(f"latents.{i}.project", 2 * MEAN_LIMIT)
+
+    def ordered_latents(self) -> list[IntegerLatent]:
+        """Returns the latents in coding order, coarse first."""
+        return self.latents
+
+    def begin(self, height: int, width: int) -> Position:
+        """Returns where the way down begins for a picture of height x width pixels."""
+        state = self.start.expand(1, -(-height // COARSEST), -(-width // COARSEST), -1)
+        return Position(state, COARSEST, height, width)
+
+    def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
+        """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
+        state = depth_to_space(wide_product(state, self.up[stride]), 2)
+        return state[:, : -(-height // stride), : -(-width // stride)].contiguous()

@@ -1,0 +1,46 @@
+"""The analysis transform g_a: a picture to one feature map per stride. Float, and run by the encoder only.
+
+Room: photo (encode step 5).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hcodec.models.blocks import Block, Dense, Overlap, pad_even, space_to_depth
+from hcodec.models.photo.config import NUM_COEFFICIENTS, Config
+
+
+class Analysis(nn.Module):
+    """Bottom-up transform g_a: picture -> one feature map per stride (float, encoder only)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        tail = config.tail_width
+        self.stem = nn.Linear(48, tail)
+        self.stem_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
+        self.stem_out = nn.Linear(4 * tail, config.width[8])
+        nn.init.normal_(self.stem_out.weight, std=1e-3)
+        self.overlap = Overlap(NUM_COEFFICIENTS)
+        self.blocks = nn.ModuleDict()
+        self.down = nn.ModuleDict()
+        for stride in (8, 16, 32, 64):
+            shape = config.width[stride], config.hidden[stride]
+            blocks = (Block(*shape, centered=True) for _ in range(config.analysis_blocks[stride]))
+            self.blocks[str(stride)] = nn.Sequential(*blocks)
+            if stride > 8:
+                self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
+
+    def forward(self, coefficients: Tensor, patches: Tensor) -> dict[int, Tensor]:
+        """Returns {stride: feature} from whitened coefficients (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
+        fine = self.stem_blocks(self.stem(patches).float())
+        stem = self.stem_out(space_to_depth(fine, 2))
+        x = F.pad(self.overlap(coefficients), (0, stem.shape[-1] - NUM_COEFFICIENTS)) + stem
+        features = {}
+        for stride in (8, 16, 32, 64):
+            if stride > 8:
+                x = self.down[str(stride)](space_to_depth(pad_even(x), 2))
+            x = self.blocks[str(stride)](x)
+            features[stride] = x
+        return features

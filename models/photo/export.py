@@ -1,0 +1,133 @@
+"""Turns a training checkpoint into a weights file: `python -m hcodec.models.photo.export CHECKPOINT --data TAR --out FILE`.
+
+Room: photo, a script. The integer network is built along the data's path: each product is quantized against the
+activations that the integer network before it really produces, and its weights are made as fine as its exactness
+certificate allows. Then real symbols are counted to make the coding tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hcodec.models import weights_file
+from hcodec.models.blocks import Dense
+from hcodec.models.descend import descend
+from hcodec.models.integer.kernels import exact_products
+from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
+from hcodec.models.integer.quantize import Tensors, export_block, export_dense, integer_product, put
+from hcodec.models.photo.agreed import MEAN_UNIT, Agreed, IntegerLatent, IntegerPrior
+from hcodec.models.photo.network import Network
+from hcodec.models.photo.prefix import posterior
+from hcodec.models.tables import symbol_tables
+from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
+from hcodec.models.training import data
+
+
+def _export_head(tensors: Tensors, name: str, head: nn.Linear, units: Tensor) -> None:
+    """Adds the product that gives mean and scale index of a latent, from hidden activations of the units given."""
+    channels = head.out_features // 2
+    unit_out = torch.cat([torch.full((channels,), MEAN_UNIT), torch.full((channels,), LOG_SCALE_STEP)])
+    bias = head.bias.clone()
+    bias[channels:] -= MIN_LOG_SCALE
+    put(tensors, name, integer_product(head.weight, bias, units, unit_out, ACTIVATION_LIMIT))
+
+
+@torch.no_grad()
+def export_agreed(network: Network, pictures: Tensor) -> Tensors:
+    """Returns the integer tensors of the agreed path, calibrated on pictures (B, 3, H, W), H and W multiples of 64."""
+    tensors: Tensors = {"start": (network.start / STATE_UNIT).round().to(torch.int32)}
+    for stride in (32, 16, 8):
+        dense = network.up[str(stride)]
+        assert isinstance(dense, Dense)  # noqa: S101 (for the type checker)
+        export_dense(tensors, f"up.{stride}", dense, STATE_UNIT)
+    refined = _observe_refined(network, pictures)
+    for i, latent in enumerate(network.ordered_latents()):
+        before, after = refined[i]
+        export_block(tensors, f"latents.{i}.refine", latent.refine, before)
+        hidden_units = export_block(tensors, f"latents.{i}.block", latent.block, after)
+        _export_head(tensors, f"latents.{i}.block.head", latent.head, hidden_units)
+        export_dense(tensors, f"latents.{i}.project", latent.project, MEAN_UNIT)
+    return tensors
+
+
+def _observe_refined(network: Network, pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns the state (B, H_l, W_l, width) before and after each latent's refining block, all levels kept."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keeps what enters and leaves a block."""
+        seen.append((inputs[0], output))
+
+    handles = [latent.refine.register_forward_hook(hook) for latent in network.ordered_latents()]
+    network(pictures, [network.config.num_levels] * len(pictures), hard=True)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def export_float(network: Network) -> Tensors:
+    """Returns the float tensors: analysis, posteriors and synthesis, large matrices in half precision."""
+    agreed = ("start", "up.")
+    tensors = {}
+    for name, value in network.state_dict().items():
+        if name.startswith(agreed) or (name.startswith("latents.") and ".posterior." not in name):
+            continue
+        small = value.numel() < 10_000 or "dct" in name
+        tensors[name] = (value.float() if small else value.half()).contiguous()
+    return tensors
+
+
+@torch.no_grad()
+def count_symbols(network: Network, agreed: Agreed, pictures: list[np.ndarray], show: Callable[[str], None]) -> np.ndarray:
+    """Returns how often each symbol occurs at each scale index, (NUM_SCALES, 2 * MAX_SYMBOL + 1) int64."""
+    counts = np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64)
+    for done, picture in enumerate(pictures):
+        features = network.analyze(data.to_float(torch.from_numpy(picture[None])))
+        wanted = posterior(network, features)
+
+        def answer(latent: IntegerLatent, state: Tensor, prior: IntegerPrior) -> Tensor:
+            """Returns the rounded posterior and counts it."""
+            limit = symbol_tables.MAX_SYMBOL
+            symbols = wanted(latent, state, prior).round().clamp(-limit, limit).to(torch.int32)  # noqa: B023 (used at once)
+            np.add.at(counts, (prior.index.numpy().ravel(), symbols.numpy().ravel() + limit), 1)
+            return symbols
+
+        with exact_products():
+            descend(agreed, agreed.begin(*picture.shape[:2]), answer)
+        if done % 20 == 19:
+            show(f"counted symbols of {done + 1} of {len(pictures)} pictures")
+    return counts
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.option("--data", "sources", multiple=True, required=True, help="Training pictures to calibrate and count on.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
+@click.option("--count", default=200, help="Pictures whose symbols are counted.")
+@click.option("--description", default="", help="One line about the model.")
+def main(checkpoint: Path, sources: tuple[str, ...], out: Path, count: int, description: str) -> None:
+    """Writes the integer weights of a checkpoint's averaged network, certified and with coding tables."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config = weights_file.config_from(state["config"])
+    network = Network(config)
+    network.load_state_dict(state["average"])
+    crops = data.Crops(data.load(sources), 256, seed=1)
+    tensors = export_agreed(network, data.to_float(crops.batch(24)))
+    agreed = Agreed(config, tensors)
+    click.echo("all products are certified exact")
+    pictures = list(crops.batch(count).numpy())
+    counts = count_symbols(network, agreed, pictures, click.echo)
+    tensors |= {"tables.weights": torch.from_numpy(symbol_tables.make(counts))}
+    weights_file.save(out, config, tensors, export_float(network), description)
+    click.echo(json.dumps({"file": str(out), "bytes": out.stat().st_size, "fingerprint": weights_file.summary(out).fingerprint}))
+
+
+if __name__ == "__main__":
+    main()

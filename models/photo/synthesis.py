@@ -1,0 +1,41 @@
+"""The synthesis transform g_s: the state at stride 8 to a picture. Float: nothing that is decoded depends on it.
+
+Room: photo (decode step 8).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hcodec.models.blocks import Block, Overlap, depth_to_space
+from hcodec.models.photo.config import NUM_COEFFICIENTS, Config
+
+
+class Synthesis(nn.Module):
+    """Top transform g_s: stride-8 state -> picture. Float: nothing that is decoded depends on it.
+
+    It takes in how many levels the state holds (an embedding), since what is missing decides how much to smooth.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width, tail = config.width[8], config.tail_width
+        self.embed = nn.Parameter(torch.zeros(config.num_levels, width))
+        self.coefficient_gain = nn.Parameter(torch.ones(config.num_levels, NUM_COEFFICIENTS))
+        self.block = Block(width, config.hidden[8], centered=True)
+        self.overlap = Overlap(NUM_COEFFICIENTS)
+        self.fine_in = nn.Linear(width, 4 * tail)
+        self.fine_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
+        self.fine_out = nn.Linear(tail, 48)
+        nn.init.normal_(self.fine_out.weight, std=1e-3)
+
+    def forward(self, state: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns coefficients (B, H/8, W/8, 192) and pixel corrections (B, H/4, W/4, 48).
+
+        weights: (B, num_levels), convex, says which levels the state holds (two neighbours share it when a layer is cut).
+        """
+        state = self.block(state + (weights @ self.embed)[:, None, None])
+        coefficients = self.overlap(state[..., :NUM_COEFFICIENTS] * (weights @ self.coefficient_gain)[:, None, None])
+        fine = self.fine_blocks(depth_to_space(self.fine_in(state).float(), 2))
+        return coefficients, self.fine_out(fine).float()

@@ -1,0 +1,150 @@
+"""Weights files: safetensors with the configuration, a description and the fingerprint in its metadata.
+
+Room: models. Tensors named `agreed/...` are the integers that encoder and decoder share, `float/...` the rest; see
+`photo/export.py`. `summary` reads the header alone, without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hcodec.errors import ModelError
+from hcodec.models.photo.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FINGERPRINT_BYTES = 4  # format
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What is known of a model without loading it; fingerprint in hex, num_bytes of the weights file."""
+
+    name: str
+    fingerprint: str
+    num_levels: int
+    num_bytes: int
+    description: str
+
+
+def config_from(values: Mapping[str, Any]) -> Config:
+    """Returns the Config that `dataclasses.asdict` and JSON made of it; TypeError on an unknown field."""
+    fields = {key: _restored(value) for key, value in values.items()}
+    return Config(**fields)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {int(key): _restored(item) for key, item in value.items()}
+    return tuple(_restored(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def fingerprint(about: Mapping[str, Any], agreed: Mapping[str, Tensor]) -> bytes:
+    """Returns the first bytes of the SHA-256 of what JSON can hold about a model and of every integer tensor, by name."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(agreed):
+        tensor = agreed[name].contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.digest()[:FINGERPRINT_BYTES]
+
+
+def save(path: Path, config: Config, agreed: Mapping[str, Tensor], floats: Mapping[str, Tensor], description: str) -> None:
+    """Writes a weights file, whole or not at all: a running program may have the old one mapped into its memory."""
+    from safetensors.torch import save as pack
+
+    tensors = {f"agreed/{name}": tensor.contiguous() for name, tensor in agreed.items()}
+    tensors |= {f"float/{name}": tensor.contiguous() for name, tensor in floats.items()}
+    metadata = {
+        "config": json.dumps(asdict(config)),
+        "description": description,
+        "fingerprint": fingerprint(asdict(config), agreed).hex(),
+    }
+    _write(path, pack(tensors, metadata=metadata))
+
+
+def save_exact(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """Writes a file of integer tensors alone, whole or not at all, and returns its fingerprint. about: as JSON takes it."""
+    from safetensors.torch import save as pack
+
+    found = fingerprint(about, tensors)
+    metadata = {"about": json.dumps(about), "fingerprint": found.hex()}
+    _write(path, pack({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
+    return found
+
+
+def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], bytes]:
+    """Returns what `save_exact` wrote and the fingerprint; ModelError unless they belong together."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    head = header(path)
+    try:
+        tensors = load_file(str(path))
+        about = json.loads(head["about"])
+        found = fingerprint(about, tensors)
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}") from None
+    if found.hex() != head.get("fingerprint"):
+        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {head.get('fingerprint')}")
+    return about, tensors, found
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], bytes]:
+    """Returns configuration, integer tensors, float tensors and fingerprint; ModelError unless they belong together."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    head = header(path)
+    try:
+        tensors = load_file(str(path))
+        config = config_from(json.loads(head["config"]))
+        agreed = {name.removeprefix("agreed/"): t for name, t in tensors.items() if name.startswith("agreed/")}
+        floats = {_current(name.removeprefix("float/")): t for name, t in tensors.items() if name.startswith("float/")}
+        found = fingerprint(asdict(config), agreed)
+    except (SafetensorError, OSError, AttributeError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}") from None
+    if found.hex() != head.get("fingerprint"):
+        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {head.get('fingerprint')}")
+    return config, agreed, floats, found
+
+
+def _current(name: str) -> str:
+    """Returns what a float tensor of a file is called today."""
+    return name.replace(".lap.", ".overlap.").replace(".lane_gain", ".coefficient_gain")
+
+
+def summary(path: Path) -> ModelSummary:
+    """Returns what the header of a weights file says, without torch."""
+    head = header(path)
+    try:
+        levels = len(json.loads(head["config"])["levels"])
+        bytes.fromhex(head["fingerprint"])
+        return ModelSummary(path.stem, head["fingerprint"], levels, path.stat().st_size, head["description"])
+    except (KeyError, TypeError, ValueError):
+        raise ModelError(f"{path.name} is no weights file of this program") from None
+
+
+def header(path: Path) -> dict[str, str]:
+    """Returns what stands before the tensors of a weights file, without reading them; ModelError if it is none of ours."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > 10_000_000:
+                raise ValueError("too long a header")
+            metadata = json.loads(file.read(size))["__metadata__"]
+            return dict(metadata)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path.name} is no weights file of this program: {error}") from None

@@ -1,0 +1,195 @@
+"""Training the lossless layer on a few rendered pictures: it learns, it resumes exactly, and what it exports is lossless."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_STARTS, render
+from PIL import Image
+from test_train import everything, run, write_shard
+
+import hcodec
+from hcodec import container, models
+from hcodec.coders import levels
+from hcodec.coding.tables import PixelTables
+from hcodec.models import registry, weights_file
+from hcodec.models.lossless import export
+from hcodec.models.lossless.integer import IntegerLossless, TileWalk
+from hcodec.models.lossless.network import LosslessNetwork
+from hcodec.models.lossless.train import Crops, Trainer, initialize, main, samples, start_from, time
+from hcodec.models.photo.prefix import Prefix
+from hcodec.models.tables import likelihood
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by one second whenever it is looked at: the learning rate depends on time spent."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+
+
+@pytest.fixture(autouse=True)
+def normal_denormals():
+    yield
+    torch.set_flush_denormal(False)  # `train_last.main` sets it for its process
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return samples(models.load("tiny"), [render(64, 128, i) for i in range(3)], 0, TINY_STARTS)
+
+
+def make_trainer(pool, seed=0):
+    torch.manual_seed(seed)
+    model = models.load("tiny")
+    network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS))
+    initialize(network, model, TINY_STARTS)
+    return Trainer(network, Crops(pool, 32, seed), 1.0, 2e-3, 4)
+
+
+def test_the_first_block_starts_as_that_of_the_base_though_it_has_no_center():
+    base = copy.deepcopy(models.load("tiny"))
+    shown = base.network.synthesis.block
+    shown.center.normal_(mean=3.0)
+    shown.balance.uniform_(0.5, 2.0)
+    network = LosslessNetwork(base.agreed.config.width[8], base.agreed.config.hidden[8], len(TINY_STARTS))
+    initialize(network, base, TINY_STARTS)
+    x = shown.center + torch.randn(1, 6, 6, len(shown.center)) / shown.balance
+    inside = (slice(None), slice(1, -1), slice(1, -1))  # at the edge, zero padding is not the mean any more
+    torch.testing.assert_close(network.block.spread(x)[inside], shown.spread(x)[inside], atol=1e-4, rtol=0)
+
+
+def test_samples_are_turned_pictures_with_the_states_that_the_codec_has(pool):
+    assert {tuple(sample.pixels.shape) for sample in pool} <= {(64, 128, 3), (128, 64, 3)}
+    for sample in pool:
+        height, width = sample.pixels.shape[:2]
+        assert sample.states.shape == (2, height // 8, width // 8, 192)
+        pixels = sample.pixels.numpy()[..., [1, 0, 2]]
+        data = hcodec.encode(pixels, model="tiny", levels=2)
+        reader, model = container.Reader(), models.load("tiny")
+        reader.feed(data)
+        prefix = Prefix.empty(model.network, model.agreed, height, width)
+        for layer in reader.layers:
+            prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
+        assert torch.equal(prefix.at_finest()[0] / 2**12, sample.states[0])
+
+
+def test_a_few_steps_lower_the_bits(pool, clock):
+    trainer = make_trainer(pool)
+    states, x, starts = trainer.crops.batch(8)
+    present = (torch.arange(8) % 2).float()
+
+    @torch.no_grad()
+    def loss():
+        torch.manual_seed(1)
+        return sum(value.sum().item() for value in trainer.network(states, x, starts, present).values())
+
+    before = loss()
+    for _ in range(15):
+        values = trainer.advance()
+    assert loss() < 0.98 * before
+    assert set(values) == {"step", "direct", "latents", "norm", "fine", "4", "2", "1"} and trainer.skipped == 0
+
+
+def test_resume_is_exact(pool, clock, tmp_path):
+    straight = make_trainer(pool)
+    for _ in range(4):
+        straight.advance()
+    wanted = everything(straight)
+    halved = make_trainer(pool)
+    for _ in range(2):
+        halved.advance()
+    halved.save(tmp_path / "checkpoint.pt")
+    resumed = make_trainer(pool, seed=77)
+    resumed.restore(tmp_path / "checkpoint.pt")
+    for _ in range(2):
+        resumed.advance()
+    assert (resumed.step, resumed.seconds, resumed.skipped) == (4, 4, 0)
+    assert all(torch.equal(a, b) for a, b in zip(everything(resumed), wanted, strict=True))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped(pool):
+    trainer = make_trainer(pool)
+    before = [tensor.clone() for tensor in trainer.network.state_dict().values()]
+    trainer._update(next(trainer.network.parameters()).sum() * float("nan"))
+    assert trainer.skipped == 1
+    assert all(torch.equal(new, old) for new, old in zip(trainer.network.state_dict().values(), before, strict=True))
+
+
+def test_the_integers_follow_the_float_network(pool):
+    """Bits of whole pictures by the float network and by integers and tables."""
+    trainer = make_trainer(pool)
+    for _ in range(5):
+        trainer.advance()
+    network = trainer.network.requires_grad_(False)
+    states, x, starts = Crops(pool, 64, 0).batch(4)
+    exact = IntegerLossless(export.export_exact(network, states, x, starts))
+    with torch.no_grad():
+        wanted = network(states[:1], x[:1], starts[:1], torch.zeros(1))
+    found = dict.fromkeys((4, 2, 1), 0.0)
+    walk = TileWalk(exact, (states[:1] * 2**12).round(), int(starts[0]))
+    walk.enter(None)
+    steps = walk.pixels()
+    site = next(steps)
+    tables = PixelTables(likelihood.make())
+    while site is not None:
+        values = x[0].numpy()[site.where].astype(np.int32)
+        where = likelihood.locate(*(t.numpy().astype(np.int32) for t in (site.mean, site.scale, site.shape)))
+        found[site.pitch] += tables.estimate(values, *where)
+        try:
+            site = steps.send(torch.from_numpy(values.astype(np.float32)))
+        except StopIteration:
+            site = None
+    for pitch, bits in found.items():
+        assert bits == pytest.approx(wanted[str(pitch)].item(), rel=0.05)  # the shape has four steps only
+
+
+def bits_of(trainer, pool):
+    """Returns bits of fixed pictures by the moving average, without latents."""
+    states, x, starts = Crops(pool, 64, 0).batch(4)
+    with torch.no_grad():
+        return sum(value.sum().item() for value in trainer.average(states, x, starts, torch.zeros(4)).values())
+
+
+def test_training_starts_from_a_checkpoint_or_from_a_weights_file(pool, tiny, tmp_path):
+    trained = make_trainer(pool)
+    for _ in range(12):
+        trained.advance()
+    trained.save(tmp_path / "checkpoint.pt")
+    states, x, starts = Crops(pool, 64, 0).batch(4)
+    tensors = export.export_exact(trained.average, states, x, starts)
+    weights_file.save_exact(tmp_path / "last.safetensors", {}, tensors)
+    wanted = bits_of(trained, pool)
+    assert bits_of(make_trainer(pool, seed=3), pool) > 1.02 * wanted
+    for start in ("checkpoint.pt", "last.safetensors"):
+        fresh = make_trainer(pool, seed=3)
+        start_from(fresh.average, tmp_path / start)
+        assert bits_of(fresh, pool) == pytest.approx(wanted, rel=0.002), start
+
+
+def test_train_export_encode_decode(tiny, tmp_path, monkeypatch):
+    write_shard(tmp_path / "shard.tar", [render(130, 140, i) for i in range(2)])
+    Image.fromarray(render(64, 64, 9)).save(tmp_path / "valid.png")
+    levels = ("--base", "tiny", "--level", 2, "--level", 3, "--data", tmp_path / "shard.tar")
+    common = (*levels, "--valid", tmp_path / "valid.png", "--out", tmp_path / "run", "--crop", 64, "--batch", 4)
+    shown = run(main, *common, "--minutes", 0.01, "--start", tiny.parent / "lossless" / tiny.name)
+    assert "validation at step" in shown
+    steps = int(shown.rpartition(" steps in ")[0].rsplit(maxsplit=1)[-1])
+    shown = run(main, *common, "--minutes", 0.02)  # a longer budget: the run goes on
+    assert int(shown.rpartition(" steps in ")[0].rsplit(maxsplit=1)[-1]) > steps > 0
+
+    (tmp_path / "lossless").mkdir()
+    out = tmp_path / "lossless" / "mine.safetensors"
+    shown = run(export.main, tmp_path / "run" / "checkpoint.pt", *levels, "--out", out, "--count", 2)
+    assert "all products are certified exact" in shown
+    fingerprint = json.loads(shown.splitlines()[-1])["fingerprint"]
+    monkeypatch.setenv("HCODEC_MODELS", f"{tmp_path}:{tiny.parent}")
+    found = registry.load_lossless(models.load("tiny").fingerprint)
+    assert found.fingerprint.hex() == fingerprint and found.starts == (2, 3)
+    pixels = render(40, 60, 4)
+    assert (np.asarray(hcodec.decode(hcodec.encode(pixels, lossless=True, model="tiny"))) == pixels).all()
