@@ -18,6 +18,11 @@ from hcodec.models.lab.protocol import PIXELS, Given, Recorded
 SIZE = (13, 10)  # no multiple of any stride
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def pictures(channels, count=4, size=SIZE):
     drawn = glyphs("0123456789", count * channels, 16, 0)[:, 0, : size[0], : size[1]]
     return torch.from_numpy(drawn.reshape(count, channels, *size).copy()).float()
@@ -29,8 +34,8 @@ def trained(request):
     family, channels = request.param
     torch.manual_seed(0)
     network = families.entry(family).network(families.configure(family, channels, tiny=True))
-    optimizer, x = torch.optim.Adam(network.parameters(), lr=3e-3), pictures(channels, 8)
-    for _ in range(150 if family == "diffusion" else 25):
+    optimizer, x = torch.optim.Adam(network.parameters(), lr=3e-3), pictures(channels, 4)
+    for _ in range(150 if family == "diffusion" else 12):
         optimizer.zero_grad()
         network.terms(x).total().mean().backward()
         optimizer.step()
@@ -136,7 +141,6 @@ def test_biva_infers_on_the_way_up_before_the_top():
 
 
 def test_bottom_up_variables_of_biva_change_the_bound_and_the_top():
-    torch.manual_seed(0)
     network = biva.Network(biva.TINY).requires_grad_(False)
     x = pictures(1, 2)
     values = protocol.infer(network, x)
@@ -196,7 +200,7 @@ def test_singular_values_are_found_from_below_and_the_penalty_shrinks_them():
         assert value <= largest + 1e-4
     torch.testing.assert_close(value, largest, rtol=1e-3, atol=1e-3)
     network = nvae.Network(replace(nvae.TINY, spectral=1.0))
-    before = network.penalty().item()
+    before = max(network.penalty().item() for _ in range(30))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     for _ in range(10):
         optimizer.zero_grad()
@@ -220,7 +224,6 @@ def test_vdvae_repeats_cells():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_decoder_of_pixelvae_is_causal(channels):
-    torch.manual_seed(0)
     network = pixelvae.Network(replace(pixelvae.TINY, channels=channels)).requires_grad_(False)
     for block in network.decoder.blocks:
         nn.init.normal_(block.widen.weight)
@@ -236,7 +239,6 @@ def test_the_decoder_of_pixelvae_is_causal(channels):
 
 
 def test_pixelvae_says_the_same_at_once_and_phase_by_phase():
-    torch.manual_seed(0)
     network = pixelvae.Network(pixelvae.TINY).requires_grad_(False)
     x = pictures(1, 2)
     values = {**protocol.infer(network, x), PIXELS: x}
@@ -248,7 +250,6 @@ def test_pixelvae_says_the_same_at_once_and_phase_by_phase():
 
 
 def test_the_bound_of_diffusion_is_the_sum_of_its_terms():
-    torch.manual_seed(0)
     network = diffusion.Network(diffusion.TINY).requires_grad_(False)
     nn.init.normal_(network.denoiser.last.weight, std=0.1)
     x, steps = pictures(1, 3), diffusion.TINY.steps
@@ -262,7 +263,6 @@ def test_the_bound_of_diffusion_is_the_sum_of_its_terms():
 
 
 def test_the_way_down_of_diffusion_leaves_the_marginals_as_they_are():
-    torch.manual_seed(0)
     network = diffusion.Network(diffusion.TINY).requires_grad_(False)
     x = pictures(1, 1).expand(4000, -1, -1, -1)[:, :, 5:8, 3:6]
     visit = Given()
