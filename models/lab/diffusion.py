@@ -124,7 +124,7 @@ class Network(Family):
         steps = self.config.steps
         above = self.marginal(x, self._step(steps, x))
         kl = {f"z{steps}": total(above.divergence(Gaussian(torch.zeros_like(x), torch.zeros_like(x))))}
-        spread = (torch.arange(len(x), device=x.device) + torch.rand((), device=x.device)) / len(x)
+        spread = (torch.randperm(len(x), device=x.device) + torch.rand((), device=x.device)) / len(x)
         kl["steps"] = steps * self.step_divergence(x, (spread * steps).long() + 1)
         pixels = Given({PIXELS: x})
         self.head.ask(self.read(self.marginal(x, self._step(0, x)).sample()), pixels)
