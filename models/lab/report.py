@@ -17,6 +17,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hcodec.models.lab import inspect
@@ -33,6 +34,8 @@ _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _COLUMNS = 8  # pictures of a strip
 _MOST_LEVELS = 6  # shown one by one; of more, some evenly between the first and the last
 _ZOOM = 3
+_POINTS = 100  # of a curve over several runs
+Curve = NDArray[np.float64]
 _STYLE = """
 body { font-family: sans-serif; max-width: 75em; margin: 2em auto }
 div { display: flex; flex-wrap: wrap; gap: 1.5em }
@@ -193,6 +196,14 @@ def _studies(folder: Path) -> Iterator[tuple[str, Figure]]:
             yield study, study_figure(runs)
 
 
+def together(logs: list[list[dict[str, float]]], key: str) -> tuple[Curve, Curve]:
+    """Returns seconds (N,) that all logs cover, and what each log says under a key at these, (logs, N)."""
+    times = [[row["seconds"] for row in log] for log in logs]
+    seconds = np.linspace(max(time[0] for time in times), min(time[-1] for time in times), _POINTS)
+    values = [np.interp(seconds, time, [row[key] for row in log]) for time, log in zip(times, logs, strict=True)]
+    return seconds, np.array(values)
+
+
 def study_figure(runs: Mapping[str, list[list[dict[str, float]]]]) -> Figure:
     """Returns loss, gradient norm, skipped steps and KL of the levels for each kind of run: means and ranges over seeds."""
     figure, panels = plt.subplots(1, 3 + len(runs), figsize=(3.4 * (3 + len(runs)), 3))
@@ -200,9 +211,7 @@ def study_figure(runs: Mapping[str, list[list[dict[str, float]]]]) -> Figure:
         plot_levels(axes, logs[0])
         axes.set_title(f"KL, {label}", fontsize=9)
         for panel, key in zip(panels, ("bpd", "norm", "skipped"), strict=False):
-            length = min(map(len, logs))
-            values = np.array([[row[key] for row in log[:length]] for log in logs])
-            seconds = [row["seconds"] for row in logs[0][:length]]
+            seconds, values = together(logs, key)
             panel.plot(seconds, values.mean(0), label=label, linewidth=1)
             panel.fill_between(seconds, values.min(0), values.max(0), alpha=0.2)
     for panel, title in zip(panels, ("bits/dim", "gradient norm", "skipped steps"), strict=False):
