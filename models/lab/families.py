@@ -1,6 +1,7 @@
 """The registry of the lab: one entry a family.
 
-Room: network. The options are those that each paper trains with, as far as they help at this size.
+Room: network. The options are those that each paper trains with, as far as they help at this size; VDVAE needs a warm-up here
+that it does without at full depth.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FAMILIES: dict[str, Entry] = {
     "resnet": Entry("ResNet-VAE", resnet.Config, resnet.Network, resnet.TINY, Options(free_bits=2.0)),
     "biva": Entry("BIVA", biva.Config, biva.Network, biva.TINY, Options(warmup=0.1, free_bits=2.0)),
     "nvae": Entry("NVAE", nvae.Config, nvae.Network, nvae.TINY, Options(warmup=0.2, balance=True)),
-    "vdvae": Entry("VDVAE", vdvae.Config, vdvae.Network, vdvae.TINY, Options(skip=5.0)),
+    "vdvae": Entry("VDVAE", vdvae.Config, vdvae.Network, vdvae.TINY, Options(warmup=0.2, skip=5.0)),
     "pixelvae": Entry("PixelVAE", pixelvae.Config, pixelvae.Network, pixelvae.TINY, Options(warmup=0.2)),
     "diffusion": Entry("Diffusion", diffusion.Config, diffusion.Network, diffusion.TINY),
     "small": Entry("HVAE of the chains", small.Config, small.Network, small.TINY),
