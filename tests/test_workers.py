@@ -1,4 +1,4 @@
-"""Training by several processes: they meet in the mean, follow the first, and only the first writes."""
+"""Training by several processes: they average, take over what the first one has, and only the first writes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from hcodec.models.photo import train
 from hcodec.models.training import workers
 
 
-def meet_and_follow(rank, folder):
-    """What each process does: its own numbers, then their mean, then those of the first."""
+def exchange(folder):
+    """What each process does: its own numbers, then their mean, then those of the first, then those of all."""
     torch.set_num_threads(1)
+    rank = workers.rank()
     first, second = torch.full((2, 3), 1.0 + 2 * rank), torch.arange(4.0) * rank
-    workers.meet([first, second])
+    workers.average([first, second])
     third = torch.tensor([float(rank), 5.0])
-    workers.follow([third])
+    workers.broadcast([third])
+    assert workers.gather(rank) == list(range(workers.count()))
     torch.save([first, second, third, workers.count(), workers.steps_apart()], folder / f"{rank}.pt")
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_processes_meet_in_the_mean_and_follow_the_first(tmp_path, num_workers):
-    workers.launch(num_workers, meet_and_follow, tmp_path)
+def test_processes_average_and_take_over_what_the_first_has(tmp_path, num_workers):
+    workers.launch(num_workers, exchange, tmp_path)
     for rank in range(num_workers):
         first, second, third, count, steps = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         mean_rank = (num_workers - 1) / 2
@@ -39,11 +41,11 @@ def test_processes_meet_in_the_mean_and_follow_the_first(tmp_path, num_workers):
         assert third.tolist() == [0, 5] and count == num_workers and steps == (1 if num_workers == 1 else workers.STEPS_APART)
 
 
-def fail_at(rank, culprit):
+def fail_at(culprit):
     """Fails in one process while the others wait for it."""
-    if rank == culprit:
+    if workers.rank() == culprit:
         raise ValueError("of the second process")
-    workers.meet([torch.zeros(1)])
+    workers.average([torch.zeros(1)])
 
 
 def test_a_process_that_fails_ends_all(tmp_path):
@@ -61,9 +63,9 @@ def test_wrong_options_get_one_line_and_no_traceback(tmp_path):
     assert done.stderr.count("no training picture is at least 128 pixels high and wide") == 1
 
 
-def note_and_wait(rank, folder):
+def note_and_wait(folder):
     """Says which process it is and waits to be ended."""
-    (folder / f"{rank}.pid").write_text(str(os.getpid()))
+    (folder / f"{workers.rank()}.pid").write_text(str(os.getpid()))
     time.sleep(120)
 
 

@@ -49,7 +49,7 @@ class Soap(torch.optim.Optimizer):
         gradient = gradient.mT if turned else gradient  # (count, long side, short side)
         state = self.state[parameters[0]]
         if rotates:
-            measured = _follow(state, gradient, group["refresh_every"])
+            measured = _update_basis(state, gradient, group["refresh_every"])
             if not measured:
                 return
             gradient = gradient @ state["basis"]
@@ -78,7 +78,7 @@ def _mean_of_each(x: Tensor) -> Tensor:
     return x.flatten(1).mean(1).reshape(-1, *[1] * (x.dim() - 1))
 
 
-def _follow(state: dict[str, Any], gradient: Tensor, refresh_every: int) -> bool:
+def _update_basis(state: dict[str, Any], gradient: Tensor, refresh_every: int) -> bool:
     """Updates covariance and eigenbasis (count, side, side) of the short side; False on the first step, when there is none."""
     if "basis" not in state:
         product = gradient.mT @ gradient
