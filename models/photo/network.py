@@ -130,22 +130,31 @@ class Network(nn.Module):
         pixels = pixels + depth_to_space(fine, 4) / 8
         return (pixels[:, :height, :width] + 0.5).permute(0, 3, 1, 2)
 
-    def forward(self, x: Tensor, exits: Sequence[int], hard: bool) -> tuple[Tensor, Tensor]:
+    def noise(self, batch: int, height: int, width: int) -> list[Tensor]:
+        """Returns what stands for rounding in training: uniform numbers in [-1/2, 1/2), (B, H_l, W_l, C_l) for each latent."""
+        grids = [(batch, -(-height // each.stride), -(-width // each.stride), each.channels) for each in self.ordered_latents()]
+        return [torch.rand(grid, device=self.start.device) - 0.5 for grid in grids]
+
+    def forward(
+        self, x: Tensor, exits: Sequence[int], hard: bool, noise: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Returns the reconstructions (B, 3, H, W) and the estimated bits (B, num_levels) of streams that end at exits.
 
         exits: one of num_levels..1 for each picture, falling along the batch; later levels stay at the prior mean and cost
         nothing. Plain numbers, so that shapes are known without asking the device.
         hard: estimate the rate on rounded symbols instead of on noisy ones (Ballé et al. 2017, arXiv 1611.01704, Eq. 10);
-        the state always gets rounded ones (Minnen and Singh 2020, arXiv 2007.08739, section 3.4).
+        the state always gets rounded ones (Minnen and Singh 2020, arXiv 2007.08739, section 3.4). noise: as `noise` returns it,
+        which is called if it is None; a captured step must get it from outside, so that it is new every time.
         """
         if any(later > earlier for earlier, later in itertools.pairwise(exits)):
             raise ValueError("exits must not rise along the batch")
         height, width = x.shape[2:]
+        noise = self.noise(len(x), height, width) if noise is None and not hard else noise
         features = self.analyze(x)
         state = self.begin(len(x), height, width)
         bits = x.new_zeros(len(x), self.config.num_levels)
         stride = 64
-        for latent in self.ordered_latents():
+        for i, latent in enumerate(self.ordered_latents()):
             while stride > latent.stride:
                 stride //= 2
                 state = self.ascend(state, stride, height, width)
@@ -157,7 +166,7 @@ class Network(nn.Module):
             log_scale = log_scale[:kept]
             residual = latent.posterior(features[stride][:kept] - state[:kept], mean, log_scale)
             symbol = residual + (residual.round() - residual).detach()
-            coded = symbol if hard else residual + torch.rand_like(residual) - 0.5
+            coded = symbol if noise is None or hard else residual + noise[i][:kept]
             cost = symbol_bits(coded, log_scale).sum((1, 2, 3)) * active
             bits = bits.index_add(1, torch.tensor([latent.level - 1], device=x.device), F.pad(cost, (0, len(later)))[:, None])
             state = latent.advance(state, torch.cat([mean + symbol * active, later]))

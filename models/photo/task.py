@@ -24,7 +24,7 @@ NUM_WATCHED = 16  # crops on which units must show that they are alive
 # shares of the learning rate: of hidden units and overlaps, and of the matrices that add hidden units to the state
 _INSIDE, _OUT_OF_BLOCKS = 0.3, 0.2
 
-Batch = tuple[Tensor, list[int]]  # pictures (B, 3, H, W) in [0, 1] and the exit of each, falling along the batch
+Batch = tuple[Tensor, list[Tensor], list[int]]  # pictures (B, 3, H, W) in [0, 1], noise, and the exit of each, falling
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ class PhotoTask:
         self.bit_prices = torch.tensor(self.objective.bit_prices or (1.0,) * levels, device=self.device)
 
     def batch(self, count: int) -> Batch:
-        """Returns random crops and their exits."""
-        return data.to_float(self.crops.batch(count), self.device), self.draw_exits(count)
+        """Returns random crops, noise for their latents, and their exits."""
+        x = data.to_float(self.crops.batch(count), self.device)
+        return x, self.network.noise(*x[:, 0].shape), self.draw_exits(count)
 
     def draw_exits(self, count: int) -> list[int]:
         """Returns one falling exit a picture, stratified over the batch so that each step sees nearly the same mix."""
@@ -70,9 +71,9 @@ class PhotoTask:
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Any]]:
         """Returns the weighted mean of rate and distortion; logs bpp and PSNR of the pictures that keep all levels."""
-        x, exits = batch
+        x, noise, exits = batch
         with torch.autocast(self.device.type, torch.bfloat16):
-            x_hat, bits = self.forward(x, exits, progress >= self.objective.hard_from)
+            x_hat, bits = self.forward(x, exits, progress >= self.objective.hard_from, noise)
         rate, distortion = bits / x[0, 0].numel(), mean_squared_error(x_hat, x)
         index = torch.tensor(exits, device=self.device) - 1
         each = rate @ self.bit_prices + self.lmbda[index] * distortion
