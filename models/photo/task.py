@@ -87,8 +87,12 @@ class PhotoTask:
         return parameter_groups(self.network)
 
     def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Returns SOAP."""
-        return Soap(groups, lr=0.0)
+        """Returns SOAP; on a GPU, where the step is captured, it measures in every step."""
+        return Soap(groups, lr=0.0, measure_every=1 if self.device.type == "cuda" else 2)
+
+    def is_static(self) -> bool:
+        """Whether the loss is the same all the time: rates do not change to rounded symbols on the way."""
+        return self.objective.hard_from >= 1 or self.objective.hard_from <= 0
 
     def restart_units(self, average: Network) -> int:
         """Starts dead hidden units anew; returns how many there were."""
@@ -99,6 +103,13 @@ class PhotoTask:
         if self.valid is None:
             return ""
         return "  ".join(f"{bpp:.4f} {psnr:.3f}" for bpp, psnr in prefix_curve(average, self.valid))
+
+    def score(self, average: Network) -> float | None:
+        """Returns the objective on the validation pictures, on rounded symbols."""
+        if self.valid is None:
+            return None
+        terms = zip(prefix_curve(average, self.valid), self.lmbda.tolist(), self.weight.tolist(), strict=True)
+        return sum(weight * (bpp + lmbda * 255**2 / 10 ** (psnr / 10)) for (bpp, psnr), lmbda, weight in terms)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the random crops."""

@@ -22,6 +22,11 @@ _MOST_SPLITS = 64  # partial sums of the weight's gradient
 on_cpu = False  # tests with Triton's interpreter set it
 
 
+def present() -> bool:
+    """Whether there is a Triton."""
+    return triton is not None
+
+
 def usable(x: Tensor) -> bool:
     """Whether the kernels can take a tensor."""
     return triton is not None and (x.is_cuda or on_cpu)

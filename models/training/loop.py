@@ -14,16 +14,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import click
 import torch
 from torch import Tensor, nn
 
 from hcodec.models.training import workers
+from hcodec.models.training.graph import Capturable, Capture, CapturedStep, Guard, Scored
 from hcodec.models.training.log import Deadline, Log
+from hcodec.models.training.soap import Soap
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite, before training goes back to the moving average
 _LOWEST = 0.01  # of the learning rate is left when the budget is spent
 _LAST_RESTART = 0.7  # share of the budget after which no unit is started anew: it could not learn enough any more
 _FIRST_CHECKPOINT = 60.0  # seconds until the first one; the others come every `checkpoint_minutes`
+_WARM = 20  # plain steps before one is captured
+_LOOK_EVERY = 20  # captured steps between two looks at what was not finite
+_GUARDED = 45.0  # seconds of training after which a run of captured steps must show that it learns
 
 
 class Task(Protocol):
@@ -87,13 +93,17 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 class Trainer:
     """The training state: network, its moving average, optimizer, random numbers, time spent."""
 
-    def __init__(self, task: Task, recipe: Recipe) -> None:
+    def __init__(self, task: Task, recipe: Recipe, capture: Capture | None = None) -> None:
+        """capture: makes one graph of a step, where there is a GPU; see `graph.capture`."""
         self.task, self.recipe, self.network = task, recipe, task.network
         self.average = copy.deepcopy(task.network).requires_grad_(False)
         self.optimizer = self._new_optimizer()
         self.budget = 60 * recipe.minutes  # seconds; `move_deadline` changes it
         self.step, self.seconds, self.skipped, self.skipped_in_a_row = 0, 0.0, 0, 0
         self.saved = _FIRST_CHECKPOINT - 60 * recipe.checkpoint_minutes  # in seconds of training
+        self.capture = capture if isinstance(task, Capturable) and task.is_static() else None
+        self.captured: CapturedStep | None = None
+        self.num_plain = 0  # steps in this process
 
     @property
     def progress(self) -> float:
@@ -109,17 +119,26 @@ class Trainer:
     def advance(self) -> dict[str, Any]:
         """Takes one step and returns what is worth logging."""
         start = time.perf_counter()
-        loss, values = self.task.loss(self.task.batch(self.recipe.batch), self.progress)
-        norm = self._update(loss)
+        batch = self.task.batch(self.recipe.batch)
+        if self.capture and not self.captured and self.num_plain >= _WARM:
+            self._try_capture(self.capture, batch)
+        if self.captured and self.captured.fits(batch):
+            values = self._captured_step(self.captured, batch)
+        else:
+            values = self._plain_step(batch)
         self.seconds += time.perf_counter() - start
         self.step += 1
-        own = {"step": self.step, "seconds": self.seconds, "loss": loss.detach(), "norm": norm, "skipped": self.skipped}
-        return own | values
+        return {"step": self.step, "seconds": self.seconds} | values | {"skipped": self.skipped}
 
     def rate(self) -> float:
         """Returns the learning rate of the next step: it warms up, then falls with the cosine of progress."""
         warm = min(1.0, (self.step + 1) / self.recipe.warmup_steps)
         return self.recipe.rate * warm * (_LOWEST + (1 - _LOWEST) * 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def _plain_step(self, batch: Any) -> dict[str, Any]:
+        self.num_plain += 1
+        loss, values = self.task.loss(batch, self.progress)
+        return {"loss": loss.detach(), "norm": self._update(loss)} | values
 
     def _update(self, loss: Tensor) -> float:
         """Steps the optimizer unless the gradient is not finite; returns the gradient's norm."""
@@ -134,28 +153,70 @@ class Trainer:
 
     def _take_step(self) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate() * group["share"]
+            rate = self.rate() * group["share"]
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate  # a captured step keeps its tensor
         self.optimizer.step()
-        decay = min(self.recipe.ema, self.step / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), self._share())
         self.skipped_in_a_row = 0
+
+    def _share(self) -> float:
+        """Returns how far of its way to the network the average goes in a step: far at first."""
+        return 1 - min(self.recipe.ema, self.step / (self.step + 10))
 
     def _skip_step(self) -> None:
         """Counts; after too many in a row, takes the averaged weights: from some weights no loss is finite ever again."""
         self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
-        if self.skipped_in_a_row == MOST_SKIPPED:
-            self.network.load_state_dict(self.average.state_dict())
-            self.optimizer = self._new_optimizer()
-            self.skipped_in_a_row = 0
+        if self.skipped_in_a_row >= MOST_SKIPPED:
+            self._go_on_from(self.average.state_dict())
+
+    def _go_on_from(self, weights: dict[str, Any]) -> None:
+        """Takes weights for the network, with a new optimizer and plain steps from here on."""
+        self.network.load_state_dict(weights)
+        self.optimizer = self._new_optimizer()
+        self.skipped_in_a_row, self.capture, self.captured = 0, None, None
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return self.task.optimizer([{"share": 1.0} | group for group in self.task.parameter_groups()])
+
+    # Captured steps
+
+    def _try_capture(self, capture: Capture, batch: Any) -> None:
+        """Has steps captured from here on if the captured one does what the plain one does."""
+        if not isinstance(self.optimizer, Soap):
+            self.capture = None
+            return
+        networks, now = (self.network, self.average), self.progress
+        try:
+            captured = CapturedStep(
+                lambda batch: self.task.loss(batch, now), networks, self.optimizer, self.recipe.clip, batch, capture
+            )
+            batches = [batch, self.task.batch(self.recipe.batch)]
+            batches = [each for each in batches if captured.fits(each)]
+            problem = captured.difference(lambda each: self._plain_step(each)["loss"], batches, self.rate(), self._share())
+        except RuntimeError as error:
+            problem = str(error)
+        if problem:
+            click.echo(f"\nno captured steps: {problem}")
+            self.capture = None
+        else:
+            click.echo("\nsteps are captured from here on")
+            self.captured = captured
+
+    def _captured_step(self, captured: CapturedStep, batch: Any) -> dict[str, Any]:
+        values = captured(batch, self.rate(), self._share())
+        if self.step % _LOOK_EVERY == 0:
+            skipped, in_a_row = captured.take_skipped()
+            self.skipped += skipped
+            if in_a_row >= MOST_SKIPPED:
+                self._go_on_from(self.average.state_dict())
+        return values
 
     # A whole run
 
     def run(self, folder: Path) -> None:
         """Trains until the budget is spent. The first worker alone writes: checkpoint.pt, log.csv, curve.csv."""
         log, deadline = Log(folder) if workers.rank() == 0 else None, Deadline(folder / "deadline")
+        guard, guarded = Guard(self._score, self.average) if self.capture else None, self.seconds + _GUARDED
         while self.progress < 1:
             values = [self.advance() for _ in range(workers.steps_apart())][-1]
             self._synchronize(deadline)
@@ -163,6 +224,17 @@ class Trainer:
                 log.step(self.progress, workers.count() * self.step * self.recipe.batch / self.seconds, values)
             if self.seconds - self.saved > 60 * self.recipe.checkpoint_minutes or self.progress >= 1:
                 self._checkpoint(folder, log)
+            if guard and self.captured and self.seconds > guarded:
+                self._heed(guard)
+                guard = None
+
+    def _heed(self, guard: Guard) -> None:
+        """Starts again with plain steps if captured ones have made the network worse."""
+        problem = guard.tells()
+        if problem:
+            click.echo(f"\nstarting again without captured steps: {problem}")
+            self.average.load_state_dict(guard.weights)
+            self._go_on_from(guard.weights)
 
     def _synchronize(self, deadline: Deadline) -> None:
         """Takes the mean of all workers' weights, averages and times; the first one says when to end."""
@@ -190,6 +262,11 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return self.task.validate(self.average)
+
+    def _score(self) -> float | None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return self.task.score(self.average) if isinstance(self.task, Scored) else None
 
     def broadcast(self) -> None:
         """Gives the weights and averages of the first worker to all."""

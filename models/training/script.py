@@ -15,7 +15,8 @@ from typing import Any
 import click
 import torch
 
-from hcodec.models.training import workers
+from hcodec.models import blocks
+from hcodec.models.training import depthwise, depthwise_kernels, graph, workers
 from hcodec.models.training.loop import Recipe, Task, Trainer
 
 
@@ -34,6 +35,7 @@ class Options:
     device: str
     threads: int
     num_workers: int
+    graph: bool
     seed: int
 
 
@@ -65,6 +67,7 @@ def shared_options(batch: int, rate: float, checkpoint_minutes: float, valid: st
         click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"])),
         click.option("--threads", default=0, help="CPU threads of each worker; by default all share the cores."),
         click.option("--workers", "num_workers", default=1, help="Processes that train together, one thread each best of all."),
+        click.option("--graph/--no-graph", default=True, help="Whether a GPU takes a step as one graph, where a family can."),
         click.option("--seed", default=0),
     ]  # fmt: skip
 
@@ -89,7 +92,7 @@ def _train(options: Options, make: Callable[[Options, Start], Task], clip: float
     start = _prepare(options)
     task = make(options, start)
     recipe = Recipe(options.minutes, options.batch, options.rate, clip=clip, checkpoint_minutes=options.checkpoint_minutes)
-    trainer = Trainer(task, recipe)
+    trainer = Trainer(task, recipe, graph.capture if start.device.type == "cuda" and options.graph else None)
     options.out.mkdir(parents=True, exist_ok=True)
     if start.resumes:
         _restore(trainer, options.out / "checkpoint.pt")
@@ -110,8 +113,15 @@ def _prepare(options: Options) -> Start:
     torch.set_flush_denormal(True)  # vanishing gradients of idle channels otherwise slow a CPU down a hundredfold
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device)
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # 19 bits instead of 24
+        _prepare_gpu(device)
     return Start(device, seed, options.start, (options.out / "checkpoint.pt").exists())
+
+
+def _prepare_gpu(device: torch.device) -> None:
+    torch.set_float32_matmul_precision("high")  # 19 bits instead of 24
+    if depthwise_kernels.present():
+        depthwise.check(device)
+        blocks.use_depthwise(depthwise.depthwise)
 
 
 def _restore(trainer: Trainer, path: Path) -> None:
