@@ -189,3 +189,30 @@ def test_photo_can_be_captured(clock, capsys):
 def test_only_tasks_that_say_so_are_captured():
     assert make(line_with_soap(0, None), itself).capture is None
     assert isinstance(StaticLine(0), graph.Capturable) and make(StaticLine(0), itself).capture is itself
+
+
+class NoHost(torch.overrides.TorchFunctionMode):
+    """Refuses what copies numbers from the host's memory or waits for them, as a GPU does while it captures."""
+
+    REFUSED = (torch.tensor, torch.nn.functional.one_hot, torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.__bool__)
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert func not in self.REFUSED and "rand" not in getattr(func, "__name__", ""), func
+        return func(*args, **kwargs or {})
+
+
+def test_a_step_of_photo_needs_nothing_from_the_host(clock):
+    torch.manual_seed(0)
+    trainer = make(photo(0, None), itself)
+    for _ in range(3):
+        trainer._plain_step(trainer.task.batch(4))
+
+    def watched(step):
+        with NoHost():
+            step()
+        return step
+
+    networks = trainer.network, trainer.average
+    graph.CapturedStep(lambda x: trainer.task.loss(x, 0.0), networks, trainer.optimizer, 5.0, trainer.task.batch(4), watched)
+    with pytest.raises(AssertionError, match="rand"):
+        watched(lambda: torch.rand(1))

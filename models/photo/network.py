@@ -168,7 +168,17 @@ class Network(nn.Module):
             symbol = residual + (residual.round() - residual).detach()
             coded = symbol if noise is None or hard else residual + noise[i][:kept]
             cost = symbol_bits(coded, log_scale).sum((1, 2, 3)) * active
-            bits = bits.index_add(1, torch.tensor([latent.level - 1], device=x.device), F.pad(cost, (0, len(later)))[:, None])
+            column = latent.level - 1, self.config.num_levels - latent.level
+            bits = bits + F.pad(cost[:, None], (*column, 0, len(later)))
             state = latent.advance(state, torch.cat([mean + symbol * active, later]))
-        weights = F.one_hot(torch.tensor(exits, device=x.device) - 1, self.config.num_levels).float()
+        weights = per_exit(torch.eye(self.config.num_levels, device=x.device), exits)
         return self.synthesize(state, weights, height, width), bits
+
+
+def per_exit(rows: Tensor, exits: Sequence[int]) -> Tensor:
+    """Returns the row (num_levels, ...) of each exit, one of num_levels..1. Without numbers from the host's memory.
+
+    Nothing may be copied from there while a step is captured.
+    """
+    groups = [(exit_level, len(list(group))) for exit_level, group in itertools.groupby(exits)]
+    return torch.cat([rows[None, exit_level - 1].expand(count, *rows.shape[1:]) for exit_level, count in groups])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hcodec.models.blocks import Block, Overlap
-from hcodec.models.photo.network import Network, Posterior
+from hcodec.models.photo.network import Network, Posterior, per_exit
 from hcodec.models.photo.objective import TRAINING_EXPONENT, exit_weights, mean_squared_error
 from hcodec.models.training import data
 from hcodec.models.training.dead_units import restart
@@ -75,12 +75,12 @@ class PhotoTask:
         with torch.autocast(self.device.type, torch.bfloat16):
             x_hat, bits = self.forward(x, exits, progress >= self.objective.hard_from, noise)
         rate, distortion = bits / x[0, 0].numel(), mean_squared_error(x_hat, x)
-        index = torch.tensor(exits, device=self.device) - 1
-        each = rate @ self.bit_prices + self.lmbda[index] * distortion
+        each = rate @ self.bit_prices + per_exit(self.lmbda, exits) * distortion
         num_full = exits.count(self.network.config.num_levels)
         full_rate, full_distortion = rate[:num_full].detach().mean(0), distortion[:num_full].detach()
         bpp = {f"bpp_{level}": value for level, value in enumerate(full_rate, 1)}
-        return (self.weight[index] * each).mean(), {"psnr_full": (10 * (255**2 / full_distortion).log10()).mean(), **bpp}
+        psnr = (10 * (255**2 / full_distortion).log10()).mean()
+        return (per_exit(self.weight, exits) * each).mean(), {"psnr_full": psnr, **bpp}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns `parameter_groups` of the network."""
