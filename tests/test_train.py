@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from hcodec.models.photo.initialize import initialize
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.objective import SEARCH_EXPONENT, TRAINING_EXPONENT, exit_weights
 from hcodec.models.photo.task import Objective, PhotoTask, parameter_groups, prefix_curve
-from hcodec.models.training import data, drawn
+from hcodec.models.training import data, drawn, parts
 from hcodec.models.training.loop import Recipe, Trainer
 from hcodec.pixels import picture
 
@@ -176,6 +177,16 @@ def test_starting_from_weights_takes_the_average_and_a_new_budget(clock, tmp_pat
         assert name.endswith(measured) or torch.allclose(second["network"][name], value, atol=0.02), name
 
 
+def test_weights_come_back_in_parts_from_which_training_starts(tmp_path):
+    write_shard(tmp_path / "shard.tar", [render(70, 70)])
+    arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--minutes", 0.002)
+    run(train.main, *arguments, "--out", tmp_path / "a", "--part-megabytes", 0.5, "--device", "cpu")
+    weights, whole = parts.read(tmp_path / "a"), torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["average"]
+    assert len(list((tmp_path / "a").glob("part_*.pt"))) > 3
+    assert all(torch.equal(weights[name], value) for name, value in whole.items()) and len(weights) == len(whole)
+    run(train.main, *arguments, "--out", tmp_path / "b", "--start", tmp_path / "a", "--arriving", tmp_path)
+
+
 def test_starting_from_a_weights_file(tiny, tmp_path):
     write_shard(tmp_path / "shard.tar", [render(70, 70)])
     arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--device", "cpu")
@@ -259,6 +270,31 @@ def test_crops_are_mirrored_and_turned_and_nothing_else():
         assert (crop == (window.swapaxes(0, 1) if turned else window)).all()
         directions.append((*down, *across))
     assert sorted(set(directions)) == [(0, -1, 0, 1, 0, 0), (0, 1, 0, 1, 0, 0), (1, 0, 0, 0, -1, 0), (1, 0, 0, 0, 1, 0)]
+
+
+def test_pictures_can_be_added_to_crops_and_others_keep_their_turn():
+    flat = [np.full((64, 64, 3), value, np.uint8) for value in (10, 20, 30)]
+    crops = data.Crops(flat[:1], 64, 0, flat[1:2])
+    crops.add([flat[2], np.zeros((60, 60, 3), np.uint8)])
+    batch = crops.batch(300)
+    assert set(batch.unique().tolist()) == {10, 20, 30} and crops.fine.tolist() == [True, False, True]
+    assert not (batch[:100, 0, 0, 0] == 20).any()  # the first third keeps most levels
+    assert torch.equal(data.Crops(flat, 64, 0).batch(9), data.Crops(flat, 64, 0).batch(9))
+
+
+def test_shards_that_arrive_during_a_run_are_taken_in(tmp_path):
+    (tmp_path / "half.tar").write_bytes(b"not yet a tar")
+    arrivals, crops = data.Arrivals(tmp_path, every=0.01), data.Crops([render(64, 64)], 64, 0)
+    task = PhotoTask(Network(CONFIGS["tiny"]), crops, arrivals=arrivals)
+    assert task.batch(1)[0].shape == (1, 3, 64, 64) and len(crops.shapes) == 1
+    write_shard(tmp_path / "new.part", [render(70, 80), render(90, 64)])
+    (tmp_path / "new.part").rename(tmp_path / "new.tar")
+    for _ in range(500):
+        task.batch(1)
+        if len(crops.shapes) > 1:
+            break
+        time.sleep(0.01)
+    assert crops.shapes.tolist() == [[64, 64], [70, 80], [90, 64]] and arrivals.known == {tmp_path / "new.tar"}
 
 
 def test_coarse_pictures_do_not_get_what_keeps_most_levels():

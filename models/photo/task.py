@@ -39,13 +39,15 @@ class Objective:
 class PhotoTask:
     """Trains `network` on crops; its device is where everything happens.
 
-    valid: pictures (B, 3, H, W) in [0, 1] for the validation curve.
+    valid: pictures (B, 3, H, W) in [0, 1] for the validation curve. arrivals: pictures that join the crops on the way.
     """
 
     def __init__(
-        self, network: Network, crops: data.Crops, objective: Objective | None = None, valid: Tensor | None = None
-    ) -> None:
+        self, network: Network, crops: data.Crops, objective: Objective | None = None, valid: Tensor | None = None,
+        arrivals: data.Arrivals | None = None,
+    ) -> None:  # fmt: skip
         self.network, self.crops, self.objective, self.valid = network, crops, objective or Objective(), valid
+        self.arrivals = arrivals
         self.device = network.start.device
         # between products a GPU waits for memory unless operations are fused; a CPU gains nothing from it
         self.forward = torch.compile(network, fullgraph=True, dynamic=False) if self.device.type == "cuda" else network
@@ -56,6 +58,8 @@ class PhotoTask:
 
     def batch(self, count: int) -> Batch:
         """Returns random crops, noise for their latents, and their exits."""
+        if self.arrivals:
+            self.crops.add(self.arrivals.take())
         x = data.to_float(self.crops.batch(count), self.device)
         return x, self.network.noise(*x[:, 0].shape), self.draw_exits(count)
 

@@ -36,6 +36,7 @@ class Choices:
 
     config: str
     coarse: tuple[str, ...]
+    arriving: Path | None
     num_drawn: int
     crop: int
     objective: Objective
@@ -48,7 +49,8 @@ def make(choices: Choices, options: script.Options, start: script.Start) -> Phot
     network = Network(CONFIGS[choices.config])
     if not start.resumes:
         _start(network, crops, start)
-    return PhotoTask(network.to(start.device), crops, choices.objective, _validation(options.valid, start.device))
+    arrivals = data.Arrivals(choices.arriving) if choices.arriving else None
+    return PhotoTask(network.to(start.device), crops, choices.objective, _validation(options.valid, start.device), arrivals)
 
 
 def _crops(choices: Choices, options: script.Options, start: script.Start) -> data.Crops:
@@ -99,17 +101,22 @@ def _validation(folder: str | None, device: torch.device) -> Tensor | None:
     "--coarse-data", "coarse", multiple=True, type=click.Path(exists=True),
     help="More data, too strongly compressed for the last levels; repeatable.",
 )  # fmt: skip
+@click.option(
+    "--arriving", default=None, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder into which more shards may come during the run.",
+)  # fmt: skip
 @click.option("--drawn", "num_drawn", default=0, help="Pictures of flat areas, shapes and lettering to draw beside them.")
 @click.option("--crop", default=128, help="Edge of a crop in pixels, a multiple of 64.")
 @click.option("--hard-from", default=1.0, help="Share of the budget after which rates use rounded symbols.")
 @click.option("--bit-price", "prices", multiple=True, type=float, help="What a bit of a level costs, once a level; default 1.")
 def main(
-    config: str, coarse: tuple[str, ...], num_drawn: int, crop: int, hard_from: float, prices: tuple[float, ...], **shared: Any
-) -> None:
+    config: str, coarse: tuple[str, ...], arriving: Path | None, num_drawn: int, crop: int, hard_from: float,
+    prices: tuple[float, ...], **shared: Any,
+) -> None:  # fmt: skip
     """Trains a model, or continues a run that was cut off (checkpoint.pt in --out)."""
     if prices and len(prices) != CONFIGS[config].num_levels:
         raise click.UsageError(f"--bit-price must be given {CONFIGS[config].num_levels} times or not at all")
-    choices = Choices(config, coarse, num_drawn, crop, Objective(hard_from=hard_from, bit_prices=prices))
+    choices = Choices(config, coarse, arriving, num_drawn, crop, Objective(hard_from=hard_from, bit_prices=prices))
     script.train(script.Options(**shared), partial(make, choices), clip=_CLIP)
 
 

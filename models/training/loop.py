@@ -18,7 +18,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from hcodec.models.training import workers
+from hcodec.models.training import parts, workers
 from hcodec.models.training.graph import Capturable, Capture, CapturedStep, Guard, Scored
 from hcodec.models.training.log import Deadline, Log
 from hcodec.models.training.soap import Soap
@@ -83,6 +83,7 @@ class Recipe:
     ema: float = 0.998
     clip: float = 5.0  # the largest norm of a gradient
     checkpoint_minutes: float = 3.0
+    part_megabytes: float = 0.0  # size of files that hold the averaged weights alone, beside each checkpoint; 0 is none
 
 
 def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -254,6 +255,8 @@ class Trainer:
             log.say(f"{self.task.restart_units(self.average)} dead units started anew")
         self.broadcast()
         self.save(folder / "checkpoint.pt")
+        if log and self.recipe.part_megabytes:
+            parts.write(self.average.state_dict(), folder, self.recipe.part_megabytes)
         if log:
             log.validation(self.step, self.validate())
 

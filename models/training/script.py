@@ -16,7 +16,7 @@ import click
 import torch
 
 from hcodec.models import blocks
-from hcodec.models.training import depthwise, depthwise_kernels, graph, workers
+from hcodec.models.training import depthwise, depthwise_kernels, graph, parts, workers
 from hcodec.models.training.loop import Recipe, Task, Trainer
 
 
@@ -32,6 +32,7 @@ class Options:
     batch: int
     rate: float
     checkpoint_minutes: float
+    part_megabytes: float
     device: str
     threads: int
     num_workers: int
@@ -64,6 +65,7 @@ def shared_options(batch: int, rate: float, checkpoint_minutes: float, valid: st
         click.option("--batch", default=batch, help="Examples a step; on a GPU best a multiple of 15."),
         click.option("--rate", default=rate, help="Highest learning rate."),
         click.option("--checkpoint-minutes", default=checkpoint_minutes, help="Time between checkpoints."),
+        click.option("--part-megabytes", default=0.0, help="Also writes the averaged weights as files of this size; 0 for none."),
         click.option("--device", default="auto", type=click.Choice(["auto", "cpu", "cuda"])),
         click.option("--threads", default=0, help="CPU threads of each worker; by default all share the cores."),
         click.option("--workers", "num_workers", default=1, help="Processes that train together, one thread each best of all."),
@@ -91,7 +93,10 @@ def _train(options: Options, make: Callable[[Options, Start], Task], clip: float
     """Trains as one of several workers; the first alone writes and speaks."""
     start = _prepare(options)
     task = make(options, start)
-    recipe = Recipe(options.minutes, options.batch, options.rate, clip=clip, checkpoint_minutes=options.checkpoint_minutes)
+    recipe = Recipe(
+        options.minutes, options.batch, options.rate, clip=clip,
+        checkpoint_minutes=options.checkpoint_minutes, part_megabytes=options.part_megabytes,
+    )  # fmt: skip
     trainer = Trainer(task, recipe, graph.capture if start.device.type == "cuda" and options.graph else None)
     options.out.mkdir(parents=True, exist_ok=True)
     if start.resumes:
@@ -132,7 +137,9 @@ def _restore(trainer: Trainer, path: Path) -> None:
 
 
 def averaged_weights(path: Path) -> dict[str, Any]:
-    """Returns the averaged weights of a checkpoint."""
+    """Returns the averaged weights of a checkpoint, or of a folder with parts."""
+    if path.is_dir():
+        return parts.read(path)
     weights: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)["average"]
     return weights
 
