@@ -163,7 +163,7 @@ def test_a_run_that_gets_worse_starts_again_with_plain_steps(clock, tmp_path, ca
     for scores, again in (([1.0, 1.02], False), ([1.0, 1.04], True)):
         task = StaticLine(0)
         task.scores = scores
-        trainer = make(task, itself, seconds=60.0)
+        trainer = make(task, itself, seconds=80.0)
         trainer.run(tmp_path)
         assert (trainer.captured is None) == again and not task.scores
         shown = capsys.readouterr().out

@@ -3,6 +3,10 @@
 Room: network, a script. Runs on a CPU (with `--workers`, faster than threads) or GPU, writes `checkpoint.pt` (everything, for
 exact resume), `log.csv`, `curve.csv` and a line of progress; `python -m hcodec.models.photo.export` turns a checkpoint into
 integer weights. Imports neither the codec nor the coder.
+
+While it runs, `date -d +20min +%s > FOLDER/deadline` sets another end, and shards may be moved into the folder of `--arriving`.
+What is only for a GPU (`--graph`, the kernels of `depthwise.py`) was never run on one in this form. There a step may be captured
+and is then guarded by `--valid`: without it nobody notices when captured steps make the network worse.
 """
 
 from __future__ import annotations

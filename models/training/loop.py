@@ -29,7 +29,7 @@ _LAST_RESTART = 0.7  # share of the budget after which no unit is started anew: 
 _FIRST_CHECKPOINT = 60.0  # seconds until the first one; the others come every `checkpoint_minutes`
 _WARM = 20  # plain steps before one is captured
 _LOOK_EVERY = 20  # captured steps between two looks at what was not finite
-_GUARDED = 45.0  # seconds of training after which a run of captured steps must show that it learns
+_GUARDED = 45.0  # seconds after which captured steps must show that they do no harm
 
 
 class Task(Protocol):
@@ -104,7 +104,7 @@ class Trainer:
         self.saved = _FIRST_CHECKPOINT - 60 * recipe.checkpoint_minutes  # in seconds of training
         self.capture = capture if isinstance(task, Capturable) and task.is_static() else None
         self.captured: CapturedStep | None = None
-        self.num_plain = 0  # steps in this process
+        self.num_plain, self.captured_at = 0, 0.0  # plain steps in this process; seconds of training when a step was captured
 
     @property
     def progress(self) -> float:
@@ -201,7 +201,7 @@ class Trainer:
             self.capture = None
         else:
             click.echo("\nsteps are captured from here on")
-            self.captured = captured
+            self.captured, self.captured_at = captured, self.seconds
 
     def _captured_step(self, captured: CapturedStep, batch: Any) -> dict[str, Any]:
         values = captured(batch, self.rate(), self._share())
@@ -217,7 +217,7 @@ class Trainer:
     def run(self, folder: Path) -> None:
         """Trains until the budget is spent. The first worker alone writes: checkpoint.pt, log.csv, curve.csv."""
         log, deadline = Log(folder) if workers.rank() == 0 else None, Deadline(folder / "deadline")
-        guard, guarded = Guard(self._score, self.average) if self.capture else None, self.seconds + _GUARDED
+        guard = Guard(self._score, self.average) if self.capture else None
         while self.progress < 1:
             values = [self.advance() for _ in range(workers.steps_apart())][-1]
             self._synchronize(deadline)
@@ -225,7 +225,7 @@ class Trainer:
                 log.step(self.progress, workers.count() * self.step * self.recipe.batch / self.seconds, values)
             if self.seconds - self.saved > 60 * self.recipe.checkpoint_minutes or self.progress >= 1:
                 self._checkpoint(folder, log)
-            if guard and self.captured and self.seconds > guarded:
+            if guard and self.captured and self.seconds > self.captured_at + _GUARDED:
                 self._heed(guard)
                 guard = None
 
