@@ -1,33 +1,34 @@
 """encode() and decode(): the one file that knows pictures, networks, entropy coding and bytes.
 
-Both walk the same path, `models.walk.Walk`: predict a latent, take its symbols from the posterior or from the stream,
-advance. torch comes in when a model is loaded, not before.
+Room: codec (encode steps 2 to 11, decode steps 2 to 9). Both go through a `session`: `Encoder` makes layers of a
+picture, `Decoder` a picture of layers. torch comes in when a model is loaded, not before.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec import container, models
-from hcodec.coders import lossless as last_layer
-from hcodec.coders import scale_offsets
-from hcodec.coding.stack import encode_layer
+from hcodec.coders import levels as level_coder
+from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
-from hcodec.decoder import LevelDecoder, check_memory, picture_of
-from hcodec.encoder import Layers, LevelEncoder, encode_layers
+from hcodec.effort import Layers, encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
-from hcodec.pixels import picture
-from hcodec.pixels.picture import Metadata, Picture
+from hcodec.pixels import attachments, picture
+from hcodec.pixels import metadata as blobs
+from hcodec.pixels.picture import Picture
+from hcodec.session import Decoder, Encoder, check_memory, picture_of
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
-METADATA_KINDS = ("icc", "exif", "xmp")
+METADATA_KINDS = blobs.KINDS
 
 
 def encode(
@@ -52,7 +53,7 @@ def encode(
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better, in about 15, 20 or 50 seconds a megapixel on
-    two cores; decoding takes no longer. It excludes lossless. on_progress: is told the share of the search that is done, 0 to 1.
+    two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share of the search that is done, 0 to 1.
     device: "auto", "cpu" or "cuda".
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
@@ -77,23 +78,13 @@ def encode_lossless(
     model: str = "photo",
     metadata: Collection[str] = METADATA_KINDS,
     device: str = "cpu",
-) -> tuple[bytes, last_layer.LosslessCode]:
+) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
     source = _source(image, metadata)
     loaded = models.load(model, device)
-    layers: list[bytes] = []
-    count = _check_levels(levels, loaded.agreed.config.num_levels)
-    candidates = _candidates(LevelEncoder(loaded, source.pixels), layers, count, levels is not None)
-
-    def saved(start: int) -> int:
-        """Bytes that a layer which needs no more than level 1 saves against one that builds on level `start`."""
-        return 0 if levels else sum(map(len, layers[1:start]))
-
-    last = last_layer.encode(loaded.fingerprint, candidates, source.pixels, source.gray, saved)
-    kept = last.start if levels is None else levels
-    while len(layers) < kept:
-        next(candidates)
-    return _pack(source, loaded.fingerprint, layers[:kept], last.data), last
+    _check_levels(levels, loaded.agreed.config.num_levels)
+    layers, code = Encoder(loaded, source.pixels).lossless_layers(source.gray, levels)
+    return _pack(source, loaded.fingerprint, layers, code.data), code
 
 
 def decode(
@@ -137,27 +128,43 @@ def decode_picture(
     if levels is not None and reader.damaged == len(reader.layers) + 1 <= min(levels, header.num_levels):
         raise FormatError(f"layer {reader.damaged} is damaged")
     count = _check_levels(levels, len(reader.layers))
-    decoder = LevelDecoder.open(header, device)
-    _push_all(decoder, reader, count, levels is None, strict)
+    decoder = Decoder.open(header, device)
+    _push_levels(decoder, reader.layers[:count], strict)
     if levels is None and reader.lossless:
         _push_lossless(decoder, reader.lossless, strict)
-    return replace(picture_of(reader, decoder.pixels(temperature, seed), strict), exact=decoder.exact is not None)
+    part = reader.partial if levels is None and decoder.num_levels == count else b""
+    pixels = _pixels(decoder, part, strict, temperature, seed)
+    return replace(picture_of(reader, pixels, strict), exact=decoder.exact is not None)
 
 
-def _push_all(decoder: LevelDecoder, reader: Reader, count: int, with_partial: bool, strict: bool) -> None:
+def _push_levels(decoder: Decoder, layers: Sequence[bytes], strict: bool) -> None:
     """Decodes layers until one proves to be malformed in spite of its checksum; the levels before it stay."""
     try:
-        for layer in reader.layers[:count]:
+        for layer in layers:
             decoder.push(layer)
-        if with_partial and reader.partial:
-            decoder.push_partial(reader.partial)
     except FormatError as error:
-        if strict or not decoder.levels:
+        if strict or not decoder.num_levels:
             raise
-        warnings.warn(f"level {int(decoder.levels) + 1} is malformed, it was ignored: {error}", HcodecWarning, stacklevel=4)
+        _warn_of_level(decoder, error)
 
 
-def _push_lossless(decoder: LevelDecoder, data: bytes, strict: bool) -> None:
+def _pixels(decoder: Decoder, part: bytes, strict: bool, temperature: float, seed: int) -> NDArray[np.uint8]:
+    """Returns the picture, with the beginning of a layer unless that is malformed."""
+    try:
+        return decoder.pixels(part, temperature, seed)
+    except FormatError as error:
+        if strict:
+            raise
+        _warn_of_level(decoder, error)
+        return decoder.pixels(b"", temperature, seed)
+
+
+def _warn_of_level(decoder: Decoder, error: FormatError) -> None:
+    line = f"level {decoder.num_levels + 1} is malformed, it was ignored: {error}"
+    warnings.warn(line, HcodecWarning, stacklevel=5)
+
+
+def _push_lossless(decoder: Decoder, data: bytes, strict: bool) -> None:
     """Decodes the lossless layer; if it is malformed in spite of its checksum, or its weights are missing, the levels stay."""
     try:
         decoder.push_lossless(data)
@@ -181,38 +188,26 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
     source = image if isinstance(image, Picture) else picture.read(image)
     check_memory(*source.pixels.shape[:2])
-    return replace(source, metadata=_kept(source.metadata, metadata))
+    return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 
-def _candidates(encoder: LevelEncoder, layers: list[bytes], levels: int, carried: bool) -> Iterator[last_layer.Candidate]:
-    """Encodes level after level into `layers`, as long as more are asked for; carried: the file holds all of them anyway."""
-    for level in range(1, levels + 1):
-        layers.append(encode_layer(encoder.tables, encoder.next_level()))
-        yield last_layer.Candidate(level, encoder.walk.copy(), 0 if carried else 8 * sum(map(len, layers)))
-
-
-def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"", fitted: bool = False) -> bytes:
+def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], lossless: bytes = b"", fitted: bool = False) -> bytes:
     height, width = source.pixels.shape[:2]
-    fitted = fitted and scale_offsets.is_used(height, width)
-    alpha = b"" if source.alpha is None else picture.encode_alpha(source.alpha)
-    icc, exif, xmp = source.metadata.icc, source.metadata.exif, source.metadata.xmp
-    return container.write(
-        width=width, height=height, fingerprint=fingerprint, layers=layers, gray=source.gray,
-        alpha=alpha, icc=icc, exif=exif, xmp=xmp, last=last, fitted=fitted,
-    )  # fmt: skip
+    fitted = fitted and level_coder.is_fitted(height, width)
+    frame = container.Frame(width=width, height=height, fingerprint=fingerprint, gray=source.gray, fitted=fitted)
+    return container.write(frame, layers, attachments.detach(source), lossless=lossless)
 
 
 def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
     """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
-    height, width = source.pixels.shape[:2]
-    decoder = LevelDecoder(model, height, width, scale_offsets.is_used(height, width))
+    tables, with_fit = level_coder.tables_of(model), level_coder.is_fitted(*source.pixels.shape[:2])
 
     def reaches(level: int, part: bytes = b"") -> bool:
         """Whether the levels so far, and a part of the next layer, reach the target."""
-        decoder.walk, decoder.levels = layers[level - 1][1].copy(), float(level)
+        prefix = layers[level - 1][1]
         if part:
-            decoder.push_partial(part)
-        return picture.psnr(decoder.pixels(), source.pixels) >= target
+            prefix = level_coder.decoded_part(tables, prefix, part, with_fit)
+        return picture.psnr(picture.from_tensor(prefix.render()), source.pixels) >= target
 
     enough = next((level for level in range(1, len(layers) + 1) if reaches(level)), None)
     if enough is None:
@@ -227,13 +222,6 @@ def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Laye
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(enough - 1, layer[:middle]) else (middle, high)
     return container.truncate(data, num_bytes=len(whole) - (len(layer) - high))
-
-
-def _kept(metadata: Metadata, kinds: Collection[str]) -> Metadata:
-    unknown = set(kinds) - set(METADATA_KINDS)
-    if unknown:
-        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(METADATA_KINDS)}")
-    return Metadata(**{kind: getattr(metadata, kind) for kind in kinds})
 
 
 def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:

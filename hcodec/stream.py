@@ -1,6 +1,6 @@
 """StreamDecoder: decoding while the bytes arrive.
 
-Room: beside the codec (decode steps 2 to 9 with the state held open). Must not import models or entropy coding itself.
+Room: codec (decode steps 2 to 9 with the state held open). Must not import models or entropy coding itself.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from hcodec.container import Header, Reader
-from hcodec.decoder import LevelDecoder, picture_of
 from hcodec.errors import FormatError, HcodecWarning, ModelError, TruncatedError
 from hcodec.pixels import picture
+from hcodec.session import Decoder, picture_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ class StreamDecoder:
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
         self._reader = Reader()
-        self._decoder: LevelDecoder | None = None
+        self._decoder: Decoder | None = None
         self._fault = ""  # why decoding ended early
 
     @property
@@ -40,7 +40,7 @@ class StreamDecoder:
     @property
     def levels_decoded(self) -> int:
         """How many whole levels the present state holds."""
-        return int(self._decoder.levels) if self._decoder else 0
+        return self._decoder.num_levels if self._decoder else 0
 
     def feed(self, data: bytes) -> int:
         """Takes the next bytes and returns how many levels they completed.
@@ -63,7 +63,7 @@ class StreamDecoder:
 
         Raises TruncatedError before the first level, FormatError if that level is damaged.
         """
-        if self._decoder is None or not self._decoder.levels:
+        if self._decoder is None or not self._decoder.num_levels:
             raise FormatError(self._fault) if self._fault else TruncatedError("the first level has not arrived yet")
         return picture.to_image(picture_of(self._reader, self._pixels(self._decoder)))
 
@@ -71,29 +71,29 @@ class StreamDecoder:
         """Says that no more bytes will come; TruncatedError if something that the file promises is missing."""
         self._reader.close()
 
-    def _open(self) -> LevelDecoder:
+    def _open(self) -> Decoder:
         if self._decoder is None:
             assert self._reader.header is not None  # noqa: S101 (for the type checker: layers come after the header)
-            self._decoder = LevelDecoder.open(self._reader.header, self._device)
+            self._decoder = Decoder.open(self._reader.header, self._device)
         return self._decoder
 
-    def _push_all(self, decoder: LevelDecoder, layers: list[bytes]) -> None:
+    def _push_all(self, decoder: Decoder, layers: list[bytes]) -> None:
         try:
             for layer in layers:
                 decoder.push(layer)
         except FormatError as error:
             self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
 
-    def _push_lossless(self, decoder: LevelDecoder) -> None:
+    def _push_lossless(self, decoder: Decoder) -> None:
         try:
             decoder.push_lossless(self._reader.lossless)
         except (FormatError, ModelError) as error:
             self._stop(f"{error}; it was ignored")
 
-    def _pixels(self, decoder: LevelDecoder) -> NDArray[np.uint8]:
+    def _pixels(self, decoder: Decoder) -> NDArray[np.uint8]:
         if not self._fault:
             try:
-                return decoder.pixels_with(self._reader.partial)
+                return decoder.pixels(self._reader.partial)
             except FormatError as error:
                 self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
         return decoder.pixels()

@@ -1,7 +1,7 @@
 """Weights files: safetensors with the configuration, a description and the fingerprint in its metadata.
 
-Room: network. Tensors named `agreed/...` are the integers that encoder and decoder share, `float/...` the rest; see
-`export.py`. `summary` reads the header alone, without torch.
+Room: models. Tensors named `agreed/...` are the integers that encoder and decoder share, `float/...` the rest; see
+`photo/export.py`. `summary` reads the header alone, without torch.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], bytes]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    header = _header(path)
+    head = header(path)
     try:
         tensors = load_file(str(path))
-        about = json.loads(header["about"])
+        about = json.loads(head["about"])
         found = fingerprint(about, tensors)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from None
-    if found.hex() != header.get("fingerprint"):
-        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {header.get('fingerprint')}")
+    if found.hex() != head.get("fingerprint"):
+        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {head.get('fingerprint')}")
     return about, tensors, found
 
 
@@ -107,17 +107,17 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], byte
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    header = _header(path)
+    head = header(path)
     try:
         tensors = load_file(str(path))
-        config = config_from(json.loads(header["config"]))
+        config = config_from(json.loads(head["config"]))
         agreed = {name.removeprefix("agreed/"): t for name, t in tensors.items() if name.startswith("agreed/")}
         floats = {_current(name.removeprefix("float/")): t for name, t in tensors.items() if name.startswith("float/")}
         found = fingerprint(asdict(config), agreed)
     except (SafetensorError, OSError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from None
-    if found.hex() != header.get("fingerprint"):
-        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {header.get('fingerprint')}")
+    if found.hex() != head.get("fingerprint"):
+        raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {head.get('fingerprint')}")
     return config, agreed, floats, found
 
 
@@ -128,16 +128,17 @@ def _current(name: str) -> str:
 
 def summary(path: Path) -> ModelSummary:
     """Returns what the header of a weights file says, without torch."""
-    header = _header(path)
+    head = header(path)
     try:
-        levels = len(json.loads(header["config"])["levels"])
-        bytes.fromhex(header["fingerprint"])
-        return ModelSummary(path.stem, header["fingerprint"], levels, path.stat().st_size, header["description"])
+        levels = len(json.loads(head["config"])["levels"])
+        bytes.fromhex(head["fingerprint"])
+        return ModelSummary(path.stem, head["fingerprint"], levels, path.stat().st_size, head["description"])
     except (KeyError, TypeError, ValueError):
         raise ModelError(f"{path.name} is no weights file of this program") from None
 
 
-def _header(path: Path) -> dict[str, str]:
+def header(path: Path) -> dict[str, str]:
+    """Returns what stands before the tensors of a weights file, without reading them; ModelError if it is none of ours."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")

@@ -13,8 +13,9 @@ from PIL import Image
 from test_train import run, write_shard
 
 import hcodec
-from hcodec import models
-from hcodec.coding.stack import Likelihood
+from hcodec import container, models
+from hcodec.coders import levels
+from hcodec.coding.tables import PixelTables
 from hcodec.models import registry, weights_file
 from hcodec.models.lossless import export
 from hcodec.models.lossless.integer import IntegerLossless, TileWalk
@@ -22,6 +23,7 @@ from hcodec.models.lossless.network import LosslessNetwork
 from hcodec.models.lossless.samples import Crops, samples
 from hcodec.models.lossless.task import LosslessTask, initialize, start_from
 from hcodec.models.lossless.train import main
+from hcodec.models.photo.prefix import Prefix
 from hcodec.models.tables import likelihood
 from hcodec.models.training.loop import Recipe, Trainer
 
@@ -60,12 +62,12 @@ def test_samples_are_turned_pictures_with_the_states_that_the_codec_has(pool):
         assert sample.states.shape == (2, height // 8, width // 8, 192)
         pixels = sample.pixels.numpy()[..., [1, 0, 2]]
         data = hcodec.encode(pixels, model="tiny", levels=2)
-        decoder = hcodec.codec.LevelDecoder(models.load("tiny"), height, width)
-        reader = hcodec.codec.Reader()
+        reader, model = container.Reader(), models.load("tiny")
         reader.feed(data)
+        prefix = Prefix.empty(model.network, model.agreed, height, width)
         for layer in reader.layers:
-            decoder.push(layer)
-        assert torch.equal(decoder.walk.at_finest()[0] / 2**12, sample.states[0])
+            prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
+        assert torch.equal(prefix.at_finest()[0] / 2**12, sample.states[0])
 
 
 def test_a_few_steps_lower_the_bits(pool, clock):
@@ -100,7 +102,7 @@ def test_the_integers_follow_the_float_network(pool):
     walk.enter(None)
     steps = walk.pixels()
     site = next(steps)
-    tables = Likelihood(likelihood.make())
+    tables = PixelTables(likelihood.make())
     while site is not None:
         values = x[0].numpy()[site.where].astype(np.int32)
         where = likelihood.locate(*(t.numpy().astype(np.int32) for t in (site.mean, site.scale, site.shape)))

@@ -1,6 +1,6 @@
 """The lossless layer of a picture: which way to code it, from which level, and its bytes.
 
-Room: codec's own helper for the last layer, as `stream` is for arriving bytes. Must not import the codec.
+Room: coders. It chooses between the ways to code the layer; `tiles` codes. Must not import the codec.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from hcodec.pixels import stored
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hcodec.models.photo.walk import Walk
-    from hcodec.models.registry import LosslessModel
+    from hcodec.models.lossless.model import LosslessModel
+    from hcodec.models.photo.prefix import Prefix
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less
@@ -50,10 +50,10 @@ class LosslessCode:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A level that the lossless layer may build on: the walk just after it, and the bits that starting there costs."""
+    """A level that the lossless layer may build on: the prefix that ends with it, and the bits that starting there costs."""
 
     level: int
-    walk: Walk
+    prefix: Prefix
     num_bits: float
 
 
@@ -91,7 +91,7 @@ def choose(model: LosslessModel, pixels: Pixels, gray: bool, candidates: Iterabl
     for candidate in candidates:
         if candidate.level not in model.starts:
             continue
-        source = Source(candidate.walk.at_finest().cpu(), candidate.level, gray)
+        source = Source(candidate.prefix.at_finest().cpu(), candidate.level, gray)
         probe = Source(source.state[:, rows][:, :, columns], candidate.level, gray)
         bits = tiles.estimate(model, probe, piece, False) / share
         if best is not None and bits + candidate.num_bits >= best[2] + best[3]:

@@ -1,6 +1,6 @@
-"""The corrections of a site: what corrects means, scales and shapes that the network predicted, fitted to the pixels of one tile.
+"""Prediction fit: corrections of the means, scales and shapes that the network predicts, fitted to one tile and sent along.
 
-Room: entropy coding of pixels, below `tiles`. A correction stands on the stack before the values of its site. Predictors that are
+Room: coders, below `tiles`. The corrections of a site stand on the stack before its values. Predictors that are
 fitted to a picture and sent with it are those of TMW (Meyer and Tischer 1997); here they correct a network.
 FORMAT.md, "Prediction fit".
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.coding.stack import Likelihood, Stack
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import PixelTables
 from hcodec.errors import FormatError
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import MAX_DISTANCE, MEAN_STEPS, NUM_SCALES, NUM_SHAPES, OFFSET_TABLE
@@ -80,7 +81,7 @@ def _classes(scale: Ints, count: int) -> NDArray[np.intp]:
     return np.searchsorted(cuts, scale, side="left")
 
 
-def choose(tables: Likelihood, values: Ints, prediction: Prediction) -> tuple[Correction, ...]:
+def choose(tables: PixelTables, values: Ints, prediction: Prediction) -> tuple[Correction, ...]:
     """Returns the corrections that shorten the values of a site (H, W) most; none if none pay."""
     best: tuple[Correction, ...] = ()
     if values.size < LEAST_VALUES:
@@ -95,13 +96,13 @@ def choose(tables: Likelihood, values: Ints, prediction: Prediction) -> tuple[Co
     return best
 
 
-def _price(tables: Likelihood, values: Ints, prediction: Prediction, corrections: tuple[Correction, ...]) -> float:
+def _price(tables: PixelTables, values: Ints, prediction: Prediction, corrections: tuple[Correction, ...]) -> float:
     return tables.estimate(values, *located(prediction, corrections)) + sum(
         tables.estimate(*part) for part in coded(corrections, values.size)
     )
 
 
-def _fitted(tables: Likelihood, values: Ints, prediction: Prediction) -> Correction:
+def _fitted(tables: PixelTables, values: Ints, prediction: Prediction) -> Correction:
     """Returns the correction of one class of values (N,): weights by least squares, then indices step by step downhill."""
     weights = _weights(values, prediction)
     every = 1 + len(values) // _ENOUGH
@@ -160,13 +161,13 @@ def _symbols(values: list[int] | Ints, table: int) -> Coded:
     return symbols, np.zeros_like(symbols), np.full_like(symbols, table)
 
 
-def pop(tables: Likelihood, stack: Stack, prediction: Prediction) -> tuple[Correction, ...]:
+def pop(tables: PixelTables, stack: Stack, prediction: Prediction) -> tuple[Correction, ...]:
     """Takes the corrections of a site from the stack. FormatError if there are no such."""
 
     def popped(count: int, table: int) -> Ints:
         """Takes so many symbols of a table."""
         _, whole, where = _symbols([0] * count, table)
-        return stack.pop(tables, whole, where)
+        return tables.pop(stack, whole, where)
 
     if prediction.mean.size < LEAST_VALUES:
         return ()

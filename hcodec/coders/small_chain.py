@@ -1,8 +1,8 @@
 """Chains of small pictures: bits back over all levels of a chain model, on one stack.
 
-Room: the codec of small pictures; it knows models and entropy coding, no files and no container (an archive stores its bytes).
-A picture is pushed in three steps, and popped by the same steps upside down (Townsend et al. 2019, arXiv 1901.04866; top-down
-posteriors over all levels as in HiLLoC, arXiv 1912.09953):
+Room: coders. It knows models and entropy coding, no files (an archive stores its bytes). A picture is pushed in three
+steps, and popped by the same steps upside down (Townsend et al. 2019, arXiv 1901.04866; top-down posteriors over all
+levels as in HiLLoC, arXiv 1912.09953):
 
     push: pop z ~ q(z | x),  push x ~ p(x | z),  push z ~ p(z)
     pop:  pop z ~ p(z),      pop x ~ p(x | z),   push z ~ q(z | x)
@@ -24,13 +24,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.coding.stack import Likelihood, Stack
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import PixelTables
 from hcodec.errors import FormatError, PictureError
-from hcodec.models.small import registry
+from hcodec.models import registry
 from hcodec.models.tables.likelihood import MAX_DISTANCE, MEAN_STEPS, Ints, locate
 
 if TYPE_CHECKING:
-    from hcodec.models.small.integer import SmallPixels, SmallWalk
+    from hcodec.models.small.integer import SmallPixels, Visit, Visited
+    from hcodec.models.small.model import SmallModel
     from hcodec.models.small.planes import Planes
     from hcodec.pixels.picture import Picture
 
@@ -70,7 +72,7 @@ def fits(pictures: Sequence[Picture]) -> str | None:
         name = "mnist" if shapes == {(28, 28)} else None
     else:
         name = "small" if gray == {False} and max(map(max, shapes)) <= MAX_EDGE else None
-    return name if name in registry.names() else None
+    return name if name in registry.names(registry.SMALL) else None
 
 
 def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
@@ -86,7 +88,7 @@ def encode_with_report(
     borrow: False codes every picture directly. below: the bytes of a stack that other things lie on already, as in the middle
     of a longer chain; they are part of the result, but not of the report, and no decoder here takes them.
     """
-    chain = _Chain(registry.load(model), Stack(below))
+    chain = _Chain(registry.load_small(model), Stack(below))
     channels = chain.model.network.config.channels
     for picture in pixels:
         _check(picture, channels)
@@ -100,19 +102,19 @@ def encode_with_report(
 
 def fingerprint(model: str) -> bytes:
     """Returns the fingerprint of an installed chain model; ModelError if there is none of that name."""
-    return registry.load(model).fingerprint
+    return registry.load_small(model).fingerprint
 
 
 def find(fingerprint: bytes) -> str:
     """Returns the name of the installed chain model with this fingerprint; ModelError if there is none."""
-    return registry.find(fingerprint)
+    return registry.find(fingerprint, registry.SMALL)
 
 
 def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[Pixels]:
     """Returns the pictures of a chain, from their sizes (height, width); FormatError unless it comes out even."""
     if any(not 1 <= edge <= MAX_EDGE for size in sizes for edge in size):
         raise FormatError(f"a picture of a chain has a side beyond 1..{MAX_EDGE}")
-    chain = _Chain(registry.load(model), Stack(data[_CRC_BYTES:]))
+    chain = _Chain(registry.load_small(model), Stack(data[_CRC_BYTES:]))
     with _exact_products():
         pixels = [chain.pop(height, width) for height, width in sizes]
     if not chain.stack.is_empty:
@@ -140,10 +142,14 @@ def _checksum(pixels: Iterable[Pixels]) -> bytes:
     return crc.to_bytes(_CRC_BYTES, "little")
 
 
+class _NotCodable(Exception):
+    """A picture cannot be coded with latents: the stack holds too few bits, or a value is beyond what priors reach."""
+
+
 class _Chain:
     """A stack with a model: `push` and `pop` of one picture, mirror images of each other."""
 
-    def __init__(self, model: registry.SmallModel, stack: Stack) -> None:
+    def __init__(self, model: SmallModel, stack: Stack) -> None:
         self.model, self.stack = model, stack
         self.likelihood = _likelihood(model)
         self.num_direct = self.gross_bits = self.refunded_bits = 0
@@ -152,15 +158,13 @@ class _Chain:
         """Puts a picture on the stack."""
         planes = self.model.network.planes.split(pixels)
         before = self.stack.num_bits
-        walk = self._borrowed(planes) if borrow else None
+        found = self._pop_posterior(planes) if borrow else None
         after = self.stack.num_bits
-        flag = _DIRECT if walk is None else _BORROWED
-        if walk is None:
-            walk, self.num_direct = self._walked_at_zero(*pixels.shape[:2]), self.num_direct + 1
-        self._push_planes(walk.pixels(), planes)
-        if flag is _BORROWED:
-            self._push_values(walk)
-        self.stack.push(self.likelihood, flag, *_FLAG)
+        self.num_direct += found is None
+        given, visited = found or (self._given_zeros(*pixels.shape[:2]), [])
+        self._push_planes(given, planes)
+        self._push_prior(visited)
+        self.likelihood.push(self.stack, _DIRECT if found is None else _BORROWED, *_FLAG)
         self.refunded_bits += before - after
         self.gross_bits += self.stack.num_bits - after
 
@@ -168,38 +172,45 @@ class _Chain:
         """Takes a picture from the stack; FormatError on what `push` cannot have put there."""
         if self.stack.is_empty:
             raise FormatError("a chain ends before its pictures do")
-        flag = int(self.stack.pop(self.likelihood, *_FLAG)[0])
+        flag = int(self.likelihood.pop(self.stack, *_FLAG)[0])
         if flag not in (int(_BORROWED[0]), int(_DIRECT[0])):
             raise FormatError("a picture of a chain is neither borrowed nor direct")
-        walk = self._walked_by_values(height, width) if flag else self._walked_at_zero(height, width)
-        pixels = self.model.network.planes.merge(self._popped_planes(walk.pixels(), height, width))
-        if flag:
-            self._give_back(walk, self.model.network.planes.split(pixels))
+        given, visited = self._pop_prior(height, width) if flag else (self._given_zeros(height, width), [])
+        pixels = self.model.network.planes.merge(self._pop_planes(given, height, width))
+        self._push_posterior(visited, self.model.network.planes.split(pixels))
         return pixels
 
-    def _borrowed(self, planes: Planes) -> SmallWalk | None:
-        """Pops z ~ q(z | x): returns the walk with its values, or None, the stack as before, if it holds too few bits."""
-        walk, features = self._walk(*planes.shape[:2]), self.model.network.analyze(planes[None])
-        while not walk.done:
-            walk.prior()
-            posterior = walk.posterior(features, walk.position)
-            if self.stack.num_bits < self._need(posterior[1]):
-                self._give_back(walk, planes)
-                return None
-            walk.advance(self.stack.pop(self.likelihood, *posterior))
-        if max(int(np.abs(z).max()) for z in walk.values) > MAX_DISTANCE:  # priors do not reach so far from zero
-            self._give_back(walk, planes)
-            return None
-        return walk
+    def _pop_posterior(self, planes: Planes) -> tuple[SmallPixels, Visited] | None:
+        """Pops z ~ q(z | x); None, the stack as before, if it holds too few bits, or values beyond the reach of priors."""
+        from hcodec.models.small.integer import descend_with
 
-    def _give_back(self, walk: SmallWalk, planes: Planes) -> None:
-        """Pushes z ~ q(z | x), what `_borrowed` popped."""
+        visited: Visited = []
         features = self.model.network.analyze(planes[None])
-        for position, z in reversed(list(enumerate(walk.values))):
-            whole, table = walk.posterior(features, position)
+
+        def value(visit: Visit) -> Ints:
+            """Pops one latent; _NotCodable if that cannot be."""
+            whole, table = visit.posterior(features)
+            if self.stack.num_bits < self._need(table):
+                raise _NotCodable
+            return self.likelihood.pop(self.stack, whole, table)
+
+        try:
+            given = descend_with(self.model.network, (planes.shape[0], planes.shape[1]), value, visited)
+            if max(int(np.abs(z).max()) for _, z in visited) > MAX_DISTANCE:
+                raise _NotCodable
+        except _NotCodable:
+            self._push_posterior(visited, planes)
+            return None
+        return given, visited
+
+    def _push_posterior(self, visited: Visited, planes: Planes) -> None:
+        """Pushes z ~ q(z | x), what `_pop_posterior` popped."""
+        features = self.model.network.analyze(planes[None]) if visited else {}
+        for visit, z in reversed(visited):
+            whole, table = visit.posterior(features)
             if np.abs(z - whole).max() > MAX_DISTANCE:
                 raise FormatError("a latent of a chain is beyond its posterior")
-            self.stack.push(self.likelihood, z, whole, table)
+            self.likelihood.push(self.stack, z, whole, table)
 
     def _push_planes(self, pixels: SmallPixels, planes: Planes) -> None:
         """Pushes x ~ p(x | z), the last plane first."""
@@ -207,41 +218,38 @@ class _Chain:
             coded = self.model.network.planes.coded(planes, plane)
             whole, table = pixels.given(planes, plane)
             if coded.any():
-                self.stack.push(self.likelihood, planes[..., plane][coded], whole[coded], table[coded])
+                self.likelihood.push(self.stack, planes[..., plane][coded], whole[coded], table[coded])
 
-    def _popped_planes(self, pixels: SmallPixels, height: int, width: int) -> Planes:
+    def _pop_planes(self, pixels: SmallPixels, height: int, width: int) -> Planes:
         """Pops x ~ p(x | z): returns what `_push_planes` pushed."""
         planes: Planes = np.zeros((height, width, 3), dtype=np.int32)
         for plane in range(planes.shape[-1]):
             coded = self.model.network.planes.coded(planes, plane)
             whole, table = pixels.given(planes, plane)
             if coded.any():
-                planes[..., plane][coded] = self.stack.pop(self.likelihood, whole[coded], table[coded])
+                planes[..., plane][coded] = self.likelihood.pop(self.stack, whole[coded], table[coded])
         return planes
 
-    def _push_values(self, walk: SmallWalk) -> None:
+    def _push_prior(self, visited: Visited) -> None:
         """Pushes z ~ p(z), the finest latent first."""
-        for z, prior in reversed(list(zip(walk.values, walk.priors, strict=True))):
-            self.stack.push(self.likelihood, z, *prior)
+        for visit, z in reversed(visited):
+            self.likelihood.push(self.stack, z, *visit.prior())
 
-    def _walked_by_values(self, height: int, width: int) -> SmallWalk:
-        """Pops z ~ p(z): returns the walk with what `_push_values` pushed."""
-        walk = self._walk(height, width)
-        while not walk.done:
-            walk.advance(self.stack.pop(self.likelihood, *walk.prior()))
-        return walk
+    def _pop_prior(self, height: int, width: int) -> tuple[SmallPixels, Visited]:
+        """Pops z ~ p(z): returns what `_push_prior` pushed, and how the planes are distributed given that."""
+        from hcodec.models.small.integer import descend_with
 
-    def _walked_at_zero(self, height: int, width: int) -> SmallWalk:
-        """Returns the walk of a picture that goes directly: every latent is zero, the prior's mean."""
-        walk = self._walk(height, width)
-        while not walk.done:
-            walk.advance(np.zeros_like(walk.prior()[0]))
-        return walk
+        visited: Visited = []
+        given = descend_with(
+            self.model.network, (height, width), lambda visit: self.likelihood.pop(self.stack, *visit.prior()), visited
+        )
+        return given, visited
 
-    def _walk(self, height: int, width: int) -> SmallWalk:
-        from hcodec.models.small.integer import SmallWalk
+    def _given_zeros(self, height: int, width: int) -> SmallPixels:
+        """Returns how the planes of a picture that goes directly are distributed: every latent is zero, the prior's mean."""
+        from hcodec.models.small.integer import descend_with
 
-        return SmallWalk(self.model.network, height, width)
+        return descend_with(self.model.network, (height, width), lambda visit: np.zeros_like(visit.prior()[0]), [])
 
     def _need(self, table: Ints) -> float:
         """Returns how many bits the stack must hold before values of these tables are popped."""
@@ -250,12 +258,12 @@ class _Chain:
 
 
 @functools.cache
-def _likelihood(model: registry.SmallModel) -> Likelihood:
-    return Likelihood(model.tables)
+def _likelihood(model: SmallModel) -> PixelTables:
+    return PixelTables(model.tables)
 
 
 @functools.cache
-def _entropies(likelihood: Likelihood) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _entropies(likelihood: PixelTables) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns mean and variance of the bits that a value of each table takes."""
     mean = (np.exp2(-likelihood.bits) * likelihood.bits).sum(1)
     return mean, (np.exp2(-likelihood.bits) * likelihood.bits**2).sum(1) - mean**2

@@ -1,9 +1,10 @@
 """The pixels of a picture on an ANS stack and back, bit for bit, tile after tile.
 
-Room: beside entropy coding: for the last layer what steps 7 to 10 of encoding and 5 to 7 of decoding are for the others. The
-network's part is `models.last_exact.TileWalk`. With fine latents, a tile is coded with bits back (Townsend et al. 2019, arXiv
-1901.04866): pop z from the posterior, push the pixels given z, push z with the prior. The bits that are popped are those of
-tiles coded before, the first of which goes without latents. Knows nothing of layers and files. FORMAT.md, "The lossless layer".
+Room: coders. For the lossless layer it is what steps 7 to 10 of encoding and 5 to 7 of decoding are for levels. The
+network's part is `TileWalk` in `models/lossless/integer.py`. With fine latents, a tile is coded with bits back
+(Townsend et al. 2019, arXiv 1901.04866): pop z from the posterior, push the pixels given z, push z with the prior.
+The bits that are popped are those of tiles coded before, the first of which goes without latents. Knows nothing of
+layers and files. FORMAT.md, "The lossless layer".
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from hcodec.coders import prediction_fit
 from hcodec.coders.prediction_fit import Coded, Prediction
-from hcodec.coding.stack import Likelihood, Stack
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import PixelTables
 from hcodec.container.lossless_layer import CELL, Tile, tiles
 from hcodec.errors import FormatError
 from hcodec.models.tables import likelihood
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hcodec.models.lossless.integer import Site
-    from hcodec.models.registry import LosslessModel
+    from hcodec.models.lossless.model import LosslessModel
 
 _BITS_PER_LATENT = 6  # a tile has latents only if so many bits can be borrowed for each; 2 to 3 are needed
 _WRAP = 2 * likelihood.MAX_DISTANCE + 1
@@ -52,7 +54,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Source:
-    """What the last layer starts from: the exact state (1, ceil(H/8), ceil(W/8), width) as a level left it.
+    """What the lossless layer starts from: the exact state (1, ceil(H/8), ceil(W/8), width) as a level left it.
 
     start: that level; gray: the picture's three planes are equal, and only one of them is coded.
     """
@@ -63,9 +65,9 @@ class Source:
 
 
 @functools.lru_cache(maxsize=4)
-def tables_of(model: LosslessModel) -> Likelihood:
+def tables_of(model: LosslessModel) -> PixelTables:
     """Returns the tables of a model, ready for the stack."""
-    return Likelihood(model.tables)
+    return PixelTables(model.tables)
 
 
 class _TileCoder:
@@ -118,7 +120,7 @@ class _TileCoder:
         """Puts the tile's pixels on the stack, last ones first; returns their bits."""
         before = stack.num_bits
         for values, whole, table in reversed(self.collect(pixels)):
-            stack.push(self.tables, values, whole, table)
+            self.tables.push(stack, values, whole, table)
         return stack.num_bits - before
 
     def pop(self, stack: Stack) -> Pixels:
@@ -138,7 +140,7 @@ class _TileCoder:
     def pop_values(self, stack: Stack, site: Site) -> NDArray[np.int32]:
         """Takes the values of a site, and its corrections before them."""
         prediction = self.prediction(site)
-        return stack.pop(self.tables, *prediction_fit.located(prediction, prediction_fit.pop(self.tables, stack, prediction)))
+        return self.tables.pop(stack, *prediction_fit.located(prediction, prediction_fit.pop(self.tables, stack, prediction)))
 
     def posterior(self, pixels: Pixels) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Returns whole and table of the latents given the tile's pixels."""
@@ -152,13 +154,13 @@ class _TileCoder:
 
     def pop_latents(self, stack: Stack, where: tuple[NDArray[np.int32], NDArray[np.int32]]) -> NDArray[np.int32]:
         """Takes latents distributed as `where` says; they wrap around, so that any two tables reach all of them."""
-        return _wrapped(stack.pop(self.tables, *where))
+        return _wrapped(self.tables.pop(stack, *where))
 
     def push_latents(self, stack: Stack, z: NDArray[np.int32], where: tuple[NDArray[np.int32], NDArray[np.int32]]) -> float:
         """Puts latents on the stack; returns their bits."""
         whole, table = where
         values = whole + _wrapped(z - whole)
-        stack.push(self.tables, values, whole, table)
+        self.tables.push(stack, values, whole, table)
         return self.tables.estimate(values, whole, table)
 
     def enter(self, z: NDArray[np.int32] | None) -> None:

@@ -15,27 +15,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hcodec.models import registry
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.lossless.config import ORDER, START_LEVELS
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.model import Model
+from hcodec.models.photo.prefix import Prefix, posterior
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 from hcodec.models.training import data
 
 
 @torch.inference_mode()
-def start_states(base: registry.Model, pixels: np.ndarray, levels: Sequence[int]) -> Tensor:
+def start_states(base: Model, pixels: np.ndarray, levels: Sequence[int]) -> Tensor:
     """Returns the exact states (len(levels), H/8, W/8, width) at stride 8 after each level, in the float network's units."""
-    height, width = pixels.shape[:2]
-    walk = Walk(base.network, base.agreed, height, width)
-    features = base.network.analyze(data.to_float(torch.tensor(pixels[None])))
+    prefix = Prefix.empty(base.network, base.agreed, *pixels.shape[:2])
+    wanted = posterior(base.network, base.network.analyze(data.to_float(torch.tensor(pixels[None]))))
     states = []
     for level in range(1, max(levels) + 1):
-        while not walk.done and walk.latent.level == level:
-            walk.predict()
-            walk.advance(walk.posterior(features).round().clamp(-MAX_SYMBOL, MAX_SYMBOL))
+        prefix = prefix.extended(lambda *latent: wanted(*latent).round().clamp(-MAX_SYMBOL, MAX_SYMBOL))
         if level in levels:
-            states.append(walk.at_finest() * STATE_UNIT)
+            states.append(prefix.at_finest() * STATE_UNIT)
     return torch.cat(states)
 
 
@@ -47,9 +44,7 @@ class Sample:
     states: Tensor
 
 
-def samples(
-    base: registry.Model, pictures: Sequence[np.ndarray], seed: int, levels: Sequence[int] = START_LEVELS
-) -> list[Sample]:
+def samples(base: Model, pictures: Sequence[np.ndarray], seed: int, levels: Sequence[int] = START_LEVELS) -> list[Sample]:
     """Returns the pictures, cut to multiples of 64 and mirrored and turned at random, with their states after the levels."""
     random, found = np.random.default_rng(seed), []
     with click.progressbar(pictures, label="states of the base") as bar:

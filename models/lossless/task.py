@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hcodec.models import registry, weights_file
+from hcodec.models import weights_file
 from hcodec.models.lossless.config import BASE, ORDER, START_LEVELS
 from hcodec.models.lossless.network import LosslessNetwork
 from hcodec.models.lossless.samples import Crops, Sample
 from hcodec.models.lossless.unquantize import unquantize_lossless
+from hcodec.models.photo.model import Model
 from hcodec.models.training.loop import adamw
 from hcodec.models.training.script import averaged_weights
 
@@ -85,7 +86,7 @@ class LosslessTask:
         self.crops.random.bit_generator.state = state["crops"]
 
 
-def initialize(network: LosslessNetwork, base: registry.Model, levels: Sequence[int] = START_LEVELS) -> None:
+def initialize(network: LosslessNetwork, base: Model, levels: Sequence[int] = START_LEVELS) -> None:
     """Sets what shows the state to the base's own synthesis, so that training starts from its picture."""
     synthesis = base.network.synthesis
     shown, block = synthesis.block, network.block

@@ -1,7 +1,7 @@
 """The agreed path: every prior mean and scale index, computed on integers, the same on every machine.
 
-Encoder and decoder both go through it (steps 6, 7 and 10 of encoding; 4, 5 and 7 of decoding). The arithmetic is that of
-`integer.products`. Everything in capitals is part of the format (FORMAT.md, "Layers").
+Room: photo (encode steps 6, 7 and 10; decode steps 4, 5 and 7). The arithmetic is that of `integer.products`.
+Everything in capitals is part of the format (FORMAT.md, "Layers").
 """
 
 from __future__ import annotations
@@ -14,18 +14,31 @@ from torch import Tensor
 
 from hcodec.errors import ModelError
 from hcodec.models.blocks import depth_to_space
+from hcodec.models.descend import Position
 from hcodec.models.integer.products import STATE_LIMIT, IntegerBlock, Product, integer_block, wide_product, wide_weights
-from hcodec.models.photo.config import Config
+from hcodec.models.photo.config import COARSEST, Config
 from hcodec.models.tables.scales import NUM_SCALES
 
 MEAN_UNIT = 2.0**-8  # one integer step of a prior mean and of a decoded latent, in quantization steps
 MEAN_LIMIT = 2**18
 
 
+_MEAN_STEPS = round(1 / MEAN_UNIT)
+
+
+@dataclass(frozen=True)
+class IntegerPrior:
+    """What is known of a latent before its symbols: mean in MEAN_UNITs, float32, and scale index, uint8, (B, H_l, W_l, C_l)."""
+
+    mean: Tensor
+    index: Tensor
+
+
 @dataclass(frozen=True)
 class IntegerLatent:
-    """The agreed part of one latent: what encoder and decoder both compute."""
+    """The agreed part of one latent: what encoder and decoder both compute. index: its place in coding order, from 0."""
 
+    index: int
     level: int
     stride: int
     channels: int
@@ -33,16 +46,17 @@ class IntegerLatent:
     block: IntegerBlock
     project: Product
 
-    def prior(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the refined state, the prior mean in MEAN_UNITs (B, H, W, C), and the scale index uint8 (B, H, W, C)."""
+    def prior(self, state: Tensor) -> tuple[Tensor, IntegerPrior]:
+        """Returns the refined state and the prior."""
         state, _ = self.refine(state)
         state, head = self.block(state)
         assert head is not None  # noqa: S101 (for the type checker: a latent's block has a head)
         mean = head[..., : self.channels].clamp(-MEAN_LIMIT, MEAN_LIMIT)
-        return state, mean, head[..., self.channels :].clamp(0, NUM_SCALES - 1).to(torch.uint8)
+        return state, IntegerPrior(mean, head[..., self.channels :].clamp(0, NUM_SCALES - 1).to(torch.uint8))
 
-    def advance(self, state: Tensor, z_hat: Tensor) -> Tensor:
-        """Returns the state with the decoded latent added; z_hat (B, H, W, C) in MEAN_UNITs."""
+    def advance(self, state: Tensor, prior: IntegerPrior, symbols: Tensor) -> Tensor:
+        """Returns the state with the decoded latent added; symbols (B, H, W, C), of magnitude MAX_SYMBOL at most."""
+        z_hat = prior.mean + symbols * _MEAN_STEPS
         return (state + wide_product(z_hat, self.project)).clamp_(-STATE_LIMIT, STATE_LIMIT)
 
 
@@ -56,7 +70,7 @@ class Agreed:
             self.up = {s: wide_weights(tensors, f"up.{s}") for s in (32, 16, 8)}
             pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
             self.latents = [
-                IntegerLatent(level, stride, channels, integer_block(tensors, f"latents.{i}.refine", False),
+                IntegerLatent(i, level, stride, channels, integer_block(tensors, f"latents.{i}.refine", False),
                               integer_block(tensors, f"latents.{i}.block", True), wide_weights(tensors, f"latents.{i}.project"))
                 for i, (level, stride, channels) in enumerate(pairs)
             ]  # fmt: skip
@@ -74,9 +88,14 @@ class Agreed:
             latent.block.certify(f"latents.{i}.block")
             latent.project.certify(f"latents.{i}.project", 2 * MEAN_LIMIT)
 
-    def begin(self, height: int, width: int) -> Tensor:
-        """Returns the first state (1, ceil(H/64), ceil(W/64), width) for a picture of height x width pixels."""
-        return self.start.expand(1, -(-height // 64), -(-width // 64), -1)
+    def ordered_latents(self) -> list[IntegerLatent]:
+        """Returns the latents in coding order, coarse first."""
+        return self.latents
+
+    def begin(self, height: int, width: int) -> Position:
+        """Returns where the way down begins for a picture of height x width pixels."""
+        state = self.start.expand(1, -(-height // COARSEST), -(-width // COARSEST), -1)
+        return Position(state, COARSEST, height, width)
 
     def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
         """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""

@@ -1,11 +1,15 @@
 """What shapes a network, and the one dictionary of configurations.
 
-Room: network. No torch here: the command line reads it.
+Room: photo. No torch here: the command line reads it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+NUM_COEFFICIENTS = 192  # 8 x 8 pixels x 3 colors
+STRIDES = (64, 32, 16, 8)  # top-down order
+COARSEST, FINEST = STRIDES[0], STRIDES[-1]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Config:
         """How many levels a full stream has."""
         return len(self.levels)
 
+    def num_latents(self, levels: int) -> int:
+        """Returns how many latents the first levels have, all together."""
+        return sum(map(len, self.levels[:levels]))
+
 
 CONFIGS: dict[str, Config] = {
     "photo": Config(
@@ -50,6 +58,3 @@ CONFIGS: dict[str, Config] = {
         tail_blocks=1,
     ),
 }
-
-NUM_COEFFICIENTS = 192  # 8 x 8 pixels x 3 colors
-STRIDES = (64, 32, 16, 8)  # top-down order

@@ -1,6 +1,6 @@
 """Turns a training checkpoint into a weights file: `python -m hcodec.models.photo.export CHECKPOINT --data TAR --out FILE`.
 
-Room: network, a script. The integer network is built along the data's path: each product is quantized against the
+Room: photo, a script. The integer network is built along the data's path: each product is quantized against the
 activations that the integer network before it really produces, and its weights are made as fine as its exactness
 certificate allows. Then real symbols are counted to make the coding tables.
 """
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from hcodec.models import weights_file
 from hcodec.models.blocks import Dense
+from hcodec.models.descend import descend
+from hcodec.models.integer.kernels import exact_products
 from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
 from hcodec.models.integer.quantize import Tensors, export_block, export_dense, integer_product, put
-from hcodec.models.photo.agreed import MEAN_UNIT, Agreed
+from hcodec.models.photo.agreed import MEAN_UNIT, Agreed, IntegerLatent, IntegerPrior
 from hcodec.models.photo.network import Network
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.prefix import posterior
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 from hcodec.models.training import data
@@ -45,21 +47,29 @@ def export_agreed(network: Network, pictures: Tensor) -> Tensors:
         dense = network.up[str(stride)]
         assert isinstance(dense, Dense)  # noqa: S101 (for the type checker)
         export_dense(tensors, f"up.{stride}", dense, STATE_UNIT)
-    features = network.analyze(pictures)
-    state = network.begin(len(pictures), *pictures.shape[2:])
-    stride = 64
+    refined = _observe_refined(network, pictures)
     for i, latent in enumerate(network.ordered_latents()):
-        while stride > latent.stride:
-            stride //= 2
-            state = network.ascend(state, stride, *pictures.shape[2:])
-        export_block(tensors, f"latents.{i}.refine", latent.refine, state)
-        hidden_units = export_block(tensors, f"latents.{i}.block", latent.block, latent.refine(state))
+        before, after = refined[i]
+        export_block(tensors, f"latents.{i}.refine", latent.refine, before)
+        hidden_units = export_block(tensors, f"latents.{i}.block", latent.block, after)
         _export_head(tensors, f"latents.{i}.block.head", latent.head, hidden_units)
         export_dense(tensors, f"latents.{i}.project", latent.project, MEAN_UNIT)
-        state, mean, log_scale = latent.prior(state)
-        symbol = latent.posterior(features[stride] - state, mean, log_scale).round()
-        state = latent.advance(state, mean + symbol)
     return tensors
+
+
+def _observe_refined(network: Network, pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Returns the state (B, H_l, W_l, width) before and after each latent's refining block, all levels kept."""
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keeps what enters and leaves a block."""
+        seen.append((inputs[0], output))
+
+    handles = [latent.refine.register_forward_hook(hook) for latent in network.ordered_latents()]
+    network(pictures, [network.config.num_levels] * len(pictures), hard=True)
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 def export_float(network: Network) -> Tensors:
@@ -79,13 +89,18 @@ def count_symbols(network: Network, agreed: Agreed, pictures: list[np.ndarray], 
     """Returns how often each symbol occurs at each scale index, (NUM_SCALES, 2 * MAX_SYMBOL + 1) int64."""
     counts = np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64)
     for done, picture in enumerate(pictures):
-        walk = Walk(network, agreed, picture.shape[0], picture.shape[1])
         features = network.analyze(data.to_float(torch.from_numpy(picture[None])))
-        for _ in agreed.latents:
-            _, index = walk.predict()
-            symbol = walk.posterior(features).round().clamp(-symbol_tables.MAX_SYMBOL, symbol_tables.MAX_SYMBOL).to(torch.int32)
-            np.add.at(counts, (index.numpy().ravel(), symbol.numpy().ravel() + symbol_tables.MAX_SYMBOL), 1)
-            walk.advance(symbol)
+        wanted = posterior(network, features)
+
+        def answer(latent: IntegerLatent, state: Tensor, prior: IntegerPrior) -> Tensor:
+            """Returns the rounded posterior and counts it."""
+            limit = symbol_tables.MAX_SYMBOL
+            symbols = wanted(latent, state, prior).round().clamp(-limit, limit).to(torch.int32)  # noqa: B023 (used at once)
+            np.add.at(counts, (prior.index.numpy().ravel(), symbols.numpy().ravel() + limit), 1)
+            return symbols
+
+        with exact_products():
+            descend(agreed, agreed.begin(*picture.shape[:2]), answer)
         if done % 20 == 19:
             show(f"counted symbols of {done + 1} of {len(pictures)} pictures")
     return counts

@@ -1,7 +1,7 @@
 """The progressive hierarchical VAE, in floats: analysis, priors, posteriors, state, synthesis.
 
-Room: network (steps 5 to 10 of encoding and 4 to 8 of decoding walk the same blocks; the agreed ones among them are
-repeated on integers by `exact.py`). No files, no logging, no metrics here.
+Room: photo (encode steps 5 to 8 and 10, decode steps 4, 5, 7 and 8; the agreed parts of these are repeated on
+integers by `agreed.py`). No files, no logging, no metrics here.
 
 Signals at stride 8 to 64 are (B, H_s, W_s, width) with H_s = ceil(H / s). The first 192 coefficients start out as the 8x8 DCT of
 the picture (at half resolution for each doubling of the stride) in units of their own standard deviation; see
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.blocks import Block, Dense, LowerBound, Spread, depth_to_space, pad_to, space_to_depth
+from hcodec.models.descend import Position, descend
 from hcodec.models.photo.analysis import Analysis
-from hcodec.models.photo.config import NUM_COEFFICIENTS, Config
+from hcodec.models.photo.config import COARSEST, NUM_COEFFICIENTS, Config
 from hcodec.models.photo.synthesis import Synthesis
 from hcodec.models.rates import symbol_bits
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -68,17 +70,17 @@ class Latent(nn.Module):
         self.project = Dense(channels, width)
         self.posterior = Posterior(width, config.refine_hidden[stride], channels)
 
-    def prior(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the refined state, the prior mean and the natural log of its logistic scale."""
+    def prior(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Returns the refined state, and the prior: its mean and the natural log of its logistic scale."""
         state = self.refine(state)
         hidden = self.block.expand(state)
         mean, log_scale = self.head(hidden).float().chunk(2, -1)
         log_scale = -LowerBound.apply(-LowerBound.apply(log_scale, MIN_LOG_SCALE), -_MAX_LOG_SCALE)
-        return state + self.block.fc2(hidden), mean, log_scale
+        return state + self.block.fc2(hidden), (mean, log_scale)
 
-    def advance(self, state: Tensor, z_hat: Tensor) -> Tensor:
-        """Returns the state with the decoded latent z_hat (B, H_l, W_l, C_l) added."""
-        return state + self.project(z_hat)
+    def advance(self, state: Tensor, prior: tuple[Tensor, Tensor], symbols: Tensor) -> Tensor:
+        """Returns the state with the symbols (B, H_l, W_l, C_l), steps from the prior's mean, added."""
+        return state + self.project(prior[0] + symbols)
 
 
 class Network(nn.Module):
@@ -102,11 +104,9 @@ class Network(nn.Module):
         self.register_buffer("dct", torch.eye(NUM_COEFFICIENTS))
         self.register_buffer("sigma", torch.ones(NUM_COEFFICIENTS))
 
-    def ordered_latents(self) -> Iterator[Latent]:
-        """Yields the latents in coding order, coarse first."""
-        for latent in self.latents:
-            assert isinstance(latent, Latent)  # noqa: S101 (for the type checker only: ModuleList forgets types)
-            yield latent
+    def ordered_latents(self) -> list[Latent]:
+        """Returns the latents in coding order, coarse first."""
+        return list(cast("Iterable[Latent]", self.latents))
 
     def analyze(self, x: Tensor) -> dict[int, Tensor]:
         """Returns {stride: feature (B, ceil(H/s), ceil(W/s), width)}."""
@@ -114,9 +114,10 @@ class Network(nn.Module):
         coefficients = F.linear(space_to_depth(pixels, 8), self.dct) * 255 / self.sigma
         return self.analysis(coefficients, space_to_depth(pixels, 4) * 4)
 
-    def begin(self, batch: int, height: int, width: int) -> Tensor:
-        """Returns the first state: the learned constant on the grid of stride 64."""
-        return self.start.expand(batch, -(-height // 64), -(-width // 64), -1)
+    def begin(self, batch: int, height: int, width: int) -> Position:
+        """Returns where the way down begins: the learned constant on the grid of the coarsest stride."""
+        state = self.start.expand(batch, -(-height // COARSEST), -(-width // COARSEST), -1)
+        return Position(state, COARSEST, height, width)
 
     def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
         """Returns the state at `stride`, made from the state at twice that stride, cut to the grid of the picture."""
@@ -148,31 +149,27 @@ class Network(nn.Module):
         """
         if any(later > earlier for earlier, later in itertools.pairwise(exits)):
             raise ValueError("exits must not rise along the batch")
-        height, width = x.shape[2:]
-        noise = self.noise(len(x), height, width) if noise is None and not hard else noise
+        noise = self.noise(len(x), *x.shape[2:]) if noise is None and not hard else noise
+        pending = iter(noise or ())  # one for each latent, in order
         features = self.analyze(x)
-        state = self.begin(len(x), height, width)
-        bits = x.new_zeros(len(x), self.config.num_levels)
-        stride = 64
-        for i, latent in enumerate(self.ordered_latents()):
-            while stride > latent.stride:
-                stride //= 2
-                state = self.ascend(state, stride, height, width)
-            state, mean, log_scale = latent.prior(state)
+        bits: list[Tensor] = [x.new_zeros(len(x)) for _ in range(self.config.num_levels)]
+
+        def answer(latent: Latent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+            """Returns rounded residuals where a stream holds the latent, else zeros; counts their bits."""
             num_active = sum(level >= latent.level for level in exits)
             kept = max(1, num_active)  # with none, one goes along for nothing: every weight has a gradient
             active = 1.0 if num_active else 0.0
-            mean, later = mean[:kept], mean[kept:]
-            log_scale = log_scale[:kept]
-            residual = latent.posterior(features[stride][:kept] - state[:kept], mean, log_scale)
-            symbol = residual + (residual.round() - residual).detach()
-            coded = symbol if noise is None or hard else residual + noise[i][:kept]
+            mean, log_scale = (part[:kept] for part in prior)
+            residual = latent.posterior(features[latent.stride][:kept] - state[:kept], mean, log_scale)
+            symbols = residual + (residual.round() - residual).detach()
+            coded = symbols if hard else residual + next(pending)[:kept]
             cost = symbol_bits(coded, log_scale).sum((1, 2, 3)) * active
-            column = latent.level - 1, self.config.num_levels - latent.level
-            bits = bits + F.pad(cost[:, None], (*column, 0, len(later)))
-            state = latent.advance(state, torch.cat([mean + symbol * active, later]))
+            bits[latent.level - 1] = bits[latent.level - 1] + F.pad(cost, (0, len(x) - kept))
+            return F.pad(symbols * active, (0, 0) * 3 + (0, len(x) - kept))
+
+        end = descend(self, self.begin(len(x), *x.shape[2:]), answer)
         weights = per_exit(torch.eye(self.config.num_levels, device=x.device), exits)
-        return self.synthesize(state, weights, height, width), bits
+        return self.synthesize(end.state, weights, *x.shape[2:]), torch.stack(bits, 1)
 
 
 def per_exit(rows: Tensor, exits: Sequence[int]) -> Tensor:

@@ -1,10 +1,11 @@
 """Encoder-side search: the symbols of one picture, refined by descending on what its stream costs.
 
-Room: network (between steps 5 and 8 of encoding, on demand). The analysis is amortized: it was fitted to all pictures and is
-best for none. Here each latent gets an offset to its posterior mean, and the offsets descend on the training objective of this
-one picture (semi-amortized inference: Kim et al. 2018, arXiv 1802.02550; for compression: Campos et al. 2019, arXiv 1906.01223),
-through a differentiable twin of the agreed path. The symbols are still taken on the exact path, by `walk.Walk`: what is sent
-changes, format, weights and decoder do not. Imports neither the codec nor the coder.
+Room: photo (between encode steps 5 and 8, on demand). The analysis is amortized: it was fitted to all pictures and is
+best for none. Here each latent gets an offset to its posterior mean, and the offsets descend on the training
+objective of this one picture (semi-amortized inference: Kim et al. 2018, arXiv 1802.02550; for compression: Campos et
+al. 2019, arXiv 1906.01223), through a differentiable twin of the agreed path. The symbols are still taken on the
+exact path, by `prefix.Prefix`: what is sent changes, format, weights and decoder do not. Imports neither the codec
+nor the coder.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hcodec.models.blocks import depth_to_space, depthwise
+from hcodec.models.descend import Position, descend
 from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT, IntegerBlock, Product
 from hcodec.models.photo.agreed import MEAN_UNIT, IntegerLatent
+from hcodec.models.photo.config import COARSEST
 from hcodec.models.photo.objective import SEARCH_EXPONENT, exit_weights, mean_squared_error
 from hcodec.models.rates import symbol_bits
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
 if TYPE_CHECKING:
-    from hcodec.models.registry import Model
+    from hcodec.models.photo.model import Model
 
 TILE = 768  # edge in pixels of what is searched at a time, so that memory stays bounded; a multiple of 64
 MARGIN = 64  # pixels around a tile that are searched with it and thrown away, so that its neighbors matter
@@ -37,7 +40,7 @@ _MOMENTUM = 0.5
 _SOFT_SHARE = 0.5  # of the descent that sees soft symbols, then come rounded ones
 _HARDNESS = 0.6  # of the soft symbols at last; 1 would be flat at the integers
 
-Show = Callable[[float], None]  # is told the share that is done
+Show = Callable[[float], None]  # gets the share that is done
 
 
 def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambda share: None) -> list[Tensor]:
@@ -54,7 +57,7 @@ def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambd
         tiles = [(rows, columns) for rows in _spans(height) for columns in _spans(width)]
         for done, (rows, columns) in enumerate(tiles):
             part = x[:, :, rows.outer, columns.outer]
-            found = search.descend(part, passes, _part_of(show, done, len(tiles)))
+            found = search.lower(part, passes, _part_of(show, done, len(tiles)))
             for whole, tile, latent in zip(offsets, found, search.latents, strict=True):
                 inner = rows.inner(latent.stride), columns.inner(latent.stride)
                 whole[:, inner[0], inner[1]] = tile[:, rows.kept(latent.stride), columns.kept(latent.stride)]
@@ -62,7 +65,7 @@ def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambd
 
 
 def _part_of(show: Show, done: int, count: int) -> Show:
-    """Returns what a tile tells of itself, so that `show` is told the share of all of them."""
+    """Returns what a tile reports to, so that `show` gets the share of all tiles."""
     return lambda share: show((done + share) / count)
 
 
@@ -102,7 +105,7 @@ def _order(levels: int) -> list[int]:
 
 
 class _Block:
-    """`exact.IntegerBlock` with gains folded in and without rounding, so that gradients pass; states in the network's units."""
+    """`products.IntegerBlock` with gains folded in and without rounding, so that gradients pass; states in float units."""
 
     def __init__(self, block: IntegerBlock) -> None:
         self.gain = block.gain / STATE_UNIT
@@ -132,29 +135,29 @@ def _carry(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class _Latent:
-    """`exact.IntegerLatent` without rounding, and the float posterior of the same latent."""
+    """`agreed.IntegerLatent` without rounding, and the float posterior of the same latent."""
 
     def __init__(self, agreed: IntegerLatent, posterior: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
-        self.level, self.stride, self.channels = agreed.level, agreed.stride, agreed.channels
+        self.index, self.level, self.stride, self.channels = agreed.index, agreed.level, agreed.stride, agreed.channels
         self.refine, self.block, self.posterior = _Block(agreed.refine), _Block(agreed.block), posterior
         weight, self.bias = _folded(agreed.project, STATE_UNIT)
         self.weight = weight / MEAN_UNIT
 
-    def prior(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the refined state, the prior mean in steps and the scale index, not rounded."""
+    def prior(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Returns the refined state, and the prior: its mean in steps and the scale index, not rounded."""
         state, _ = self.refine(state)
         state, hidden = self.block(state)
         head = F.linear(hidden, *self.block.head).float() if self.block.head is not None else hidden
         mean, index = head.split(self.channels, -1)
-        return state, mean * MEAN_UNIT, index.clamp(0, NUM_SCALES - 1)
+        return state, (mean * MEAN_UNIT, index.clamp(0, NUM_SCALES - 1))
 
-    def advance(self, state: Tensor, z: Tensor) -> Tensor:
-        """Returns the state with the latent z, in steps, added."""
-        return state + _carry(z, self.weight, self.bias)
+    def advance(self, state: Tensor, prior: tuple[Tensor, Tensor], symbols: Tensor) -> Tensor:
+        """Returns the state with the symbols, steps from the prior's mean, added."""
+        return state + _carry(prior[0] + symbols, self.weight, self.bias)
 
 
 class _Search:
-    """The twin of a model's agreed path, and the descent through it."""
+    """The twin of a model's agreed path, and gradient descent on what the stream of one picture costs."""
 
     def __init__(self, model: Model, levels: int) -> None:
         self.network, self.config, self.device = model.network, model.agreed.config, model.device
@@ -174,7 +177,7 @@ class _Search:
             for latent in self.latents
         ]
 
-    def descend(self, x: Tensor, passes: int, show: Show) -> list[Tensor]:
+    def lower(self, x: Tensor, passes: int, show: Show) -> list[Tensor]:
         """Returns the offsets of a picture (1, 3, H, W): descent with momentum, one exit a step."""
         offsets = [offset.requires_grad_() for offset in self.zeros(x.shape[2], x.shape[3])]
         speeds = [torch.zeros_like(offset) for offset in offsets]
@@ -204,30 +207,36 @@ class _Search:
         share: of the descent that is done. Second: the error of rounding of each latent that the stream holds, in steps.
         """
         height, width = x.shape[2:]
-        bits, stride = x.new_zeros(()), 64
+        bits: list[Tensor] = []
         errors: list[Tensor] = []
-        state = self.start.expand(1, -(-height // stride), -(-width // stride), -1)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            for i, latent in enumerate(self.all_latents):
-                while stride > latent.stride:
-                    stride //= 2
-                    state = self._ascend(state, stride, height, width)
-                state, z, index = latent.prior(state)
-                if latent.level <= level:
-                    log_scale = MIN_LOG_SCALE + index * LOG_SCALE_STEP
-                    residual = latent.posterior(features[stride] - state, z, log_scale).float() + offsets[i]
-                    coded = (index.round() >= self.num_silent).float()
-                    bits = bits + (_smooth_bits(residual, log_scale) * coded).sum()
-                    symbol, error = _rounded(residual, share)
-                    errors.append(error * coded)
-                    z = z + symbol * coded
-                state = latent.advance(state, z)
-            exits = F.one_hot(torch.tensor([level - 1], device=x.device), self.config.num_levels).float()
-            x_hat = self.network.synthesize(state, exits, height, width).float().clamp(0, 1)
-        distortion = height * width * mean_squared_error(x_hat, x).sum()
-        return self.weights[level - 1] * (bits + self.config.lmbda[level - 1] * distortion), errors
 
-    def _ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
+        def answer(latent: _Latent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+            """Returns rounded residuals where the stream holds the latent, else zeros; counts their bits."""
+            mean, index = prior
+            if latent.level > level:
+                return torch.zeros_like(mean)
+            log_scale = MIN_LOG_SCALE + index * LOG_SCALE_STEP
+            residual = latent.posterior(features[latent.stride] - state, mean, log_scale).float() + offsets[latent.index]
+            coded = (index.round() >= self.num_silent).float()
+            bits.append((_smooth_bits(residual, log_scale) * coded).sum())
+            symbols, error = _rounded(residual, share)
+            errors.append(error * coded)
+            return symbols * coded
+
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            start = self.start.expand(1, -(-height // COARSEST), -(-width // COARSEST), -1)
+            end = descend(self, Position(start, COARSEST, height, width), answer)
+            exits = F.one_hot(torch.tensor([level - 1], device=x.device), self.config.num_levels).float()
+            x_hat = self.network.synthesize(end.state, exits, height, width).float().clamp(0, 1)
+        distortion = height * width * mean_squared_error(x_hat, x).sum()
+        return self.weights[level - 1] * (sum(bits, x.new_zeros(())) + self.config.lmbda[level - 1] * distortion), errors
+
+    def ordered_latents(self) -> list[_Latent]:
+        """Returns the latents in coding order, coarse first."""
+        return self.all_latents
+
+    def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
+        """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
         weight, bias = self.up[stride]
         state = depth_to_space(_carry(state, weight, bias * STATE_UNIT), 2)
         return state[:, : -(-height // stride), : -(-width // stride)]

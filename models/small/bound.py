@@ -1,8 +1,8 @@
 """The negative evidence lower bound of a chain model, without bins or tables: what its chains are measured against.
 
-Room: network, benchmarks and tests only. The same integer network as in coding, but latents are real numbers drawn from the
-posterior's density, and distributions are evaluated by formula. So the difference to a chain's net rate is all that bins,
-tables, the stack and the pictures that go directly cost.
+Room: small, benchmarks and tests only. The same integer network as in coding, but latents are real numbers drawn from
+the posterior's density, and distributions are evaluated by formula. So the difference to a chain's net rate is all
+that bins, tables, the stack and the pictures that go directly cost.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hcodec.models.descend import at_stride, descend
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.rates import mixture_bits
-from hcodec.models.small.config import COARSEST
-from hcodec.models.small.integer import COEFFICIENT_STEPS, IntegerSmall
+from hcodec.models.small.integer import COEFFICIENT_STEPS, IntegerSmall, SmallIntegerLatent
 from hcodec.models.small.network import condition, logistic_bits, noise
 from hcodec.models.small.planes import NUM_PLANES, Pixels
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
@@ -21,26 +21,23 @@ from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_
 
 def lower_bound_bits(model: IntegerSmall, pixels: Pixels) -> Tensor:
     """Returns one sample of the negative bound of each picture, in bits (B,); pixels (B, H, W[, 3])."""
-    planes, (height, width) = model.planes.split(pixels), pixels.shape[1:3]
-    state = model.start.expand(len(pixels), -(-height // COARSEST), -(-width // COARSEST), -1)
-    stride, bits = COARSEST, torch.zeros(len(pixels), dtype=torch.float64)
+    planes = model.planes.split(pixels)
+    bits = torch.zeros(len(pixels), dtype=torch.float64)
     with exact_products():
         features = model.analyze(planes)
-        for latent in model.latents:
-            while stride > latent.stride:
-                stride //= 2
-                state = model.ascend(state, stride, height, width)
-            state, scale, shape = latent.prior(state)
-            mean, spread = latent.posterior(features[stride] - state, scale)
+
+        def answer(latent: SmallIntegerLatent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+            """Returns a sample of the posterior and counts its net bits."""
+            scale, shape = prior
+            mean, spread = latent.posterior(features[latent.stride] - state, scale)
             z = mean / MEAN_STEPS + _log_scale(spread).exp() * noise(mean)
             cost = logistic_bits(z, 0.0, _log_scale(scale), _tail(shape))
             refund = logistic_bits(z, mean / MEAN_STEPS, _log_scale(spread), torch.full_like(z, MIN_TAIL))
-            bits += (cost - refund).double().sum((1, 2, 3))
-            state = latent.advance(state, z)
-        while stride > 1:
-            stride //= 2
-            state = model.ascend(state, stride, height, width)
-        return bits + _pixel_bits(model, state, torch.from_numpy(planes).float()).double().sum((1, 2, 3))
+            bits.add_((cost - refund).double().sum((1, 2, 3)))
+            return z
+
+        end = at_stride(model, descend(model, model.begin(len(pixels), *pixels.shape[1:3]), answer), 1)
+        return bits + _pixel_bits(model, end.state, torch.from_numpy(planes).float()).double().sum((1, 2, 3))
 
 
 def _pixel_bits(model: IntegerSmall, state: Tensor, values: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Turns a checkpoint into the weights of a chain model: `python -m hcodec.models.small.export CHECKPOINT --data DATA --out FILE`.
 
-Room: network, a script. As `export.py`: every product is quantized against the activations that come before it, and its weights
-are made as fine as its exactness certificate allows. The coding tables are those of the mixtures themselves; counting real
-values brought nothing.
+Room: small, a script. As in `photo/export.py`, every product is quantized against the activations that come before
+it, and its weights are made as fine as its exactness certificate allows. The coding tables are those of the mixtures
+themselves; counting real values brought nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from hcodec.models import weights_file
-from hcodec.models.blocks import Block, Dense, depth_to_space, pad_even, space_to_depth
+from hcodec.models.blocks import Block, Dense, pad_even, space_to_depth
+from hcodec.models.descend import Position, at_stride, descend
 from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
 from hcodec.models.integer.quantize import Tensors, activation_units, export_block, export_dense, integer_product, put
 from hcodec.models.small.config import COARSEST, NUM_COEFFICIENTS, config_from
@@ -42,22 +44,16 @@ def _block_with_head(
     put(tensors, f"{name}.head", integer_product(head.weight, head.bias - zero, units, unit, ACTIVATION_LIMIT))
 
 
-def _export_latent(tensors: Tensors, name: str, latent: SmallLatent, state: Tensor, feature: Tensor) -> Tensor:
-    """Adds one latent and returns the state after it: with values drawn from the posterior, and without in the second half."""
+def _export_latent(tensors: Tensors, name: str, latent: SmallLatent, before: Tensor, lack: Tensor) -> None:
+    """Adds one latent, calibrated on the states before it and on what its posterior sees."""
     count = latent.channels
-    _block_with_head(tensors, f"{name}.block", latent.block, latent.head, state, [_SCALE] * count + [_TAIL] * count)
-    state, log_scale, _ = latent.prior(state)
+    _block_with_head(tensors, f"{name}.block", latent.block, latent.head, before, [_SCALE] * count + [_TAIL] * count)
     outputs = [(1 / MEAN_STEPS, 0.0)] * count + [(LOG_SCALE_STEP, 0.0)] * count
-    lack = feature - state
     _block_with_head(tensors, f"{name}.inference", latent.inference, latent.inference_head, lack, outputs)
     weight, bias = latent.select.folded()
     units = torch.full((weight.shape[1],), STATE_UNIT)
     put(tensors, f"{name}.select", integer_product(weight, bias, units, 1 / MEAN_STEPS, 1, True))
     export_dense(tensors, f"{name}.project", latent.project, 1.0)
-    mean, spread = latent.posterior(lack, log_scale)
-    z = (mean + spread.exp() * noise(mean)).round()
-    z[len(z) // 2 :] = 0
-    return state + latent.project(z)
 
 
 def _export_analysis(tensors: Tensors, network: SmallNetwork, values: Tensor) -> dict[int, Tensor]:
@@ -81,26 +77,31 @@ def export_exact(network: SmallNetwork, values: Tensor) -> Tensors:
     tensors: Tensors = {"start": (network.start / STATE_UNIT).round().to(torch.int32)}
     values = torch.cat([values, values])  # half with latents, half as the first pictures of a chain go
     features = _export_analysis(tensors, network, values)
-    state = network.start.expand(len(values), values.shape[1] // COARSEST, values.shape[2] // COARSEST, -1)
-    stride = COARSEST
-    for i, latent in enumerate(network.ordered_latents()):
-        while stride > latent.stride:
-            stride //= 2
-            state = _export_up(tensors, network, state, stride)
-        state = _export_latent(tensors, f"latents.{i}", latent, state, features[stride])
-    while stride > 1:
-        stride //= 2
-        state = _export_up(tensors, network, state, stride)
+    for stride, up in network.up.items():
+        export_dense(tensors, f"up.{stride}", cast(Dense, up), STATE_UNIT)
+    end = _export_latents(tensors, network, features, network.begin(len(values), *values.shape[1:3]))
     outputs = [_SCALE] * NUM_PLANES + [_TAIL] * NUM_PLANES + [(1 / COEFFICIENT_STEPS, 0.0)] * NUM_COEFFICIENTS
-    _block_with_head(tensors, "last", network.last, network.last_head, state, outputs)
+    _block_with_head(tensors, "last", network.last, network.last_head, at_stride(network, end, 1).state, outputs)
     return tensors
 
 
-def _export_up(tensors: Tensors, network: SmallNetwork, state: Tensor, stride: int) -> Tensor:
-    dense = network.up[str(stride)]
-    assert isinstance(dense, Dense)  # noqa: S101 (for the type checker)
-    export_dense(tensors, f"up.{stride}", dense, STATE_UNIT)
-    return depth_to_space(dense(state), 2)
+def _export_latents(tensors: Tensors, network: SmallNetwork, features: dict[int, Tensor], position: Position) -> Position:
+    """Adds all latents, one after the other; returns the position after them."""
+
+    def answer(latent: SmallLatent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+        """Exports a latent; returns values drawn from the posterior, and zeros in the second half."""
+        lack = features[latent.stride] - state
+        _export_latent(tensors, f"latents.{i}", latent, before, lack)
+        mean, spread = latent.posterior(lack, prior[0])
+        z = (mean + spread.exp() * noise(mean)).round()
+        z[len(z) // 2 :] = 0
+        return z
+
+    for i, latent in enumerate(network.ordered_latents()):
+        position = at_stride(network, position, latent.stride)
+        before = position.state
+        position = descend(network, position, answer, i + 1)
+    return position
 
 
 def export(network: SmallNetwork, pictures: Pixels) -> Tensors:

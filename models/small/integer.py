@@ -1,13 +1,14 @@
 """A chain model on integers: priors, posteriors and likelihood, the same on every machine.
 
-Room: network. The arithmetic is that of `exact.py`; `small.py` is the float network that was trained. The posterior is among
-what must agree, for with bits back the decoder repeats it. A `SmallWalk` goes down one picture's levels, coarse first.
-Callers hold `kernels.exact_products`. Everything in capitals is part of the format (FORMAT.md, "Small pictures").
+Room: small. The arithmetic is that of `integer.products`; `network.py` is the float network that was trained. The
+posterior is among what must agree, for with bits back the decoder repeats it. `descend_with` goes down one picture's
+levels. Callers hold `kernels.exact_products`. Everything in capitals is part of the format (FORMAT.md, "Small
+pictures").
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from hcodec.errors import ModelError
 from hcodec.models.blocks import depth_to_space, pad_even, space_to_depth
+from hcodec.models.descend import Position, at_stride, descend
 from hcodec.models.integer.products import (
     STATE_LIMIT,
     STATE_UNIT,
@@ -56,12 +58,12 @@ class SmallIntegerLatent:
         self.select.certify(f"{name}.select", STATE_LIMIT)
         self.project.certify(f"{name}.project", LATENT_LIMIT)
 
-    def prior(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def prior(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the new state, and scale and shape index of the prior (B, H, W, C)."""
         state, head = self.block(state)
         assert head is not None  # noqa: S101 (for the type checker: a latent's block has a head)
         scale = head[..., : self.channels].clamp(MIN_INDEX, NUM_SCALES - 1)
-        return state, scale, head[..., self.channels :].clamp(0, NUM_SHAPES - 1)
+        return state, (scale, head[..., self.channels :].clamp(0, NUM_SHAPES - 1))
 
     def posterior(self, lack: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean in eighths and scale index of the posterior; lack: feature - state, overwritten; scale: the prior's."""
@@ -70,8 +72,8 @@ class SmallIntegerLatent:
         mean = wide_product(lack, self.select).add_(head[..., : self.channels]).clamp_(-MEAN_LIMIT, MEAN_LIMIT)
         return mean, (scale + head[..., self.channels :]).clamp_(MIN_INDEX, NUM_SCALES - 1)
 
-    def advance(self, state: Tensor, z: Tensor) -> Tensor:
-        """Returns the state with the latent's value (B, H, W, C) added."""
+    def advance(self, state: Tensor, prior: tuple[Tensor, Tensor], z: Tensor) -> Tensor:
+        """Returns the state with the latent's value (B, H, W, C), of magnitude LATENT_LIMIT at most, added."""
         return (state + wide_product(z, self.project)).clamp_(-STATE_LIMIT, STATE_LIMIT)
 
 
@@ -111,6 +113,15 @@ class IntegerSmall:
             features[stride] = x = self.analysis[stride](x)[0]
         return features
 
+    def ordered_latents(self) -> list[SmallIntegerLatent]:
+        """Returns the latents in coding order, coarse first."""
+        return self.latents
+
+    def begin(self, batch: int, height: int, width: int) -> Position:
+        """Returns where the way down begins."""
+        state = self.start.expand(batch, -(-height // COARSEST), -(-width // COARSEST), -1)
+        return Position(state, COARSEST, height, width)
+
     def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
         """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
         state = depth_to_space(wide_product(state, self.up[stride]), 2)
@@ -128,54 +139,44 @@ class IntegerSmall:
         return mean, *limited, coefficient.clamp(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
 
 
-class SmallWalk:
-    """The state between two latents, for one picture of height x width pixels."""
+@dataclass(frozen=True)
+class Visit:
+    """A latent of one picture as it is met on the way down; scale, shape: indices of its prior (1, H_l, W_l, C_l)."""
 
-    def __init__(self, model: IntegerSmall, height: int, width: int) -> None:
-        self.model, self.height, self.width = model, height, width
-        self.stride, self.position = COARSEST, 0
-        self.state = model.start.expand(1, -(-height // COARSEST), -(-width // COARSEST), -1)
-        self.priors: list[Located] = []  # of the latents so far
-        self.values: list[Ints] = []  # of the same
-        self._seen: list[tuple[Tensor, Tensor]] = []  # state and scale index that each posterior starts from
-
-    @property
-    def done(self) -> bool:
-        """Whether all latents have their values."""
-        return self.position == len(self.model.latents)
+    latent: SmallIntegerLatent
+    state: Tensor
+    scale: Tensor
+    shape: Tensor
 
     def prior(self) -> Located:
-        """Returns the prior of the next latent, int32 (1, H_l, W_l, C_l) each."""
-        latent = self.model.latents[self.position]
-        self._ascend(latent.stride)
-        self.state, scale, shape = latent.prior(self.state)
-        self._seen.append((self.state, scale))
-        indices = _integers(scale)
-        self.priors.append(locate(np.zeros_like(indices), indices, _integers(shape)))
-        return self.priors[-1]
+        """Returns p(z_l | z_<l), int32 (1, H_l, W_l, C_l) each."""
+        indices = _integers(self.scale)
+        return locate(np.zeros_like(indices), indices, _integers(self.shape))
 
-    def posterior(self, features: Mapping[int, Tensor], position: int) -> Located:
-        """Returns the posterior of a latent whose prior was asked for, from `IntegerSmall.analyze`'s features."""
-        latent, (state, scale) = self.model.latents[position], self._seen[position]
-        mean, spread = latent.posterior(features[latent.stride] - state, scale)
+    def posterior(self, features: Mapping[int, Tensor]) -> Located:
+        """Returns q(z_l | z_<l, x) from the features of x, as `IntegerSmall.analyze` gives them."""
+        mean, spread = self.latent.posterior(features[self.latent.stride] - self.state, self.scale)
         indices = _integers(spread)
         return locate(_integers(mean), indices, np.zeros_like(indices))
 
-    def advance(self, z: Ints) -> None:
-        """Gives the latent whose prior was asked for last its value, of magnitude LATENT_LIMIT at most, and moves on."""
-        self.state = self.model.latents[self.position].advance(self.state, torch.from_numpy(z).float())
-        self.values.append(z)
-        self.position += 1
 
-    def pixels(self) -> SmallPixels:
-        """Returns how the picture's planes are distributed, once all latents have their values."""
-        self._ascend(1)
-        return SmallPixels(self.model, *(_integers(found)[0] for found in self.model.parameters(self.state)))
+Visited = list[tuple[Visit, Ints]]  # latents in coding order, with their values
 
-    def _ascend(self, stride: int) -> None:
-        while self.stride > stride:
-            self.stride //= 2
-            self.state = self.model.ascend(self.state, self.stride, self.height, self.width)
+
+def descend_with(model: IntegerSmall, size: tuple[int, int], value: Callable[[Visit], Ints], visited: Visited) -> SmallPixels:
+    """Returns how the planes of a picture of that height and width are distributed when each latent gets what `value` says.
+
+    visited: takes every latent with its value, also when `value` raises an exception.
+    """
+
+    def answer(latent: SmallIntegerLatent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+        """Returns the value of a latent as the network takes it."""
+        visit = Visit(latent, state, *prior)
+        visited.append((visit, value(visit)))
+        return torch.from_numpy(visited[-1][1]).float()
+
+    end = at_stride(model, descend(model, model.begin(1, *size), answer), 1)
+    return SmallPixels(model, *(_integers(found)[0] for found in model.parameters(end.state)))
 
 
 @dataclass(frozen=True)

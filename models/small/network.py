@@ -1,19 +1,20 @@
-"""The float network of the pure mode: a small top-down hierarchical VAE for pictures up to about 64x64.
+"""The float network of a chain model: a small top-down hierarchical VAE for pictures up to about 64x64.
 
-Room: network, training only: coding uses its integer form, `small_exact.py`. One class for gray and color, by configuration.
-Every latent has a logistic prior around zero and a residual posterior from what the state still lacks (Vahdat and Kautz 2020,
-arXiv 2007.03898, section 3.2; the prior's mean needs no head of its own, for the block before it moves the state there).
-Latents live on the integers: training samples continuous ones, whose posterior is never narrower than MIN_POSTERIOR, so that
-a unit bin is 1.2 posterior deviations at most and little is lost by rounding.
+Room: small, training only: coding uses its integer form, `integer.py`. One class for gray and color, by
+configuration. Every latent has a logistic prior around zero and a residual posterior from what the state still lacks
+(Vahdat and Kautz 2020, arXiv 2007.03898, section 3.2; the prior's mean needs no head of its own, for the block before
+it moves the state there). Latents live on the integers: training samples continuous ones, whose posterior is never
+narrower than MIN_POSTERIOR, so that a unit bin is 1.2 posterior deviations at most and little is lost by rounding.
 
-States and features are (B, H_s, W_s, width) with H_s = ceil(H / s). Their first coefficients start out as a Haar pyramid of the
-planes (`small_planes.py`); so training starts from a transform coder and not from noise.
+States and features are (B, H_s, W_s, width) with H_s = ceil(H / s). Their first coefficients start out as a Haar
+pyramid of the planes (`planes.py`); so training starts from a transform coder and not from noise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hcodec.models.blocks import Block, Dense, LowerBound, depth_to_space, pad_even, space_to_depth
+from hcodec.models.descend import Position, at_stride, descend
 from hcodec.models.rates import mixture_bits
 from hcodec.models.small.config import COARSEST, MIN_POSTERIOR, NUM_COEFFICIENTS, SmallConfig
 from hcodec.models.small.planes import NUM_PLANES
@@ -32,7 +34,7 @@ _STEP = {8: 4 / 64, 4: 5 / 64, 2: 6 / 64}  # of a fresh latent, in the unit of i
 
 
 def logistic_bits(value: Tensor, mean: Tensor | float, log_scale: Tensor, tail: Tensor) -> Tensor:
-    """Returns -log2 of the density of the mixtures of `likelihood`, without bins; arguments as of `loss.mixture_bits`."""
+    """Returns -log2 of the density of the mixtures of `likelihood`, without bins; arguments as of `rates.mixture_bits`."""
     narrow = _log_density(value - mean, log_scale) + F.logsigmoid(-tail)
     wide = _log_density(value - mean, log_scale + math.log(WIDE)) + F.logsigmoid(tail)
     return -torch.logaddexp(narrow, wide) / math.log(2)
@@ -54,12 +56,12 @@ class SmallLatent(nn.Module):
         self.select = Dense(width, channels)
         self.project = Dense(channels, width)
 
-    def prior(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def prior(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the new state, and log scale and tail of the prior (B, H, W, C)."""
         hidden = self.block.expand(state)
         log_scale, tail = self.head(hidden).float().chunk(2, -1)
         tail = LowerBound.apply(tail, MIN_TAIL)
-        return state + self.block.fc2(hidden), LowerBound.apply(log_scale, MIN_POSTERIOR), -LowerBound.apply(-tail, 0.0)
+        return state + self.block.fc2(hidden), (LowerBound.apply(log_scale, MIN_POSTERIOR), -LowerBound.apply(-tail, 0.0))
 
     def posterior(self, lack: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and log scale of the posterior from lack = feature - state and the prior's log scale."""
@@ -67,6 +69,10 @@ class SmallLatent(nn.Module):
         mean, change = self.inference_head(hidden).float().chunk(2, -1)
         mean = mean + self.select(lack + self.inference.fc2(hidden))
         return mean, LowerBound.apply(log_scale + change, MIN_POSTERIOR)
+
+    def advance(self, state: Tensor, prior: tuple[Tensor, Tensor], z: Tensor) -> Tensor:
+        """Returns the state with the latent's value (B, H, W, C) added."""
+        return state + self.project(z)
 
 
 def _head(hidden: int, outputs: int) -> nn.Linear:
@@ -97,11 +103,14 @@ class SmallNetwork(nn.Module):
         self.last, self.last_head = Block(*config.at(1)), _head(config.at(1)[1], 2 * NUM_PLANES + NUM_COEFFICIENTS)
         _initialize(self)
 
-    def ordered_latents(self) -> Iterator[SmallLatent]:
-        """Yields the latents in coding order, coarse first."""
-        for latent in self.latents:
-            assert isinstance(latent, SmallLatent)  # noqa: S101 (for the type checker only: ModuleList forgets types)
-            yield latent
+    def ordered_latents(self) -> list[SmallLatent]:
+        """Returns the latents in coding order, coarse first."""
+        return list(cast("Iterable[SmallLatent]", self.latents))
+
+    def begin(self, batch: int, height: int, width: int) -> Position:
+        """Returns where the way down begins: the learned constant on the grid of the coarsest stride."""
+        state = self.start.expand(batch, -(-height // COARSEST), -(-width // COARSEST), -1)
+        return Position(state, COARSEST, height, width)
 
     def analyze(self, values: Tensor) -> dict[int, Tensor]:
         """Returns {stride: feature}."""
@@ -132,26 +141,22 @@ class SmallNetwork(nn.Module):
 
         coded: (B, H, W, 3), 1 where a value is coded, else 0. direct: (B,) bool, pictures whose latents are all zero.
         """
-        height, width = values.shape[1:3]
         features = self.analyze(values)
-        state = self.start.expand(len(values), -(-height // COARSEST), -(-width // COARSEST), -1)
-        stride, latent_bits, borrowed_bits = COARSEST, values.new_zeros(len(values)), values.new_zeros(len(values))
         keep = (~direct).float()[:, None, None, None]
-        for latent in self.ordered_latents():
-            while stride > latent.stride:
-                stride //= 2
-                state = self.ascend(state, stride, height, width)
-            state, log_scale, tail = latent.prior(state)
-            mean, spread = latent.posterior(features[stride] - state, log_scale)
+        coded_bits, borrowed_bits = [], []
+
+        def answer(latent: SmallLatent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+            """Returns a sample of the posterior, or zeros; counts its bits."""
+            log_scale, tail = prior
+            mean, spread = latent.posterior(features[latent.stride] - state, log_scale)
             z = mean + spread.exp() * noise(mean)
-            latent_bits = latent_bits + (logistic_bits(z, 0.0, log_scale, tail) * keep).sum((1, 2, 3))
-            borrowed = logistic_bits(z, mean, spread, torch.full_like(tail, MIN_TAIL))
-            borrowed_bits = borrowed_bits + (borrowed * keep).sum((1, 2, 3))
-            state = state + latent.project(z * keep)
-        while stride > 1:
-            stride //= 2
-            state = self.ascend(state, stride, height, width)
-        return (self.likelihood(state, values) * coded).sum((1, 2, 3)), latent_bits, borrowed_bits
+            coded_bits.append((logistic_bits(z, 0.0, log_scale, tail) * keep).sum((1, 2, 3)))
+            borrowed_bits.append((logistic_bits(z, mean, spread, torch.full_like(tail, MIN_TAIL)) * keep).sum((1, 2, 3)))
+            return z * keep
+
+        end = at_stride(self, descend(self, self.begin(len(values), *values.shape[1:3]), answer), 1)
+        pixel_bits = (self.likelihood(end.state, values) * coded).sum((1, 2, 3))
+        return pixel_bits, torch.stack(coded_bits).sum(0), torch.stack(borrowed_bits).sum(0)
 
 
 def condition(mean: Tensor, values: Tensor, coefficient: Tensor) -> Tensor:
