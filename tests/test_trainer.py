@@ -198,6 +198,18 @@ def test_training_goes_back_to_its_average_when_no_step_is_finite_any_more(famil
     assert trainer.skipped == MOST_SKIPPED
 
 
+def test_unusually_large_gradients_are_skipped_where_a_recipe_says_so(pool, clock):
+    torch.manual_seed(0)
+    trainer = Trainer(Line(0), Recipe(1.0, batch=4, clip=float("inf"), skip=20.0))
+    for _ in range(5):
+        trainer.advance()
+    usual, before = trainer.usual, trainer.network.weight.detach().clone()
+    trainer._update(trainer.network.weight.sum() * 1e3)
+    assert trainer.skipped == 1 and trainer.usual == usual > 0 and torch.equal(trainer.network.weight, before)
+    trainer.advance()
+    assert trainer.skipped == 1 and not torch.equal(trainer.network.weight, before)
+
+
 # Schedule
 
 

@@ -24,6 +24,7 @@ from hcodec.models.training.log import Deadline, Log
 from hcodec.models.training.soap import Soap
 
 MOST_SKIPPED = 10  # steps in a row whose gradient is not finite, before training goes back to the moving average
+_USUAL = 0.98  # what the usual norm of a gradient keeps in a step
 _LOWEST = 0.01  # of the learning rate is left when the budget is spent
 _LAST_RESTART = 0.7  # share of the budget after which no unit is started anew: it could not learn enough any more
 _FIRST_CHECKPOINT = 60.0  # seconds until the first one; the others come every `checkpoint_minutes`
@@ -82,6 +83,7 @@ class Recipe:
     warmup_steps: int = 100
     ema: float = 0.998
     clip: float = 5.0  # the largest norm of a gradient
+    skip: float = math.inf  # times the usual norm: steps with a larger gradient are skipped (Child 2021, arXiv 2011.10650)
     checkpoint_minutes: float = 3.0
     part_megabytes: float = 0.0  # size of files that hold the averaged weights alone, beside each checkpoint; 0 is none
 
@@ -99,10 +101,12 @@ class Trainer:
         self.task, self.recipe, self.network = task, recipe, task.network
         self.average = copy.deepcopy(task.network).requires_grad_(False)
         self.optimizer = self._new_optimizer()
+        self.usual = 0.0  # norm of a gradient; 0 while unknown
         self.budget = 60 * recipe.minutes  # seconds; `move_deadline` changes it
         self.step, self.seconds, self.skipped, self.skipped_in_a_row = 0, 0.0, 0, 0
         self.saved = _FIRST_CHECKPOINT - 60 * recipe.checkpoint_minutes  # in seconds of training
-        self.capture = capture if isinstance(task, Capturable) and task.is_static() else None
+        captures = isinstance(task, Capturable) and task.is_static() and math.isinf(recipe.skip)  # a graph only skips infinities
+        self.capture = capture if captures else None
         self.captured: CapturedStep | None = None
         self.num_plain, self.captured_at = 0, 0.0  # plain steps in this process; seconds of training when a step was captured
 
@@ -142,10 +146,11 @@ class Trainer:
         return {"loss": loss.detach(), "norm": self._update(loss)} | values
 
     def _update(self, loss: Tensor) -> float:
-        """Steps the optimizer unless the gradient is not finite; returns the gradient's norm."""
+        """Steps the optimizer unless the gradient is not finite or unusually large; returns the gradient's norm."""
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip).item()
-        if math.isfinite(norm):
+        if math.isfinite(norm) and not (self.usual and norm > self.recipe.skip * self.usual):
+            self.usual = _USUAL * self.usual + (1 - _USUAL) * norm if self.usual else norm
             self._take_step()
         else:
             self._skip_step()
@@ -174,7 +179,7 @@ class Trainer:
         """Takes weights for the network, with a new optimizer and plain steps from here on."""
         self.network.load_state_dict(weights)
         self.optimizer = self._new_optimizer()
-        self.skipped_in_a_row, self.capture, self.captured = 0, None, None
+        self.skipped_in_a_row, self.usual, self.capture, self.captured = 0, 0.0, None, None
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return self.task.optimizer([{"share": 1.0} | group for group in self.task.parameter_groups()])
@@ -291,7 +296,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": random,
-            "progress": (self.step, self.seconds, self.skipped, self.skipped_in_a_row, self.saved),
+            "progress": (self.step, self.seconds, self.skipped, self.skipped_in_a_row, self.saved, self.usual),
         }
         if workers.rank() == 0:
             torch.save(state, path.with_suffix(".tmp"))
@@ -306,7 +311,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds, self.skipped, self.skipped_in_a_row, self.saved = state["progress"]
+        self.step, self.seconds, self.skipped, self.skipped_in_a_row, self.saved, self.usual = state["progress"]
         if workers.rank() < len(state["random"]):
             self._restore_random(state["random"][workers.rank()])
 
