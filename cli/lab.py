@@ -65,10 +65,12 @@ def _one_line() -> Iterator[None]:
 @click.option("--free-bits", type=click.FloatRange(min=0), default=None, help="Bits of each level that cost nothing.")
 @click.option("--balance/--no-balance", default=None, help="While the KL's weight rises, weigh levels by what they hold.")
 @click.option("--skip", type=click.FloatRange(min=0), default=None, help="Skip gradients this many times as large as usual.")
-def train(family: str, seed: int, name: str | None, **wanted: Any) -> None:
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same name left off.")
+def train(family: str, seed: int, name: str | None, resume: bool, **wanted: Any) -> None:
     """Train a family: vae, ladder, resnet, biva, nvae, vdvae, pixelvae, diffusion or small.
 
-    Writes FAMILY.safetensors and FAMILY.csv. Options of training default to what the family's paper says.
+    Writes FAMILY.safetensors, FAMILY.csv and a checkpoint, FAMILY.pt. Options of training default to what the family's paper
+    says.
     """
     set_threads(wanted["threads"])
     with _one_line():
@@ -77,7 +79,7 @@ def train(family: str, seed: int, name: str | None, **wanted: Any) -> None:
 
         data = open_set(wanted["sources"], seed)
         run = _run(family, data.channels, wanted, seed, name or family)
-        path = training.train(run, data, wanted["models"], _progress())
+        path = training.train(run, data, wanted["models"], _progress(), resume)
     click.echo(f"\r\x1b[KWrote {path}")
 
 

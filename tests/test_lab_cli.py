@@ -290,3 +290,13 @@ def test_the_report_is_one_page_with_all_its_pictures(models, tmp_path):
     named = set(re.findall(r'src="([^"]+)"', page))
     assert named == {path.name for path in (tmp_path / "report").glob("*.png")}
     assert {f"{family}-{section}.png" for family in shown for section in ("samples", "prefix", "anomaly")} <= named
+
+
+def test_a_run_goes_on_where_it_left_off(tmp_path):
+    lab("train", "vae", *QUICK, "--models", tmp_path)
+    first = model_file.load(tmp_path / "vae.safetensors").facts["steps"]
+    lab("train", "vae", *QUICK[:1], "--minutes", "0.01", "--batch", "8", "--models", tmp_path, "--resume")
+    assert model_file.load(tmp_path / "vae.safetensors").facts["steps"] > first
+    with (tmp_path / "vae.csv").open() as file:
+        steps = [float(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(steps) and steps[0] <= first < steps[-1]

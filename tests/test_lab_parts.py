@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import math
 import re
 from pathlib import Path
@@ -10,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from hcodec.coding.float_stack import FloatStack
 from hcodec.errors import FormatError, ModelError
 from hcodec.models.lab import families
-from hcodec.models.lab.data import glyphs
+from hcodec.models.lab.data import DataSet, glyphs, open_set
 from hcodec.models.lab.distributions import Gaussian, Logistic, Pixels, Table
 from hcodec.models.lab.objective import Options, balance, loss
 from hcodec.models.lab.protocol import Terms
-from hcodec.models.lab.train import LabTask, Loop
+from hcodec.models.lab.train import LabTask
+from hcodec.models.training.loop import Recipe, Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -114,50 +115,18 @@ def test_balance_spares_levels_that_hold_little():
     torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
 
 
-class Spiked:
-    """A task whose gradient now and then is far too large, or not finite."""
-
-    def __init__(self, factors):
-        self.network, self.factors = nn.Linear(3, 1), iter(factors)
-
-    def batch(self, count):
-        return torch.ones(count, 3)
-
-    def loss(self, batch, progress):
-        return self.network(batch).mean() * next(self.factors), {}
-
-    def parameter_groups(self):
-        return [{"params": list(self.network.parameters()), "share": 1.0}]
-
-    def optimizer(self, groups):
-        return torch.optim.SGD(groups, lr=0.0)
-
-
-def test_bad_gradients_are_skipped_but_not_for_ever():
-    loop = Loop(Spiked([1.0, 1.0, 1e6, math.nan, 1.0]), minutes=1.0, skip=5.0)
-    for skipped in (0, 0, 1, 2, 2):
-        before = loop.task.network.weight.clone()
-        loop.advance(2)
-        assert loop.skipped == skipped
-        assert torch.equal(before, loop.task.network.weight) == (loop.step in (3, 4))
-    stuck = Loop(Spiked([1.0] + [1e6] * 11), minutes=1.0, skip=5.0)
-    for _ in range(12):
-        stuck.advance(2)
-    assert stuck.skipped == 10
-
-
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_training_lowers_the_bound(family):
     torch.manual_seed(0)
     x = torch.from_numpy(glyphs("0123456789", 16, 16, 0).copy()).float()
-    data = type("Same", (), {"batch": lambda self, count: x[:count]})()
+    data = DataSet("same", lambda count: x[:count].byte().numpy(), np.random.default_rng(0), x.byte().numpy())
     network = families.entry(family).network(families.configure(family, 1, tiny=True))
-    loop = Loop(LabTask(network, data, Options()), minutes=10.0, skip=0.0)
+    trainer = Trainer(LabTask(network, data, Options()), Recipe(minutes=10.0, batch=16, rate=3e-3, warmup_steps=5))
     with torch.no_grad():
         before = network.terms(x).total().mean()
         for _ in range(8):
             with torch.enable_grad():
-                log = loop.advance(16)
+                log = trainer.advance()
         assert network.terms(x).total().mean() < before
     assert {"bpd", "norm", "skipped"} < set(log)
 
@@ -203,3 +172,12 @@ def test_one_file_knows_the_network_of_the_chains():
     names = {path.name: set(imported(path)) for path in ROOM.glob("*.py")}
     knowing = {file for file, found in names.items() if any(name.startswith("hcodec.models.small.network") for name in found)}
     assert knowing == {"small.py"}
+
+
+def test_a_task_draws_the_same_batches_again():
+    task = LabTask(families.entry("vae").network(families.configure("vae", 1, tiny=True)), open_set(["glyphs"]), Options())
+    state = copy.deepcopy(task.state_dict())
+    first = task.batch(5)
+    assert not torch.equal(first, task.batch(5))
+    task.load_state_dict(state)
+    assert torch.equal(first, task.batch(5))

@@ -14,6 +14,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+from torch import nn
 
 from hcodec.errors import ModelError
 from hcodec.models.lab.families import entry
@@ -33,7 +34,7 @@ class Trained:
     digest: str
 
 
-def save(path: Path, family: str, config: Any, network: Family, facts: Mapping[str, Any]) -> None:
+def save(path: Path, family: str, config: Any, network: nn.Module, facts: Mapping[str, Any]) -> None:
     """Writes a network, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     about = {"family": family, "config": json.dumps(asdict(config)), "facts": json.dumps(dict(facts))}

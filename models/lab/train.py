@@ -1,55 +1,32 @@
-"""Trains a family: the task of the lab, and the loop that runs it.
+"""Trains a family: the task of the lab, which the one loop of all families runs.
 
-Room: training. A task has a network, batches, a loss and parameter groups; the loop does the rest.
+Room: training.
 """
 
 from __future__ import annotations
 
-import copy
 import csv
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hcodec.models.lab import model_file, objective
 from hcodec.models.lab.data import DataSet
 from hcodec.models.lab.families import entry
 from hcodec.models.lab.objective import Options
 from hcodec.models.lab.protocol import Family
+from hcodec.models.training.loop import Recipe, Trainer
 
-RATE = 3e-3
-_AVERAGE = 0.998
-_WARMUP_STEPS = 50
-_CLIP = 100.0  # times the usual norm: no gradient counts more
-_MOST_SKIPPED = 10  # in a row
+_RATE = 3e-3
+_CLIP = 200.0  # norms of gradients of bits per dimension are about 10 to 100
 _ROWS = 200  # of a log
+_ROWS_A_CHECKPOINT = 20
 Say = Callable[[str], None]
-
-
-class Task(Protocol):
-    """What a loop trains."""
-
-    @property
-    def network(self) -> nn.Module:
-        """The network that is trained."""
-
-    def batch(self, count: int) -> Any:
-        """Returns a batch."""
-
-    def loss(self, batch: Any, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """Returns the loss, a scalar, and what is worth logging."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Returns parameter groups, each with the share of the learning rate that it takes."""
-
-    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """Returns a fresh optimizer; the loop sets its learning rates."""
 
 
 @dataclass
@@ -81,53 +58,17 @@ class LabTask:
         """Returns Adam without weight decay."""
         return torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.95))
 
+    def validate(self, average: Any) -> str:
+        """Returns nothing: `hcodec lab measure` does that."""
+        return ""
 
-class Loop:
-    """Steps with a moving average; rates fall with the cosine of the time spent; bad gradients are skipped."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the random numbers that batches are drawn with."""
+        return {"random": self.data.random.bit_generator.state}
 
-    def __init__(self, task: Task, minutes: float, skip: float) -> None:
-        self.task, self.minutes, self.skip = task, minutes, skip
-        self.average = copy.deepcopy(task.network).requires_grad_(False)
-        self.optimizer = task.optimizer(task.parameter_groups())
-        self.step, self.skipped, self.in_a_row, self.seconds, self.usual = 0, 0, 0, 0.0, 0.0
-
-    @property
-    def progress(self) -> float:
-        """The share of the budget that is spent."""
-        return min(1.0, self.seconds / (60 * self.minutes))
-
-    def advance(self, count: int) -> dict[str, float]:
-        """Takes one step; returns what is worth logging."""
-        start = time.perf_counter()
-        loss, log = self.task.loss(self.task.batch(count), self.progress)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.task.network.parameters(), self._limit()))
-        self._update(norm)
-        self.step += 1
-        self.seconds += time.perf_counter() - start
-        return {"step": self.step, "seconds": self.seconds, "norm": norm, "skipped": self.skipped, **log}
-
-    def _limit(self) -> float:
-        return _CLIP * self.usual if self.usual else math.inf
-
-    def _update(self, norm: float) -> None:
-        """Steps the optimizer, unless the gradient is not finite or far larger than usual; too often so goes back."""
-        if not math.isfinite(norm) or 0 < self.skip * self.usual < norm:
-            self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
-            if self.in_a_row == _MOST_SKIPPED:
-                self.task.network.load_state_dict(self.average.state_dict())
-                self.optimizer = self.task.optimizer(self.task.parameter_groups())
-                self.usual = self.in_a_row = 0
-            return
-        self.in_a_row = 0
-        self.usual = norm if not self.usual else 0.98 * self.usual + 0.02 * norm
-        rate = RATE * min(1.0, (self.step + 1) / _WARMUP_STEPS) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.progress)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["share"]
-        self.optimizer.step()
-        decay = min(_AVERAGE, self.step / (self.step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.task.network.parameters()), 1 - decay)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with these random numbers."""
+        self.data.random.bit_generator.state = state["random"]
 
 
 @dataclass(frozen=True)
@@ -143,41 +84,50 @@ class Run:
     seed: int = 0
 
 
-def train(run: Run, data: DataSet, folder: Path, say: Say) -> Path:
-    """Trains, writes `NAME.safetensors` (averaged weights) and `NAME.csv` (log) into the folder; returns the former."""
+def train(run: Run, data: DataSet, folder: Path, say: Say, resume: bool = False) -> Path:
+    """Trains, and writes NAME.safetensors (averaged weights), NAME.csv (log) and NAME.pt (checkpoint); returns the first.
+
+    resume: goes on from the checkpoint, if there is one.
+    """
     torch.manual_seed(run.seed)
     torch.set_flush_denormal(True)  # vanishing gradients slow a CPU down a hundredfold
     device = "cuda" if torch.cuda.is_available() else "cpu"
     task = LabTask(entry(run.family).network(run.config).to(device), data, run.options)
-    loop = Loop(task, run.minutes, run.options.skip)
-    write_log(folder / f"{run.name}.csv", _rows(loop, run, say))
+    trainer = Trainer(task, Recipe(run.minutes, run.batch, _RATE, clip=_CLIP, skip=run.options.skip or math.inf))
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume and (folder / f"{run.name}.pt").exists():
+        trainer.restore(folder / f"{run.name}.pt")
+    _run(trainer, run, folder, say)
     torch.set_flush_denormal(False)
     facts = {
         "data": data.name, "minutes": run.minutes, "batch": run.batch, "seed": run.seed, "options": asdict(run.options),
-        "steps": loop.step, "seconds": round(loop.seconds, 1), "skipped": loop.skipped, "device": device,
+        "steps": trainer.step, "seconds": round(trainer.seconds, 1), "skipped": trainer.skipped, "device": device,
         "threads": torch.get_num_threads(),
     }  # fmt: skip
     path = folder / f"{run.name}.safetensors"
-    model_file.save(path, run.family, run.config, loop.average, facts)  # type: ignore[arg-type]
+    model_file.save(path, run.family, run.config, trainer.average, facts)
     return path
 
 
-def _rows(loop: Loop, run: Run, say: Say) -> list[dict[str, float]]:
-    """Runs the loop until its budget is spent; returns about _ROWS means of what it logs."""
-    rows: list[dict[str, float]] = []
-    seen: list[dict[str, float]] = []
-    while loop.progress < 1:
-        seen.append(loop.advance(run.batch))
-        if loop.progress * _ROWS >= len(rows) + 1 or loop.progress >= 1:
-            rows.append({key: sum(one[key] for one in seen) / len(seen) for key in seen[0]})
-            seen = []
-            say(f"{run.name:>12}  {100 * loop.progress:5.1f} %  step {loop.step}  {rows[-1]['bpd']:.3f} bits/dim")
-    return rows
+def _run(trainer: Trainer, run: Run, folder: Path, say: Say) -> None:
+    """Takes steps until the budget is spent; logs about _ROWS means of what they say, and saves now and then."""
+    log = folder / f"{run.name}.csv"
+    rows = [row for row in read_log(log) if row["step"] <= trainer.step] if trainer.step else []
+    seen: list[dict[str, Any]] = []
+    while trainer.progress < 1:
+        seen.append(trainer.advance())
+        if trainer.progress * _ROWS < len(rows) + 1 and trainer.progress < 1:
+            continue
+        rows.append({key: sum(float(one[key]) for one in seen) / len(seen) for key in seen[0]})
+        seen = []
+        say(f"{run.name:>12}  {100 * trainer.progress:5.1f} %  step {trainer.step}  {rows[-1]['bpd']:.3f} bits/dim")
+        if len(rows) % _ROWS_A_CHECKPOINT == 0 or trainer.progress >= 1:
+            write_log(log, rows)
+            trainer.save(folder / f"{run.name}.pt")
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     """Writes rows with the same keys as a CSV file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
