@@ -18,18 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hcodec.models.blocks import Block, Overlap
-from hcodec.models.photo.network import Network, Posterior
+from hcodec.models.blocks import Block, FloatBranch, Overlap
+from hcodec.models.photo.network import Network
 from hcodec.models.photo.objective import exit_weights, mean_squared_error
 from hcodec.models.training import data, workers
 from hcodec.models.training.dead_units import restart
 from hcodec.models.training.soap import Soap
 
 _MOST_SKIPPED = 10  # steps in a row that are not finite, before training goes back to the moving average
-_INSIDE, _OUT_OF_BLOCKS = (
-    0.3,
-    0.2,
-)  # shares of the learning rate of hidden units and overlaps, and of what takes units to the state
+# shares of the learning rate of hidden units and overlaps, and of what takes units to the state
+_SHARES = ((Block, 0.3, 0.2), (FloatBranch, 0.6, 0.5), (Overlap, 0.3, 0.3))
 WATCHED = 16  # crops on which units must show that they are alive
 
 
@@ -194,14 +192,13 @@ def parameter_groups(network: Network) -> list[dict[str, Any]]:
     costs more than new units can win at first, and the cheapest way out is to silence them; so blocks go slower, last
     matrices slowest. Overlaps, which take in 384 coefficients, go slower, too.
     """
-    blocks = [module for module in network.modules() if isinstance(module, Block | Posterior)]
-    last = {id(parameter) for block in blocks for parameter in block.fc2.parameters()}
-    within = {id(parameter) for block in blocks for parameter in block.parameters()} - last
-    within |= {
-        id(parameter) for overlap in network.modules() if isinstance(overlap, Overlap) for parameter in overlap.parameters()
-    }
-    within -= {id(parameter) for block in blocks if isinstance(block, Posterior) for parameter in block.select.parameters()}
-    groups: list[dict[str, Any]] = [{"params": [], "share": share} for share in (1.0, _INSIDE, _OUT_OF_BLOCKS)]
-    for parameter in network.parameters():
-        groups[2 if id(parameter) in last else int(id(parameter) in within)]["params"].append(parameter)
-    return groups
+    share = {id(parameter): 1.0 for parameter in network.parameters()}
+    for module in network.modules():
+        for kind, inside, outgoing in _SHARES:
+            if isinstance(module, kind):
+                share |= {id(parameter): inside for parameter in module.parameters()}
+            if isinstance(module, kind) and not isinstance(module, Overlap):
+                share |= {id(parameter): outgoing for parameter in module.fc2.parameters()}
+    return [
+        {"params": [p for p in network.parameters() if share[id(p)] == each], "share": each} for each in sorted({*share.values()})
+    ]
