@@ -1,7 +1,9 @@
-"""The command line of the benchmarks: one subcommand for each question."""
+"""The command line of the benchmarks: one subcommand for each question, which measures, writes results and shows them."""
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,17 @@ from typing import Any
 
 import click
 
-from benchmarks import session
+from benchmarks.images import folder as image_folder
+from benchmarks.measurements.task import Task
 from benchmarks.results import RESULTS
 
 _ROOT = Path(__file__).parents[1]
-_PAGE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_results = click.option("--results", type=click.Path(path_type=Path), help="Where to write [benchmarks/results/FOLDER].")
+_limit = click.option("--limit", type=int, help="Only the first N pictures.")
+_peers = click.option("--peers", default="", help="Only these codecs, separated by commas.")
+_workers = click.option("--workers", type=click.IntRange(1, 2), default=min(2, os.cpu_count() or 1), show_default=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,141 +33,141 @@ def main() -> None:
     """
 
 
-def _common(command: Callable[..., Any]) -> Callable[..., Any]:
-    options = (
-        click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path)),
-        click.option("--results", type=click.Path(path_type=Path), help="Where to write [benchmarks/results/FOLDER]."),
-        click.option("--peers", default="", help="Only these codecs, separated by commas."),
-        click.option("--limit", type=int, help="Only the first N pictures."),
-        click.option("--workers", type=click.IntRange(1, 2), default=session.default_workers(), show_default=True),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _measures(
+    name: str, *options: Callable[..., Any], default_limit: int | None = None
+) -> Callable[[Callable[..., bool]], click.Command]:
+    """Makes a command of what measures a folder of pictures: from a task and its own options to whether anything was wrong."""
+
+    def decorate(measure: Callable[..., bool]) -> click.Command:
+        """Returns the command."""
+
+        @functools.wraps(measure)
+        def command(folder: Path, results: Path | None, limit: int | None, peers: str = "", workers: int = 1, **own: Any) -> None:
+            """Measures and shows the results."""
+            names = tuple(codec.strip() for codec in peers.split(",") if codec.strip())
+            target = results or RESULTS / folder.resolve().name
+            _show(name, target, measure(Task(image_folder(folder, limit or default_limit), target, names, workers), **own))
+
+        for option in (_limit, _results, click.argument("folder", type=_FOLDER), *reversed(options)):
+            command = option(command)
+        return main.command(name)(command)
+
+    return decorate
 
 
-def _target(folder: Path, results: Path | None) -> Path:
-    return results or RESULTS / folder.resolve().name
+def _show(command: str, target: Path, wrong: bool) -> None:
+    """Shows what was measured; the exit status says whether anything was wrong."""
+    from benchmarks.reports.contents import show_command
+
+    show_command(command, target)
+    sys.exit(int(wrong))
 
 
-def _names(peers: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in peers.split(",") if name.strip())
-
-
-@main.command()
-@_common
+@_measures("rd", _peers, _workers)
 @click.option("--psnr-only", is_flag=True, help="Leave out MS-SSIM, which takes most of the time of fast codecs.")
-def rd(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int, psnr_only: bool) -> None:
+def rd(task: Task, psnr_only: bool) -> bool:
     """Quality against rate: PSNR, MS-SSIM, BD-rates by band, what each level adds, plots.
 
-    With --peers hcodec,hcodec-cuts: the prefix curve alone, every level and two byte cuts between each two.
+    With --peers hcodec,hcodec-cuts: one file alone, cut at every level and twice between each two.
     """
-    from benchmarks.rd import run
+    from benchmarks.measurements import codecs
 
-    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers, psnr_only)))
+    return codecs.rate_distortion(task, psnr_only)
 
 
-@main.command()
-@_common
-def progressive(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
+@_measures("progressive", _peers, _workers)
+def progressive(task: Task) -> bool:
     """Quality against received bytes of one file, and a picture strip."""
-    from benchmarks.progressive import run
+    from benchmarks.measurements import codecs
 
-    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers)))
+    return codecs.progressive(task)
 
 
-@main.command()
-@_common
-def lossless(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
+@_measures("lossless", _peers, _workers)
+def lossless(task: Task) -> bool:
     """Bits per sub-pixel and speed of lossless codecs."""
-    from benchmarks.lossless import run
+    from benchmarks.measurements import codecs
 
-    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers)))
+    return codecs.lossless(task)
 
 
 @main.command("bits-back")
-@click.argument("mnist", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("color", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("mnist", type=_FOLDER)
+@click.argument("color", type=_FOLDER)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS / "small", help="[benchmarks/results/small]")
 def bits_back(mnist: Path, color: Path, results: Path) -> None:
     """Chains of small pictures against their ELBO: MNIST's files, and 32x32 tiles of the pictures in COLOR."""
-    from benchmarks.bits_back import run
+    from benchmarks.measurements import chains
 
-    sys.exit(int(run(mnist, color, results)))
-
-
-@main.command("last-layer")
-@_common
-def last_layer(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
-    """What the lossless layer costs from each level, and what bits back is worth. --peers and --workers mean nothing here."""
-    from benchmarks.last_layer import run
-
-    sys.exit(int(run(folder, _target(folder, results), limit)))
+    _show("bits-back", results, chains.run(mnist, color, results))
 
 
-@main.command()
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--results", type=click.Path(path_type=Path), help="Where to write [benchmarks/results/FOLDER].")
-@click.option("--limit", type=int, help="Only the first N pictures.")
+@_measures("lossless-layer")
+def lossless_layer(task: Task) -> bool:
+    """What the lossless layer costs from each level, and what bits back is worth. Also known as last-layer."""
+    from benchmarks.measurements import lossless_layer
+
+    return lossless_layer.run(task)
+
+
+main.add_command(lossless_layer, "last-layer")
+
+
+@_measures("integers", click.argument("checkpoint", type=_FILE))
 @click.option("--model", default="photo", show_default=True, help="The installed model that was made from CHECKPOINT.")
-def integers(checkpoint: Path, folder: Path, results: Path | None, limit: int | None, model: str) -> None:
+def integers(task: Task, checkpoint: Path, model: str) -> bool:
     """What integers, coding tables and container cost against the float network of a training checkpoint.
 
     The exit status is 1 when the integers cost more than 1 %.
     """
-    from benchmarks.integers import run
+    from benchmarks.measurements import integers
 
-    sys.exit(int(run(checkpoint, folder, _target(folder, results), limit, model)))
+    return integers.run(task, checkpoint, model)
 
 
-@main.command()
-@_common
+@_measures("effort")
 @click.option("--efforts", default="1,2,3,4", show_default=True, help="Which to compare; the first is the anchor.")
-def effort(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int, efforts: str) -> None:
-    """What --effort saves at equal quality, and the time it takes. --peers and --workers mean nothing here."""
-    from benchmarks.effort import run
+def effort(task: Task, efforts: str) -> bool:
+    """What --effort saves at equal quality, and the time it takes."""
+    from benchmarks.measurements import effort
 
-    sys.exit(int(run(folder, _target(folder, results), limit, [int(each) for each in efforts.split(",")])))
+    return effort.run(task, [int(each) for each in efforts.split(",")])
 
 
-@main.command()
-@_common
+@_measures("speed", _peers, default_limit=3)
 @click.option("--sizes", default="0.1,0.4,2,12,50", show_default=True, help="Megapixels of the growth measurement.")
-def speed(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int, sizes: str) -> None:
+def speed(task: Task, sizes: str) -> bool:
     """Time and memory, interleaved: warm, from process start, and as pictures grow.
 
-    Takes the first three pictures unless --limit says otherwise, and runs one codec at a time whatever --workers says.
+    Takes the first three pictures unless --limit says otherwise, and runs one codec at a time.
     """
-    from benchmarks.speed import run
+    from benchmarks.measurements import speed
 
-    sizes_mpx = [float(size) for size in sizes.split(",") if size]
-    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, sizes_mpx)))
+    return speed.run(task, [float(size) for size in sizes.split(",") if size])
 
 
-@main.command()
-@_common
-def check(folder: Path, results: Path | None, peers: str, limit: int | None, workers: int) -> None:
-    """Whether hcodec keeps its promises, through its command line and files. --peers means nothing here."""
-    from benchmarks.check import run
+@_measures("check", _workers)
+def check(task: Task) -> bool:
+    """Whether hcodec keeps its promises, through its command line and files."""
+    from benchmarks.measurements import promises
 
-    sys.exit(int(run(folder, _target(folder, results), _names(peers), limit, workers)))
+    return promises.run(task)
 
 
 @main.command()
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS / "kodak", help="[benchmarks/results/kodak]")
-@click.option("--readme", type=_PAGE, default=_ROOT / "README.md", help="[README.md]")
-@click.option("--report", type=_PAGE, default=RESULTS.with_name("RESULTS.md"), help="[benchmarks/RESULTS.md]")
+@click.option("--readme", type=_FILE, default=_ROOT / "README.md", help="[README.md]")
+@click.option("--report", type=_FILE, default=RESULTS.with_name("RESULTS.md"), help="[benchmarks/RESULTS.md]")
 @click.option("--check", is_flag=True, help="Change nothing; the exit status is 1 when something is out of date.")
 def readme(results: Path, readme: Path, report: Path, check: bool) -> None:
     """Tables and plots of README.md and RESULTS.md, from the checked-in results."""
-    from benchmarks.readme import MarkersError, differences, run
+    from benchmarks.reports import pages
 
     try:
-        found = differences(results, readme, report) if check else []
+        found = pages.differences(results, readme, report) if check else []
         if not check:
-            run(results, readme, report)
-    except MarkersError as error:
+            pages.write(results, readme, report)
+    except pages.MarkersError as error:
         raise click.ClickException(str(error)) from error
     for line in found:
         click.echo(line, err=True)

@@ -1,7 +1,4 @@
-"""The pictures that everything is measured on.
-
-Room: pixels. Finds the image files of a folder and reads them as 8-bit RGB. Imports numpy and Pillow only.
-"""
+"""The pictures that everything is measured on: the image files of a folder, read as 8-bit RGB."""
 
 from __future__ import annotations
 

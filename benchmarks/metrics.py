@@ -1,6 +1,6 @@
 """How near two pictures are.
 
-Room: pixels. PSNR and MS-SSIM on 8-bit RGB, as CompressAI's benchmarks compute them. Torch is imported by `ms_ssim` only.
+PSNR and MS-SSIM on 8-bit RGB, as CompressAI's benchmarks compute them. Torch is imported by `ms_ssim` only.
 """
 
 from __future__ import annotations

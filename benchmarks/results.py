@@ -1,101 +1,53 @@
-"""Result files: the form of CompressAI's, with what makes them checkable beside it.
+"""Result files: how every measurement is kept, as JSON, and read again.
 
-`results` holds means over the pictures, point by point: `bpp`, `psnr-rgb`, `ms-ssim-rgb`, `encoding_time`, `decoding_time`, so
-that CompressAI's plot tool reads them. `images` holds the same per picture, `settings` the points, `faults` what was wrong.
+A curve has the form of CompressAI's result files, which its plot tool reads: `results` holds the means over the pictures, point
+by point. Beside them stand `images`, the same by picture, `settings`, the points, and `faults`, what was wrong.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.measurement import Measurement
-from benchmarks.peers import Peer
+from benchmarks.curves.curve import Columns, Curve
 
 PUBLISHED = Path(__file__).parent / "published"
 RESULTS = Path(__file__).parent / "results"
+# names that those who measure and those who report agree on: files and folders within a results folder
+ABSENT, CHAINS, CHECK, EFFORT = "absent.json", "bits-back.json", "check.json", "effort.json"
+INTEGERS, LOSSLESS_LAYER, NUM_PX, SPEED = "integers.json", "lossless-layer.json", "pixels.json", "speed.json"
+LOSSLESS, PROGRESSIVE = "lossless", "progressive"
+BOUND = "negative ELBO, continuous"
+"""The row of `CHAINS` that the others are compared with."""
 _NUM_IMAGES = {"kodak": 24}  # of the sets under published/
-COLUMNS = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
 _DIGITS = {"bpp": 6, "psnr-rgb": 4, "ms-ssim-rgb": 6, "encoding_time": 4, "decoding_time": 4}
-Table = dict[str, list[float]]
-"""Column name to one value for each point."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One codec on one set of pictures. `images`: per picture, all with the same points; `source`: of published figures."""
-
-    name: str
-    label: str
-    version: str
-    settings: tuple[float, ...]
-    images: dict[str, Table] = field(default_factory=dict)
-    faults: tuple[str, ...] = ()
-    source: str = ""
-    means: Table = field(default_factory=dict)
-
-    @property
-    def bpp(self) -> list[float]:
-        """Mean bits per pixel of each point."""
-        return self.means["bpp"]
-
-    @property
-    def psnr(self) -> list[float]:
-        """Mean PSNR in dB of each point."""
-        return self.means["psnr-rgb"]
-
-    @property
-    def ms_ssim(self) -> list[float]:
-        """Mean MS-SSIM 0..1 of each point; empty when unknown."""
-        return self.means.get("ms-ssim-rgb", [])
-
-    def is_published(self) -> bool:
-        """Whether the figures are others', not measured here."""
-        return bool(self.source)
+def write(document: Any, path: Path) -> None:
+    """Writes a JSON document and its folder; lists of plain values stand on one line, which keeps changes readable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_text(document) + "\n")
 
 
-def collect(peer: Peer, measurements: Sequence[Measurement]) -> Curve:
-    """The curve of a peer: the points without fault that all pictures have in common."""
-    sound = [measurement for measurement in measurements if not measurement.error]
-    shared = set.intersection(*({p.setting for p in m.points if not p.faults} for m in sound)) if sound else set()
-    settings = tuple(sorted(shared))
-    images = {measurement.photo: _table(measurement, settings) for measurement in sound}
-    faults = tuple(line for measurement in measurements for line in measurement.faults)
-    return averaged(Curve(peer.name, peer.label, peer.version, settings, images, faults))
+def _text(value: Any, indent: str = "") -> str:
+    inner = indent + " "
+    if isinstance(value, dict) and value:
+        rows = [f"{inner}{json.dumps(key)}: {_text(entry, inner)}" for key, entry in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return "[\n" + ",\n".join(inner + _text(entry, inner) for entry in value) + f"\n{indent}]"
+    return json.dumps(value)
 
 
-def _table(measurement: Measurement, settings: tuple[float, ...]) -> Table:
-    points = {point.setting: point for point in measurement.points}
-    rows = [points[setting] for setting in settings]
-    return {
-        "bpp": [8 * row.num_bytes / measurement.num_px for row in rows],
-        "psnr-rgb": [row.psnr for row in rows],
-        "ms-ssim-rgb": [row.ms_ssim for row in rows],
-        "encoding_time": [row.encode_s for row in rows],
-        "decoding_time": [row.decode_s for row in rows],
-    }
+def read(path: Path) -> Any:
+    """The document that `write` wrote, or None when there is no such file."""
+    return json.loads(path.read_text()) if path.exists() else None
 
 
-def averaged(curve: Curve) -> Curve:
-    """The curve with the means over its pictures, metric per picture first."""
-    tables = curve.images.values()
-    means = {column: _mean([table[column] for table in tables]) for column in COLUMNS if tables}
-    return Curve(curve.name, curve.label, curve.version, curve.settings, curve.images, curve.faults, curve.source, means)
-
-
-def _mean(rows: list[list[float]]) -> list[float]:
-    return [float(value) for value in np.mean(np.array(rows, float), axis=0)]
-
-
-def write(curve: Curve, folder: Path) -> Path:
+def write_curve(curve: Curve, folder: Path) -> Path:
     """Writes `folder/NAME.json` and returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{curve.name}.json"
     document = {
         "name": curve.name,
@@ -107,30 +59,22 @@ def write(curve: Curve, folder: Path) -> Path:
         "faults": list(curve.faults),
         "images": {name: _rounded(table) for name, table in curve.images.items()},
     }
-    path.write_text(_dump(document) + "\n")
+    write(document, path)
     return path
 
 
-def _rounded(table: Table) -> dict[str, list[float | None]]:
-    return {column: [_number(value, _DIGITS[column]) for value in values] for column, values in table.items()}
+def _rounded(columns: Columns) -> dict[str, list[float | None]]:
+    return {column: [rounded(value, _DIGITS[column]) for value in values] for column, values in columns.items()}
 
 
-def _number(value: float, digits: int) -> float | None:
+def rounded(value: float, digits: int) -> float | None:
+    """The number for a result file, where None stands for what is not finite."""
     return round(value, digits) if math.isfinite(value) else None
 
 
-def _dump(document: Any, indent: str = "") -> str:
-    """JSON with one line for each list of numbers, which keeps changes readable."""
-    if not isinstance(document, dict) or not document:
-        return json.dumps(document)
-    inner = indent + " "
-    rows = [f"{inner}{json.dumps(key)}: {_dump(value, inner)}" for key, value in document.items()]
-    return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
-
-
-def load(path: Path) -> Curve | None:
-    """The curve of a result file that `write` made, or None when the file is something else."""
-    document = json.loads(path.read_text())
+def load_curve(path: Path) -> Curve | None:
+    """The curve of a result file, or None when the file is something else."""
+    document = read(path)
     if not isinstance(document, dict) or "images" not in document:
         return None
     return Curve(
@@ -144,13 +88,13 @@ def load(path: Path) -> Curve | None:
     )
 
 
-def _floats(table: dict[str, list[float | None]]) -> Table:
-    return {column: [math.nan if v is None else v for v in values] for column, values in table.items()}
+def _floats(columns: dict[str, list[float | None]]) -> Columns:
+    return {column: [math.nan if value is None else value for value in values] for column, values in columns.items()}
 
 
-def load_folder(folder: Path) -> dict[str, Curve]:
+def load_curves(folder: Path) -> dict[str, Curve]:
     """The curves of a results folder by name, without those that have no points."""
-    curves = [load(path) for path in sorted(folder.glob("*.json"))]
+    curves = [load_curve(path) for path in sorted(folder.glob("*.json"))]
     return {curve.name: curve for curve in curves if curve and curve.settings}
 
 
@@ -162,7 +106,7 @@ def published(dataset: str, num_images: int) -> dict[str, Curve]:
 
 
 def _load_published(path: Path) -> Curve:
-    document = json.loads(path.read_text())
+    document = read(path)
     columns = {"bpp": "bpp", "psnr": "psnr-rgb", "ms_ssim": "ms-ssim-rgb"}
     means = {column: document[key] for key, column in columns.items() if key in document}
     settings = tuple(float(index) for index in range(len(document["bpp"])))

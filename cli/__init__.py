@@ -1,7 +1,8 @@
 """The command line: a click group that imports a command's module only when that command is wanted.
 
-Step 1 of the data's path: options become one call of the package each, and what comes back becomes a report. Nothing
-here or in the command modules imports torch, numpy or Pillow at the top: `hcodec --help` must answer at once.
+Room: cli (step 1 of encoding and of decoding). Options become one call of the package each, and what comes back
+becomes a report. Nothing here or in the command modules imports torch, numpy or Pillow at the top: `hcodec --help`
+must answer at once.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def plan(sources: Sequence[str], output: str | None, *, ending: str, recursive: 
 
     Outputs are named after the input, its suffix replaced by `ending`, and lie beside it or in the folder `output`.
     With `recursive`, folders stand for the files below them whose suffix is in `accepts`; the tree below each is kept.
-    Raises click.UsageError where the outputs cannot be told apart.
+    Raises click.UsageError where the outputs are not all different.
     """
     walked = recursive and any(os.path.isdir(source) for source in sources)
     into_folder = output is not None and output != STDIO and (walked or _means_folder(output))

@@ -60,9 +60,9 @@ def _archive_lines(listing: Listing) -> Iterator[str]:
 
 
 def _picture_lines(listing: Listing) -> Iterator[str]:
-    from hcodec.container.archive import KINDS, STORED
+    from hcodec.coders.kinds import KINDS
 
-    names = {STORED: "stored", **{kind.number: kind.name for kind in KINDS}}
+    names = {kind.number: kind.name for kind in KINDS}
     yield "  segment  coded as    pixels"
     for one in listing.pictures:
         kind = listing.segments[one.segment].kind
@@ -70,4 +70,4 @@ def _picture_lines(listing: Listing) -> Iterator[str]:
 
 
 def _pixels(one: Entry) -> str:
-    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if one.extras[-1] else ''}"
+    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if one.attached_bytes.alpha else ''}"

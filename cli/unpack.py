@@ -116,7 +116,7 @@ def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> d
 
 def _file_name(entry: Entry) -> str:
     """The name of a picture, with .png added where its own format would lose something."""
-    *blobs, alpha = entry.extras
+    *blobs, alpha = entry.attached_bytes
     needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs))) if there}
     held = _HOLDS.get(os.path.splitext(entry.name)[1].lower())
     return entry.name if held is not None and needed <= held else entry.name + _BESIDE

@@ -1,7 +1,7 @@
 """encode() and decode(): the one file that knows pictures, networks, entropy coding and bytes.
 
-Both go through a `session`: `Encoder` makes layers of a picture, `Decoder` a picture of layers. torch comes in when a model is
-loaded, not before.
+Room: codec (encode steps 2 to 11, decode steps 2 to 9). Both go through a `session`: `Encoder` makes layers of a
+picture, `Decoder` a picture of layers. torch comes in when a model is loaded, not before.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
 from hcodec.effort import Layers, encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
-from hcodec.pixels import picture
-from hcodec.pixels.picture import Metadata, Picture
+from hcodec.pixels import attachments, picture
+from hcodec.pixels import metadata as blobs
+from hcodec.pixels.picture import Picture
 from hcodec.session import Decoder, Encoder, check_memory, picture_of
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
-METADATA_KINDS = ("icc", "exif", "xmp")
+METADATA_KINDS = blobs.KINDS
 
 
 def encode(
@@ -52,7 +53,7 @@ def encode(
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better, in about 15, 20 or 50 seconds a megapixel on
-    two cores; decoding takes no longer. It excludes lossless. on_progress: is told the share of the search that is done, 0 to 1.
+    two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share of the search that is done, 0 to 1.
     device: "auto", "cpu" or "cuda".
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
@@ -187,18 +188,14 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
     source = image if isinstance(image, Picture) else picture.read(image)
     check_memory(*source.pixels.shape[:2])
-    return replace(source, metadata=_kept(source.metadata, metadata))
+    return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 
-def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], last: bytes = b"", fitted: bool = False) -> bytes:
+def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], lossless: bytes = b"", fitted: bool = False) -> bytes:
     height, width = source.pixels.shape[:2]
     fitted = fitted and level_coder.is_fitted(height, width)
-    alpha = b"" if source.alpha is None else picture.encode_alpha(source.alpha)
-    icc, exif, xmp = source.metadata.icc, source.metadata.exif, source.metadata.xmp
-    return container.write(
-        width=width, height=height, fingerprint=fingerprint, layers=layers, gray=source.gray,
-        alpha=alpha, icc=icc, exif=exif, xmp=xmp, last=last, fitted=fitted,
-    )  # fmt: skip
+    frame = container.Frame(width=width, height=height, fingerprint=fingerprint, gray=source.gray, fitted=fitted)
+    return container.write(frame, layers, attachments.detach(source), lossless=lossless)
 
 
 def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
@@ -225,13 +222,6 @@ def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Laye
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(enough - 1, layer[:middle]) else (middle, high)
     return container.truncate(data, num_bytes=len(whole) - (len(layer) - high))
-
-
-def _kept(metadata: Metadata, kinds: Collection[str]) -> Metadata:
-    unknown = set(kinds) - set(METADATA_KINDS)
-    if unknown:
-        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(METADATA_KINDS)}")
-    return Metadata(**{kind: getattr(metadata, kind) for kind in kinds})
 
 
 def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:

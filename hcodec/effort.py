@@ -1,4 +1,7 @@
-"""Encoding with more effort: symbols are searched for that make every prefix better, and kept if they do."""
+"""Encoding with more effort: symbols are searched for that make every prefix better, and kept if they do.
+
+Room: codec (between encode steps 5 and 8, on demand).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def encode_layers(
 ) -> Layers:
     """Returns the first `levels` layers of a picture uint8 (H, W, 3), searched for if effort is above 1, then never worse.
 
-    show: is told the share of the search that is done. Raises PictureError (not enough memory), HcodecError (no such effort).
+    show: gets the share of the search that is done. Raises PictureError (not enough memory), HcodecError (no such effort).
     """
     if effort not in range(1, len(PASSES) + 1):
         raise HcodecError(f"effort is {effort}; it must be a whole number from 1 to {len(PASSES)}")

@@ -1,7 +1,7 @@
 """How much memory there is, asked before any of it is taken on a file's word.
 
-Room: beside the data's path; whoever is about to make arrays of a promised size asks here. Imports `errors` and
-Python's own modules only.
+Beside the data's path: whoever is about to make arrays of a promised size asks here. Imports `errors` and Python's
+own modules only.
 """
 
 from __future__ import annotations

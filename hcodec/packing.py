@@ -1,8 +1,8 @@
 """pack() and unpack(): many pictures to an archive and back. The one file that knows pictures, archives and chains.
 
-Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a chain or, if
-that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A coder's module
-is imported when it is needed: storing and listing never load torch.
+Room: codec. Pictures that one coder takes form groups; a group becomes a segment when it is large enough, coded as a
+chain or, if that is shorter, stored. Memory is bounded by the open groups and by the archive, not by the pictures. A
+coder is imported when it is needed: to store pictures, and to take out stored ones, no network is loaded.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -20,23 +19,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec import memory
-from hcodec.container.archive import KINDS, STORED, Archive, Entry, Extras, Kind, Segment, listing, opened, seal, write
+from hcodec.coders.kinds import KINDS, Kind
+from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
+from hcodec.container.attachments import NOTHING, Attachments
+from hcodec.container.directory import STORED
 from hcodec.errors import FormatError, HcodecError, HcodecWarning
-from hcodec.pixels import picture, stored
-from hcodec.pixels.picture import Metadata, Picture
+from hcodec.pixels import attachments, picture, stored
+from hcodec.pixels import metadata as blobs
+from hcodec.pixels.picture import Picture
 
 __all__ = ["METADATA_KINDS", "RESTART", "listing", "pack", "unpack"]
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Pixels = NDArray[np.uint8]
 
-METADATA_KINDS = ("icc", "exif", "xmp")
+METADATA_KINDS = blobs.KINDS
 RESTART = 64  # pictures between restart points, unless said otherwise
 _RESTART_PX = 1 << 18  # and pixels, beyond which a longer chain gains nothing and makes access slow
 _FLAT_BITS = 2.0  # stored bits a sub-pixel, below which a picture may be a drawing
 _ALONE_PX = 1 << 12  # pixels, beyond which such a picture gets a segment of its own, coded in the way that suits it
 _NEARLY = 1.1  # photographs that a quick attempt at storing brings this near to their chain get the thorough attempt
-_BYTES_PER_PIXEL = 24  # peak working memory of decoding what is stored, measured
+_BYTES_PER_PIXEL = 24  # peak working memory of the pictures of a segment, measured; coders may need more
 
 
 class _Item(NamedTuple):
@@ -46,17 +49,17 @@ class _Item(NamedTuple):
     name: str
     pixels: Pixels
     quick_bytes: int  # about as many as it takes stored
-    extras: Extras
+    attachments: Attachments
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """What pictures must have in common to be in one segment: the coder, its model, and whether they may be drawings.
+    """What pictures must have in common to be in one segment: the way to code them, the model, whether they may be drawings.
 
     Drawings are apart because they are better stored, and would make a chain of photographs longer.
     """
 
-    kind: Kind | None
+    kind: Kind
     model: str
     flat: bool
 
@@ -64,7 +67,7 @@ class _Choice:
 def pack(
     sources: Iterable[tuple[str, ImageSource]], *, restart: int = RESTART, metadata: Collection[str] = METADATA_KINDS
 ) -> bytes:
-    """An archive of named pictures, without loss; they are read one by one.
+    """Returns an archive of named pictures, without loss; they are read one by one.
 
     `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `picture.read` takes,
     or a Picture; `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer
@@ -73,19 +76,11 @@ def pack(
     """
     if restart < 1:
         raise HcodecError(f"restart is {restart}; at least 1 picture must be in a segment")
-    unknown = set(metadata) - set(METADATA_KINDS)
-    if unknown:
-        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(METADATA_KINDS)}")
     packer = _Packer(restart)
     for name, source in sources:
         one = source if isinstance(source, Picture) else picture.read(source)
-        packer.add(name, one, _extras(one, metadata))
-    return packer.post_filter()
-
-
-def _extras(one: Picture, kinds: Collection[str]) -> Extras:
-    blobs = {kind: getattr(one.metadata, kind) for kind in kinds}
-    return Extras(**blobs, alpha=b"" if one.alpha is None else picture.encode_alpha(one.alpha))
+        packer.add(name, replace(one, metadata=blobs.keep(one.metadata, metadata)))
+    return packer.finish()
 
 
 class _Packer:
@@ -98,12 +93,11 @@ class _Packer:
         self._segments: list[tuple[Segment, bytes]] = []
         self._count = 0
 
-    def add(self, name: str, one: Picture, extras: Extras) -> None:
+    def add(self, name: str, one: Picture) -> None:
         """Puts one more picture, and what goes with it, behind those so far."""
-        pixels = np.ascontiguousarray(one.pixels[..., 0] if one.gray else one.pixels)
-        item = _Item(self._count, name, pixels, min(stored.fast_size(pixels), pixels.size), extras)
+        item = _item(self._count, name, one)
         self._count += 1
-        choice = _choose(one, flat=8 * item.quick_bytes < _FLAT_BITS * pixels.size)
+        choice = _choose(one, flat=8 * item.quick_bytes < _FLAT_BITS * item.pixels.size)
         if _num_px([item]) > (_ALONE_PX if choice.flat else _RESTART_PX - 1):  # and it does not end a chain of small ones
             self._flush(choice, [item])
             return
@@ -114,7 +108,7 @@ class _Packer:
         if len(group) == self._restart:
             self._flush(choice, group)
 
-    def post_filter(self) -> bytes:
+    def finish(self) -> bytes:
         """Returns the archive of all pictures; FormatError if there are none."""
         if not self._count:
             raise FormatError("there are no pictures to pack")
@@ -126,14 +120,20 @@ class _Packer:
     def _flush(self, choice: _Choice, items: list[_Item]) -> None:
         """Makes the next segment of `items` and empties the list."""
         for item in items:
-            height, width = item.pixels.shape[:2]
-            icc, exif, xmp, alpha = map(len, item.extras)
-            self._entries[item.place] = Entry(
-                item.name, width, height, len(self._segments), zlib.crc32(item.pixels.data),
-                gray=item.pixels.ndim == 2, extras=(icc, exif, xmp, alpha),
-            )  # fmt: skip
+            self._entries[item.place] = _entry(item, len(self._segments))
         self._segments.append(_code(choice, items))
         items.clear()
+
+
+def _item(place: int, name: str, one: Picture) -> _Item:
+    pixels = np.ascontiguousarray(one.pixels[..., 0] if one.gray else one.pixels)
+    return _Item(place, name, pixels, min(stored.fast_size(pixels), pixels.size), attachments.detach(one))
+
+
+def _entry(item: _Item, segment: int) -> Entry:
+    height, width = item.pixels.shape[:2]
+    crc32, gray = zlib.crc32(item.pixels.data), item.pixels.ndim == 2
+    return Entry(item.name, width, height, segment, crc32, gray, item.attachments.sizes)
 
 
 def _num_px(items: Sequence[_Item]) -> int:
@@ -141,31 +141,28 @@ def _num_px(items: Sequence[_Item]) -> int:
 
 
 def _choose(one: Picture, flat: bool) -> _Choice:
-    for kind in KINDS:
-        model = import_module(kind.coder).fits([one])
-        if model is not None:
-            return _Choice(kind, model, flat)
-    return _Choice(None, "", flat)
+    """Returns the first kind that takes a picture; the last one takes any."""
+    models = ((kind, kind.coder().fits([one])) for kind in KINDS)
+    kind, model = next((kind, model) for kind, model in models if model is not None)
+    return _Choice(kind, model, flat)
 
 
 def _code(choice: _Choice, items: Sequence[_Item]) -> tuple[Segment, bytes]:
-    """The shorter of two segments: of the chain of the chosen coder, and of the stored pictures."""
-    extras, pixels = [item.extras for item in items], [item.pixels for item in items]
-    if choice.kind is None:
-        return seal(STORED, b"", stored.encode_chain(pixels), extras)
-    chain = import_module(choice.kind.coder).encode_chain(pixels, choice.model)
-    fingerprint = import_module(choice.kind.registry).load(choice.model).fingerprint
-    if choice.flat or sum(item.quick_bytes for item in items) <= _NEARLY * len(chain):
+    """Returns the shorter of two segments: of the chain of the chosen coder, and of the stored pictures."""
+    coder, pixels = choice.kind.coder(), [item.pixels for item in items]
+    fingerprint, chain = coder.fingerprint(choice.model), coder.encode_chain(pixels, choice.model)
+    number, beside = choice.kind.number, [item.attachments for item in items]
+    if number != STORED and (choice.flat or sum(item.quick_bytes for item in items) <= _NEARLY * len(chain)):
         plain = stored.encode_chain(pixels)
         if len(plain) <= len(fingerprint) + len(chain):
-            return seal(STORED, b"", plain, extras)
-    return seal(choice.kind.number, fingerprint, chain, extras)
+            return seal(STORED, b"", plain, beside)
+    return seal(number, fingerprint, chain, beside)
 
 
 def unpack(
     source: bytes | str | os.PathLike[str] | BinaryIO, *, only: Collection[str] | None = None, strict: bool = False
 ) -> Iterator[tuple[str, Picture]]:
-    """The pictures of an archive with their names, segment after segment.
+    """Yields the pictures of an archive with their names, segment after segment.
 
     `source`: the archive's bytes, its path or an open file, of which no more is read than is needed; `only`: the names of
     the pictures that are wanted, None for all. What is lost (a damaged or missing segment, a picture whose pixels differ
@@ -189,12 +186,12 @@ def _decode_segment(archive: Archive, index: int, wanted: set[str], strict: bool
     except HcodecError as error:
         _lose(error, f"{_say([entry.name for entry in entries if entry.name in wanted])} lost", strict)
         return
-    extras, notes = _read_extras(archive, index, strict)
-    for entry, pixels, blobs in zip(entries, decoded, extras, strict=True):
+    beside, notes = _read_attachments(archive, index, strict)
+    for entry, pixels, one in zip(entries, decoded, beside, strict=True):
         if entry.name not in wanted:
             continue
         try:
-            yield entry.name, _assemble(entry, pixels, blobs, notes if any(entry.extras) else ())
+            yield entry.name, _assemble(entry, pixels, one, notes if any(entry.attached_bytes) else ())
         except FormatError as error:
             _lose(error, f"{_say([entry.name])} lost", strict)
 
@@ -203,36 +200,33 @@ def _decode_chain(archive: Archive, index: int) -> list[Pixels]:
     segment, entries = archive.directory.segments[index], archive.directory.in_segment(index)
     sizes = [(entry.height, entry.width) for entry in entries]
     memory.check(sum(height * width for height, width in sizes), _BYTES_PER_PIXEL)
-    if segment.kind == STORED:
-        return stored.decode_chain(archive.chain(index), sizes)
     kind = next((kind for kind in KINDS if kind.number == segment.kind), None)
     if kind is None:
         raise FormatError(f"segment {index + 1} is of the unknown kind {segment.kind}; a newer hcodec may read it")
     memory.check(max(height * width for height, width in sizes), kind.bytes_per_pixel)
-    model = import_module(kind.registry).find(segment.fingerprint)
-    decoded: list[Pixels] = import_module(kind.coder).decode_chain(archive.chain(index), sizes, model)
-    return decoded
+    coder = kind.coder()
+    return coder.decode_chain(archive.chain(index), sizes, coder.find(segment.fingerprint))
 
 
-def _read_extras(archive: Archive, index: int, strict: bool) -> tuple[Sequence[Extras], tuple[str, ...]]:
-    """What goes with each picture of a segment, and a note if that is lost."""
+def _read_attachments(archive: Archive, index: int, strict: bool) -> tuple[Sequence[Attachments], tuple[str, ...]]:
+    """Returns what goes with each picture of a segment, and a note if that is lost."""
     try:
-        return archive.extras(index), ()
+        return archive.attachments(index), ()
     except HcodecError as error:
         entries = archive.directory.in_segment(index)
-        _lose(error, f"{_say([entry.name for entry in entries if any(entry.extras)])} without it", strict)
-        return [Extras()] * len(entries), ("alpha channel and metadata are lost",)
+        _lose(error, f"{_say([entry.name for entry in entries if any(entry.attached_bytes)])} without it", strict)
+        return [NOTHING] * len(entries), ("alpha channel and metadata are lost",)
 
 
-def _assemble(entry: Entry, pixels: Pixels, extras: Extras, notes: tuple[str, ...]) -> Picture:
+def _assemble(entry: Entry, pixels: Pixels, beside: Attachments, notes: tuple[str, ...]) -> Picture:
+    """Returns a picture of decoded pixels. Raises FormatError if they are not those of the entry, or alpha is damaged."""
     if entry.gray and pixels.ndim == 3:
         pixels = pixels[..., 0]
     shape = (entry.height, entry.width) if entry.gray else (entry.height, entry.width, 3)
     if pixels.shape != shape or zlib.crc32(np.ascontiguousarray(pixels).data) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
-    alpha = picture.decode_alpha(extras.alpha, entry.width, entry.height) if extras.alpha else None
     planes = np.repeat(pixels[..., np.newaxis], 3, axis=2) if entry.gray else pixels
-    return Picture(planes, alpha, entry.gray, Metadata(extras.icc, extras.exif, extras.xmp), notes)
+    return attachments.attach(Picture(planes, gray=entry.gray, notes=notes), beside)
 
 
 def _say(names: Sequence[str]) -> str:

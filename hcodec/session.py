@@ -1,13 +1,15 @@
 """Encoding and decoding of one picture, held open between layers: two mirrors of each other.
 
-`Encoder` makes layer after layer of a picture, `Decoder` a picture of layer after layer; between two layers both hold the same
-`Prefix`. Encode steps 3 to 9, decode steps 3 to 9. torch comes in when a model is loaded, not before.
+Room: codec (encode steps 3 to 10, decode steps 3 to 9). `Encoder` makes layer after layer of a picture, `Decoder` a
+picture of layer after layer; between two layers both hold the same `Prefix`. torch comes in when a model is loaded,
+not before.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +20,8 @@ from hcodec.coding.stack import stacked
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.pixels import picture
-from hcodec.pixels.picture import Metadata, Picture
+from hcodec.pixels.attachments import attach
+from hcodec.pixels.picture import Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +134,9 @@ class _States(Mapping[int, "Tensor"]):
     def __getitem__(self, level: int) -> Tensor:
         return self.prefixes[level].at_finest().cpu()
 
+    def __contains__(self, level: object) -> bool:
+        return level in range(1, len(self.prefixes))
+
     def __iter__(self) -> Iterator[int]:
         return iter(range(1, len(self.prefixes)))
 
@@ -143,16 +149,14 @@ def picture_of(reader: Reader, pixels: NDArray[np.uint8], strict: bool = False) 
 
     Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
     """
-    header = reader.known_header()
-    alpha = None
-    if reader.alpha:
-        try:
-            alpha = picture.decode_alpha(reader.alpha, header.width, header.height)
-        except FormatError as error:
-            if strict:
-                raise
-            warnings.warn(str(error), HcodecWarning, stacklevel=3)
-    return Picture(pixels, alpha, header.gray, Metadata(reader.icc, reader.exif, reader.xmp))
+    plain = Picture(pixels, gray=reader.known_header().gray)
+    try:
+        return attach(plain, reader.attachments)
+    except FormatError as error:
+        if strict:
+            raise
+        warnings.warn(str(error), HcodecWarning, stacklevel=3)
+        return attach(plain, replace(reader.attachments, alpha=b""))
 
 
 def check_memory(height: int, width: int) -> None:

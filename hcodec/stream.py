@@ -1,6 +1,6 @@
 """StreamDecoder: decoding while the bytes arrive.
 
-Room: beside the codec (decode steps 2 to 9 with the state held open). Must not import models or entropy coding itself.
+Room: codec (decode steps 2 to 9 with the state held open). Must not import models or entropy coding itself.
 """
 
 from __future__ import annotations

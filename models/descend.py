@@ -1,7 +1,8 @@
 """The one way down through the latents of a hierarchical VAE, coarse to fine, for every family, in floats and on integers.
 
-Encoding, decoding, training, exporting and searching all take it; they differ in their `answer` only: the rounded posterior,
-what a stream holds, the prior's mean, a sample.
+Room: models (encode steps 7, 8 and 10; decode steps 5 to 7). Encoding, decoding, training, exporting and searching
+all take it; they differ in their `answer` only: the rounded posterior, what a stream holds, the prior's mean, a
+sample.
 """
 
 from __future__ import annotations

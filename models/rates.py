@@ -1,6 +1,6 @@
 """Rate and distortion of the training objective.
 
-Room: network. The prior of a symbol is a logistic distribution integrated over a unit bin: its log mass has a closed
+Room: models. The prior of a symbol is a logistic distribution integrated over a unit bin: its log mass has a closed
 form that never underflows, and its tails fit transform residuals better than a Gaussian's.
 """
 

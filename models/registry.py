@@ -1,7 +1,8 @@
 """All models that are installed: name or fingerprint -> a model ready to code, kept for the next call.
 
-There are three families, each with a folder of weights files: photo models make files, a lossless layer belongs to one of them,
-small models make the chains of an archive. torch is imported only when a model is really loaded.
+Room: models (encode step 4, decode step 3). There are three families, each with a folder of weights files: photo
+models make files, a lossless layer belongs to one of them, small models make the chains of an archive. torch is
+imported only when a model is really loaded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Weights files: safetensors with the configuration, a description and the fingerprint in its metadata.
 
-Room: network. Tensors named `agreed/...` are the integers that encoder and decoder share, `float/...` the rest; see
-`export.py`. `summary` reads the header alone, without torch.
+Room: models. Tensors named `agreed/...` are the integers that encoder and decoder share, `float/...` the rest; see
+`photo/export.py`. `summary` reads the header alone, without torch.
 """
 
 from __future__ import annotations

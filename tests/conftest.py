@@ -1,4 +1,4 @@
-"""Fixtures: a tiny model and its last layer with fixed weights, made here in a few seconds, and pictures rendered by numpy."""
+"""Fixtures: a tiny model and its lossless layer with fixed weights, made in a few seconds, and pictures drawn by numpy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hcodec.models.photo.network import Network
 
 TINY = "tiny"
-TINY_STARTS = (2, 3)  # levels that its last layer may start from
+TINY_STARTS = (2, 3)  # levels that its lossless layer may start from
 
 
 def render(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -72,7 +72,7 @@ def make_tiny(folder: Path) -> Path:
 
 
 def make_tiny_last(base: Path) -> Path:
-    """Writes an untrained last layer for the tiny model into the folder `last` beside it and returns its path."""
+    """Writes an untrained lossless layer for the tiny model into the folder `last` beside it and returns its path."""
     import torch
 
     from hcodec.models import registry, weights_file
@@ -81,7 +81,7 @@ def make_tiny_last(base: Path) -> Path:
     from hcodec.models.lossless.train import initialize, samples
     from hcodec.models.tables import likelihood
 
-    model = registry.load_file(base)
+    model = registry.load_file(base, registry.PHOTO)
     torch.manual_seed(0)
     network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
     initialize(network, model, TINY_STARTS)

@@ -14,6 +14,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,17 @@ import numpy as np
 import torch
 
 from hcodec import codec, container, models
-from hcodec.coders import scale_offsets, tiles
-from hcodec.coding.stack import EntropyModel, LayerDecoder, Stack, encode_layer
+from hcodec.coders import levels, post_filter, scale_offsets, tiles
+from hcodec.coding.stack import Stack, stacked
+from hcodec.coding.tables import SymbolTables
 from hcodec.container import lossless_layer
-from hcodec.encoder import LevelEncoder
 from hcodec.models import registry
+from hcodec.models.descend import descend
 from hcodec.models.integer.kernels import exact_products
+from hcodec.models.photo.agreed import IntegerLatent, IntegerPrior
 from hcodec.models.photo.config import CONFIGS
-from hcodec.models.photo.network import Network
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.network import Latent, Network
+from hcodec.pixels.picture import to_tensor
 
 THREADS = (1, 2, 4)
 BATCHES = (1, 3, 1)
@@ -73,59 +77,70 @@ def agreed_path(agreed: Any, batch: int, layout: Layout) -> Iterator[torch.Tenso
             while stride > latent.stride:
                 stride //= 2
                 state = layout(agreed.ascend(state, stride, HEIGHT, WIDTH))
-            state, mean, index = latent.prior(layout(state))
-            drawn = torch.cat([symbols((1, *mean.shape[1:]), position + 100 * i) for i in range(batch)])
-            state = latent.advance(state, mean + 256 * drawn)
-            yield from (mean[:1], index[:1], state[:1])
+            state, prior = latent.prior(layout(state))
+            drawn = torch.cat([symbols((1, *prior.mean.shape[1:]), position + 100 * i) for i in range(batch)])
+            state = latent.advance(state, prior, drawn)
+            yield from (prior.mean[:1], prior.index[:1], state[:1])
 
 
 @torch.no_grad()
-def float_path(network: Network) -> Iterator[torch.Tensor]:
-    """Yields the means of the float network on the same symbols."""
-    state, stride = network.begin(1, HEIGHT, WIDTH), 64
-    for position, latent in enumerate(network.ordered_latents()):
-        while stride > latent.stride:
-            stride //= 2
-            state = network.ascend(state, stride, HEIGHT, WIDTH)
-        state, mean, _ = latent.prior(state)
-        state = latent.advance(state, mean + symbols(tuple(mean.shape), position))
-        yield mean
+def float_path(network: Network) -> list[torch.Tensor]:
+    """Returns the means of the float network on the same symbols."""
+    means: list[torch.Tensor] = []
+
+    def answer(latent: Latent, state: torch.Tensor, prior: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Returns the symbols of a latent and keeps its mean."""
+        means.append(prior[0])
+        return symbols(tuple(prior[0].shape), len(means) - 1)
+
+    descend(network, network.begin(1, HEIGHT, WIDTH), answer)
+    return means
 
 
-def decoded(data: bytes, device: str = "cpu") -> Iterator[torch.Tensor]:
-    """Yields symbols, means, scale indices and states that a file decodes to."""
+def decoded(data: bytes, device: str = "cpu") -> list[torch.Tensor]:
+    """Returns symbols, means, scale indices and states that a file decodes to, and the weights of its post filters."""
     reader = container.Reader()
     reader.feed(data)
-    model = models.load("tiny", device)
-    tables, walk = EntropyModel(model.tables), Walk(model.network, model.agreed, HEIGHT, WIDTH)
+    model, fitted = models.load("tiny", device), reader.known_header().fitted
+    tables, found = SymbolTables(model.tables), list[torch.Tensor]()
+    position = model.agreed.begin(HEIGHT, WIDTH)
     for level, layer in enumerate(reader.layers, 1):
-        decoder = LayerDecoder(tables, layer, whole=True)
-        if reader.known_header().fitted:
-            post_filter = scale_offsets.read_post_filter(decoder)
-            yield torch.zeros(0) if post_filter is None else post_filter
-        while not walk.done and walk.latent.level == level:
-            mean, index = walk.predict()
-            with_offsets = (
-                scale_offsets.read_offsets(decoder, index.cpu().numpy()) if reader.known_header().fitted else index.cpu().numpy()
-            )
-            found = torch.from_numpy(decoder.decode(with_offsets)).to(device)
-            walk.advance(found)
-            yield from (found, mean, index, walk.state)
-        decoder.close()
+        stack = Stack(layer)
+        if fitted:
+            weights = post_filter.pop(tables, stack)
+            found.append(torch.zeros(0) if weights is None else weights)
+        for latent in (latent for latent in model.agreed.latents if latent.level == level):
+            with exact_products():
+                position = descend(model.agreed, position, partial(popped, tables, stack, fitted, found), latent.index + 1)
+            found.append(position.state)
+        stack.close()
+    return found
+
+
+def popped(
+    tables: SymbolTables, stack: Stack, fitted: bool, found: list[torch.Tensor], latent: IntegerLatent, state: torch.Tensor,
+    prior: IntegerPrior,
+) -> torch.Tensor:  # fmt: skip
+    """Returns the symbols of a latent; keeps them with mean, scale index and the state before them."""
+    index = prior.index.cpu().numpy()
+    symbols = torch.from_numpy(stack.pop(tables, scale_offsets.pop(tables, stack, index) if fitted else index)).to(state.device)
+    found += [symbols, prior.mean, prior.index, state]
+    return symbols
 
 
 def lossless_file(pixels: np.ndarray, layout: Layout) -> bytes:
     """Returns the lossless file of a picture, with fine latents."""
     model = models.load("tiny")
-    encoder, last = LevelEncoder(model, pixels), registry.load_lossless(model.fingerprint)
-    layers = [encode_layer(encoder.tables, encoder.next_level()) for _ in range(2)]
-    stack, source = Stack(), tiles.Source(layout(encoder.walk.at_finest()), 2, False)
+    coded, last = list(islice(levels.each_level(model, to_tensor(pixels)), 2)), registry.load_lossless(model.fingerprint)
+    layers = [stacked(levels.tables_of(model), parts) for parts, _ in coded]
+    stack, source = Stack(), tiles.Source(layout(coded[-1][1].at_finest()), 2, False)
     pushed = tiles.push_picture(last, stack, source, pixels, True)
     parts = lossless_layer.LosslessLayer(
         lossless_layer.BITS_BACK, stack.to_bytes(), 2, last.fingerprint, pushed.flags, pushed.crcs
     )
     height, width = pixels.shape[:2]
-    return container.write(width=width, height=height, fingerprint=model.fingerprint, layers=layers, last=parts.pack())
+    frame = container.Frame(width=width, height=height, fingerprint=model.fingerprint)
+    return container.write(frame, layers, lossless=parts.pack())
 
 
 def exact(data: bytes) -> str:

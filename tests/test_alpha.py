@@ -14,7 +14,7 @@ from PIL import Image
 from test_picture import as_file
 
 from hcodec.errors import FormatError, HcodecError
-from hcodec.pixels.picture import decode_alpha, encode_alpha
+from hcodec.pixels.alpha import decode_alpha, encode_alpha
 
 
 @settings(max_examples=60, deadline=None)
@@ -22,7 +22,7 @@ from hcodec.pixels.picture import decode_alpha, encode_alpha
 def test_alpha_is_lossless(alpha):
     data = encode_alpha(alpha)
     height, width = alpha.shape
-    assert np.array_equal(decode_alpha(data, width, height), alpha)
+    assert np.array_equal(decode_alpha(data, height, width), alpha)
     assert (len(data) == 1) == (alpha.min() == alpha.max())
 
 
@@ -31,7 +31,7 @@ def test_alpha_takes_few_bytes_and_any_size():
     assert encode_alpha(disk).startswith(b"RIFF") and len(encode_alpha(disk)) < 200
     wide = np.arange(16_500, dtype=np.uint32).astype(np.uint8)[np.newaxis]  # wider than WebP can be
     assert encode_alpha(wide).startswith(b"\x89PNG")
-    assert np.array_equal(decode_alpha(encode_alpha(wide), 16_500, 1), wide)
+    assert np.array_equal(decode_alpha(encode_alpha(wide), 1, 16_500), wide)
 
 
 def test_alpha_of_another_size_or_form_is_refused_before_it_is_decoded():

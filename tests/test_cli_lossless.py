@@ -96,8 +96,7 @@ def test_info_has_a_row_for_it(pixels):
     assert hcodec("info", "bad.hcodec").stdout.splitlines()[-1].endswith("corrupt")
     reader = container.Reader()
     reader.feed(data)
-    size = {"width": 400, "height": 40, "fingerprint": reader.header.fingerprint}
-    Path("odd.hcodec").write_bytes(container.write(layers=reader.layers, last=b"\7", **size))
+    Path("odd.hcodec").write_bytes(container.write(reader.header, reader.layers, lossless=b"\7"))
     assert hcodec("info", "odd.hcodec").stdout.splitlines()[-1].endswith("malformed")
 
 

@@ -14,13 +14,14 @@ from conftest import render
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import container, decoder, memory, models
+from hcodec import container, memory, models, session
 from hcodec.codec import decode, decode_picture, encode
-from hcodec.coders import scale_offsets
-from hcodec.coding.stack import EntropyModel, LayerDecoder
+from hcodec.coders import post_filter, scale_offsets
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import SymbolTables
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models.photo import post_filter
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.post_filter import num_symbols
+from hcodec.models.photo.prefix import Prefix
 from hcodec.pixels.picture import Picture, psnr, read
 
 LEVELS = 3
@@ -54,11 +55,11 @@ def quality(source, picture, **options) -> float:
     return psnr(pixels_of(source, **options), picture)
 
 
-def rewritten(data, layers, **changes) -> bytes:
+def rewritten(data, layers, cut=False, alpha=b"", **changes) -> bytes:
     """Returns a file with other layers and right checksums, as an attacker would write it."""
     header = container.info(data)
     fields = {"width": header.width, "height": header.height, "fingerprint": bytes.fromhex(header.fingerprint)}
-    return container.write(layers=layers, **fields | changes)
+    return container.write(container.Frame(**fields | changes), layers, container.Attachments(alpha=alpha), cut=cut)
 
 
 def damaged(data, level) -> bytes:
@@ -108,24 +109,35 @@ def test_sources_of_every_kind(picture, data, tmp_path):
         encode(b"no image", model="tiny")
 
 
+def parts_of(tables, prefix, layer):
+    """Returns all symbols of a layer with what is fitted, as an encoder puts them there, and the prefix that ends with it."""
+    stack = Stack(layer)
+    grouping = stack.pop(tables, post_filter._indices(1))
+    weights = stack.pop(tables, post_filter._indices(1 + num_symbols(grouping[0]) if grouping[0] else 0))
+    parts = [(part, post_filter._indices(len(part))) for part in (grouping, weights)]
+
+    def answer(latent, state, prior):
+        index = prior.index.numpy()
+        symbols = stack.pop(tables, scale_offsets.pop(tables, stack, index))
+        parts.extend(scale_offsets.parts(tables, symbols, index))
+        return torch.from_numpy(symbols)
+
+    prefix = prefix.extended(answer)
+    stack.close()
+    return parts, prefix
+
+
 def test_layers_are_as_long_as_the_model_estimates():
     picture = render(320, 384)
     data = encode(picture, model="tiny")
     model = models.load("tiny")
-    tables, walk = EntropyModel(model.tables), Walk(model.network, model.agreed, 320, 384)
+    tables, prefix = SymbolTables(model.tables), Prefix.empty(model.network, model.agreed, 320, 384)
     reader = container.Reader()
     reader.feed(data)
     total = 0.0
-    for level, layer in enumerate(reader.layers, 1):
-        decoder, estimated = LayerDecoder(tables, layer, whole=True), 0.0
-        grouping = decoder.decode(scale_offsets._indices(1))
-        weights = decoder.decode(scale_offsets._indices(1 + post_filter.num_symbols(grouping[0]) if grouping[0] else 0))
-        estimated += sum(tables.estimate(part, scale_offsets._indices(len(part))) for part in (grouping, weights))
-        while not walk.done and walk.latent.level == level:
-            index = walk.predict()[1].numpy()
-            symbols = decoder.decode(scale_offsets.read_offsets(decoder, index))
-            estimated += sum(tables.estimate(*part) for part in scale_offsets.with_offsets(tables, symbols, index))
-            walk.advance(torch.from_numpy(symbols))
+    for layer in reader.layers:
+        parts, prefix = parts_of(tables, prefix, layer)
+        estimated = sum(tables.estimate(*part) for part in parts)
         assert abs(8 * len(layer) - estimated) < 0.01 * estimated + 64
         total += estimated
     assert abs(8 * (len(data) - container.info(data).container_bytes) - total) < 0.01 * total
@@ -379,14 +391,14 @@ def test_unknown_models(picture, data, layers):
 
 
 def test_memory_is_checked_before_it_is_taken(picture, data, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL - 1)
     for job in (lambda: encode(picture, model="tiny"), lambda: decode(data)):
         with pytest.raises(PictureError, match="megapixels need"):
             job()
     narrow = rewritten(data, [b""], width=1 << 12, height=1)  # each cell of 8x8 pixels takes memory, also for one pixel
     with pytest.raises(PictureError):
         decode(narrow)
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * decoder._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL)
     decode(data)
     monkeypatch.setattr(memory, "free_bytes", lambda: None)  # a system that does not tell
     decode(data)

@@ -1,4 +1,4 @@
-"""Symbols to layers and back: round trips, cut layers, rate, and the traps of the coder below."""
+"""Symbols to stacks and back: round trips, cut stacks, rate, and the traps of the coder below."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcodec import models
-from hcodec.coding.stack import EntropyModel, LayerDecoder, encode_layer
+from hcodec.coding.stack import Stack, stacked
+from hcodec.coding.tables import SymbolTables
 from hcodec.errors import FormatError
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -20,14 +21,14 @@ STATE_BYTES = 8
 
 
 @pytest.fixture(scope="module")
-def model() -> EntropyModel:
-    return EntropyModel(models.load("tiny").tables)
+def model() -> SymbolTables:
+    return SymbolTables(models.load("tiny").tables)
 
 
 @pytest.fixture(scope="module")
-def logistic() -> EntropyModel:
+def logistic() -> SymbolTables:
     """Tables made of the logistic distribution alone, with nothing counted."""
-    return EntropyModel(symbol_tables.make(np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64)))
+    return SymbolTables(symbol_tables.make(np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64)))
 
 
 def draw(model, shape, seed, low=0, high=NUM_SCALES - 1):
@@ -40,14 +41,14 @@ def draw(model, shape, seed, low=0, high=NUM_SCALES - 1):
 
 
 def take(model, data, latents, whole=True):
-    decoder = LayerDecoder(model, data, whole)
-    return decoder, [decoder.decode(indices) for _, indices in latents]
+    stack = Stack(data, cut=not whole)
+    return stack, [stack.pop(model, indices) for _, indices in latents]
 
 
 def check_round_trip(model, latents):
-    data = encode_layer(model, latents)
-    decoder, found = take(model, data, latents)
-    decoder.close()
+    data = stacked(model, latents)
+    stack, found = take(model, data, latents)
+    stack.close()
     for (symbols, _), back in zip(latents, found, strict=True):
         assert back.dtype == np.int32 and back.shape == symbols.shape
         assert (back == symbols).all()
@@ -76,7 +77,7 @@ def test_any_symbols_at_any_indices_come_back_clamped(model, pairs):
 
 @pytest.mark.parametrize("index", [0, 6, 7, 8, NUM_SCALES - 2, NUM_SCALES - 1])
 def test_the_ends_of_each_table(model, index):
-    k = int(model.half_width[index])
+    k = int(model.largest[index])
     symbols = np.array([k, -k, 0, k, -k] * 40, dtype=np.int32)
     data = check_round_trip(model, [(symbols, np.full(200, index, dtype=np.uint8))])
     assert len(data) <= 200 * 4 + STATE_BYTES  # at worst 24 bits a symbol
@@ -87,8 +88,8 @@ def test_nothing_costs_nothing(model):
     silent = np.zeros((1, 9, 9, 4), dtype=np.int32), np.full((1, 9, 9, 4), model.num_silent - 1, dtype=np.uint8)
     for latents in ([], [empty], [silent], [silent, empty, silent]):
         assert check_round_trip(model, latents) == b""
-        decoder, found = take(model, b"", latents, whole=False)
-        assert not any(symbols.any() for symbols in found) and decoder.num_decoded == decoder.share == 0
+        stack, found = take(model, b"", latents, whole=False)
+        assert not any(symbols.any() for symbols in found) and stack.num_popped == stack.share == 0
     assert model.num_silent > 0
 
 
@@ -96,7 +97,7 @@ def test_a_model_without_silent_indices_and_one_with_nothing_else(model):
     flat = models.load("tiny").tables.copy()
     for silent in (0, NUM_SCALES):
         flat[0] = silent
-        other = EntropyModel(flat)
+        other = SymbolTables(flat)
         latents = [draw(other, (1, 4, 4, 8), 3)]
         assert bool(check_round_trip(other, latents)) == (silent == 0)
 
@@ -105,9 +106,9 @@ def test_clamp(model):
     indices = np.arange(NUM_SCALES, dtype=np.uint8)
     for sign in (-1, 1):
         limited = model.clamp(np.full(NUM_SCALES, sign * 2**20, dtype=np.int32), indices)
-        assert (limited == sign * model.half_width[:NUM_SCALES]).all()
-    assert (model.half_width[: model.num_silent] == 0).all()
-    assert [model.half_width[i] for i in range(model.num_silent, NUM_SCALES)] == [
+        assert (limited == sign * model.largest[:NUM_SCALES]).all()
+    assert (model.largest[: model.num_silent] == 0).all()
+    assert [model.largest[i] for i in range(model.num_silent, NUM_SCALES)] == [
         symbol_tables.half_width(i) for i in range(model.num_silent, NUM_SCALES)
     ]
     small = np.array([[1, -1]], dtype=np.int32)
@@ -125,8 +126,8 @@ def test_symbols_come_by_falling_scale_and_then_in_raster_order(model):
         flat = list(zip(-indices.ravel().astype(int), range(indices.size), symbols.ravel(), strict=True))
         for negative, _, symbol in sorted(flat, reverse=True):
             if -negative >= model.num_silent:
-                coder.encode_reverse(int(symbol) + int(model.half_width[-negative]), model.models[-negative])
-    assert encode_layer(model, latents) == coder.get_compressed()[::-1].astype("<u4").tobytes()
+                coder.encode_reverse(int(symbol) + int(model.largest[-negative]), model.models[-negative])
+    assert stacked(model, latents) == coder.get_compressed()[::-1].astype("<u4").tobytes()
 
 
 def coding_order(model, latents):
@@ -142,20 +143,20 @@ def coding_order(model, latents):
 @pytest.mark.parametrize("range_of_indices", [(0, 79), (7, 16), (79, 79)])
 def test_every_cut_gives_the_first_symbols_and_zeros_after_them(model, range_of_indices):
     latents = [draw(model, (1, 2, 3, 8), 5, *range_of_indices), draw(model, (1, 4, 6, 12), 6, *range_of_indices)]
-    whole, data = coding_order(model, latents), encode_layer(model, latents)
+    whole, data = coding_order(model, latents), stacked(model, latents)
     before = 0
     for length in range(len(data) + 1):
-        decoder, found = take(model, data[:length], latents, whole=False)
-        count = decoder.num_decoded
+        stack, found = take(model, data[:length], latents, whole=False)
+        count = stack.num_popped
         part = coding_order(model, [(symbols, indices) for symbols, (_, indices) in zip(found, latents, strict=True)])
         assert (part[:count] == whole[:count]).all() and not part[count:].any()
         assert sum(np.count_nonzero(symbols) for symbols in found) == np.count_nonzero(part)  # silent ones are 0 too
-        assert count >= before and (decoder.share == pytest.approx(1)) == (count == len(whole))
+        assert count >= before and (stack.share == pytest.approx(1)) == (count == len(whole))
         # what is held back is less than what the coder's state can still hide
-        bits = sum(model.bits[index][symbol + model.half_width[index]] for symbol, index in first(model, latents, count))
+        bits = sum(model.bits[index][symbol + model.largest[index]] for symbol, index in first(model, latents, count))
         assert count == len(whole) or bits > 8 * (length - STATE_BYTES - 4) - 1
         before = count
-        decoder.close()  # a cut layer never complains of its end
+        stack.close()  # a cut layer never complains of its end
     # even with all bytes a few symbols may be held back: a cut layer cannot know that no word is missing
 
 
@@ -169,17 +170,17 @@ def first(model, latents, count):
 
 def test_a_cut_among_the_dearest_symbols_gives_no_junk(logistic):
     """24 bits each: nothing may be read ahead of the words that are there."""
-    k = int(logistic.half_width[20])
+    k = int(logistic.largest[20])
     symbols = np.full(3000, k, dtype=np.int32)
     symbols[::2] = -k
     latents = [(symbols, np.full(3000, 20, dtype=np.uint8))]
-    data = encode_layer(logistic, latents)
+    data = stacked(logistic, latents)
     assert logistic.bits[20][0] > 23.9
     for length in (*range(0, 100), 4000, len(data) - 1, len(data)):
-        decoder, (found,) = take(logistic, data[:length], latents, whole=False)
-        assert (found[: decoder.num_decoded] == symbols[: decoder.num_decoded]).all()
-        assert not found[decoder.num_decoded :].any()
-    assert decoder.num_decoded >= 2999
+        stack, (found,) = take(logistic, data[:length], latents, whole=False)
+        assert (found[: stack.num_popped] == symbols[: stack.num_popped]).all()
+        assert not found[stack.num_popped :].any()
+    assert stack.num_popped >= 2999
 
 
 # Rate
@@ -189,7 +190,7 @@ def test_a_cut_among_the_dearest_symbols_gives_no_junk(logistic):
 def test_the_layer_is_as_long_as_estimated(model, range_of_indices):
     latents = [draw(model, (1, 40, 60, 32), 9, *range_of_indices)]
     estimated = model.estimate(*latents[0])
-    bits = 8 * len(encode_layer(model, latents))
+    bits = 8 * len(stacked(model, latents))
     assert abs(bits - estimated) <= 0.01 * estimated + 8 * STATE_BYTES
     assert abs(bits - estimated) <= 0.0005 * estimated + 8 * STATE_BYTES  # really
 
@@ -208,10 +209,10 @@ def test_estimate_is_the_sum_of_information(model):
 
 def test_the_first_symbols_are_dearer_than_the_last(model):
     latents = [draw(model, (1, 20, 20, 16), 8)]
-    data = encode_layer(model, latents)
-    decoder, _ = take(model, data[: len(data) // 2], latents, whole=False)
-    assert decoder.num_decoded < 0.45 * len(coding_order(model, latents))
-    assert decoder.share == pytest.approx(0.5, abs=0.03)  # half of the bytes are about half of the expected bits
+    data = stacked(model, latents)
+    stack, _ = take(model, data[: len(data) // 2], latents, whole=False)
+    assert stack.num_popped < 0.45 * len(coding_order(model, latents))
+    assert stack.share == pytest.approx(0.5, abs=0.03)  # half of the bytes are about half of the expected bits
 
 
 # Layers that no encoder wrote
@@ -219,21 +220,21 @@ def test_the_first_symbols_are_dearer_than_the_last(model):
 
 def test_a_layer_that_is_too_long_or_too_short_is_refused(model):
     latents = [draw(model, (1, 4, 4, 16), 2)]
-    data = encode_layer(model, latents)
+    data = stacked(model, latents)
     for broken in (data + bytes(3) + b"\1", data + b"\1\0\0\0", data[:-4], data[4:], data * 2):
-        decoder, _ = take(model, broken, latents)
+        stack, _ = take(model, broken, latents)
         with pytest.raises(FormatError, match="does not end where its symbols end"):
-            decoder.close()
+            stack.close()
     for broken in (data[:-1], data + b"\0"):
         with pytest.raises(FormatError, match="32-bit words"):
-            LayerDecoder(model, broken, whole=True)
+            Stack(broken)
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_first_word_of_zero_is_refused(model, whole):
+def test_a_first_word_of_zero_is_refused(whole):
     for data in (bytes(4), bytes(4) + b"\1\2\3\4" * 3):
         with pytest.raises(FormatError, match="zero word"):
-            LayerDecoder(model, data, whole)
+            Stack(data, cut=not whole)
 
 
 @settings(max_examples=150, deadline=None)
@@ -241,9 +242,9 @@ def test_a_first_word_of_zero_is_refused(model, whole):
 def test_noise_gives_symbols_within_the_tables_or_our_exception(model, data, whole, seed):
     indices = np.random.default_rng(seed).integers(0, NUM_SCALES, 60).astype(np.uint8)
     try:
-        decoder, (symbols,) = take(model, data, [(None, indices)], whole)
-        assert (abs(symbols) <= model.half_width[indices]).all()
-        decoder.close()
+        stack, (symbols,) = take(model, data, [(None, indices)], whole)
+        assert (abs(symbols) <= model.largest[indices]).all()
+        stack.close()
     except FormatError:
         pass
 
@@ -278,10 +279,10 @@ def test_the_exact_words_of_a_small_layer():
         weights = (2**24 - (2 * k + 1)) * ramp // (k + 1) ** 2
         weights[k] += 2**24 - (2 * k + 1) - weights.sum()
         parts.append(weights.astype(np.int32))
-    model = EntropyModel(np.concatenate(parts))
+    model = SymbolTables(np.concatenate(parts))
     indices = np.arange(80, dtype=np.uint8).reshape(1, 4, 4, 5)
     symbols = model.clamp(((np.arange(80) * 7919) % 41 - 20).astype(np.int32).reshape(1, 4, 4, 5), indices)
-    assert encode_layer(model, [(symbols, indices)]).hex() == (
+    assert stacked(model, [(symbols, indices)]).hex() == (
         "8e11000028c7809e94f07c362781868da0607919b83a8b912d5f71c90bc47fe2"
         "9f98af4ca38849268e7143864da8a3f50c89ecaa52abfe0e4b9b00cc911507ad"
     )

@@ -114,8 +114,9 @@ def test_scales_end_where_the_grid_of_scales_ends(network_and_pictures):
     network, _ = network_and_pictures
     latent = network.latents[0]
     latent.head.bias.data[latent.channels :] = 1000.0
-    log_scale = latent.prior(network.begin(1, 64, 64))[2]
+    _, (_, log_scale) = latent.prior(network.begin(1, 64, 64).state)
     assert log_scale.max().item() == pytest.approx(MIN_LOG_SCALE + (NUM_SCALES - 1) * LOG_SCALE_STEP)
     latent.requires_grad_(True)
-    latent.prior(network.begin(1, 64, 64))[2].sum().backward()  # a gradient that lowers them gets through
+    _, (_, log_scale) = latent.prior(network.begin(1, 64, 64).state)
+    log_scale.sum().backward()  # a gradient that lowers them gets through
     assert latent.head.bias.grad[latent.channels :].abs().min() > 0

@@ -20,14 +20,16 @@ import torch.nn.functional as F
 from conftest import make_network, render
 from exactness import agreed_path, channels_first, channels_last, decoded, digest
 
-from hcodec import codec, models
+from hcodec import codec, container, models
+from hcodec.coders import levels
 from hcodec.errors import ModelError
-from hcodec.models import weights_file
+from hcodec.models import registry, weights_file
+from hcodec.models.descend import descend
 from hcodec.models.integer import kernels
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.integer.products import STATE_LIMIT, Product, requantize
 from hcodec.models.photo.agreed import MEAN_UNIT, Agreed
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.prefix import Prefix, posterior
 from hcodec.pixels.picture import to_tensor
 
 BACKENDS = torch.backends
@@ -107,16 +109,23 @@ def test_the_agreed_path_follows_the_float_network():
     """On symbols that really occur: others drive the integers into their limits."""
     model, network = models.load("tiny"), make_network()[0]
     pixels = render(128, 128, 3)
-    walk, state = Walk(model.network, model.agreed, 128, 128), network.begin(1, 128, 128)
-    features = model.network.analyze(to_tensor(pixels))
-    for latent, stride in zip(network.ordered_latents(), (64, 32, 16, 8), strict=True):
-        state = state if stride == 64 else network.ascend(state, stride, 128, 128)
-        state, wanted, _ = latent.prior(state)
-        mean, _ = walk.predict()
-        assert (mean * MEAN_UNIT - wanted).abs().mean() < 0.01 * wanted.abs().mean() + MEAN_UNIT
-        symbols = walk.posterior(features).round()
-        walk.advance(symbols)
-        state = latent.advance(state, wanted + symbols)
+    rounded, symbols, means = posterior(model.network, model.network.analyze(to_tensor(pixels))), [], []
+
+    def answer(latent, state, prior):
+        symbols.append(rounded(latent, state, prior).round())
+        means.append(prior.mean * MEAN_UNIT)
+        return symbols[-1]
+
+    def same_symbols(latent, state, prior):
+        mean, wanted = means.pop(0), prior[0]
+        assert (mean - wanted).abs().mean() < 0.01 * wanted.abs().mean() + MEAN_UNIT
+        return symbols.pop(0)
+
+    prefix = Prefix.empty(model.network, model.agreed, 128, 128)
+    for _ in range(3):
+        prefix = prefix.extended(answer)
+    assert prefix.position.index == len(means) == 4
+    assert descend(network, network.begin(1, 128, 128), same_symbols).index == 4 and not means
 
 
 # Settings of the user
@@ -184,17 +193,17 @@ def test_autocast_default_dtype_and_gradients_change_nothing(picture):
 
 
 def decode_all(data):
-    decoder = codec.LevelDecoder(models.load("tiny"), 96, 128)
-    reader = codec.Reader()
+    reader, model = container.Reader(), models.load("tiny")
     reader.feed(data)
+    prefix = Prefix.empty(model.network, model.agreed, 96, 128)
     for layer in reader.layers:
-        decoder.push(layer)
-        yield decoder.walk.state
+        prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
+        yield prefix.position.state
 
 
 def test_loading_leaves_the_users_random_numbers_alone(tiny):
     before = torch.get_rng_state()
-    models.load_file.__wrapped__(tiny)
+    registry.PHOTO.load(tiny, "cpu")
     assert (torch.get_rng_state() == before).all()
 
 
@@ -322,7 +331,7 @@ def test_a_model_whose_weights_are_not_certified_does_not_load(tiny, tmp_path, n
     path = Path(tmp_path) / "broken.safetensors"
     weights_file.save(path, config, integers, floats, "")
     with pytest.raises(ModelError, match="exactness certificate") as error:
-        models.load_file(path)
+        registry.PHOTO.load(path, "cpu")
     assert "\n" not in str(error.value) and name.rsplit(".", 1)[0] in str(error.value)
 
 

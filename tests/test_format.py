@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hcodec.container import Reader, header, truncate, write
+from hcodec.container import Attachments, Frame, Reader, fields, header, truncate, write
 from hcodec.container.header import Header, LayerEntry, pack_header
-from hcodec.pixels.picture import decode_alpha
+from hcodec.pixels.alpha import decode_alpha
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8")
 LINE = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*[0-9a-f]{2}) {2,}(\S.*)")
@@ -74,8 +74,8 @@ class Parser:
 
 def test_the_example_is_what_is_written():
     layers = [bytes((1, 2, 3)), bytes((4, 5, 6, 7, 8))]
-    fingerprint = bytes.fromhex("5eed1234")
-    assert write(width=300, height=2, fingerprint=fingerprint, layers=layers, gray=True, alpha=b"\xff", xmp=b"<x/>") == EXAMPLE
+    frame = Frame(width=300, height=2, fingerprint=bytes.fromhex("5eed1234"), gray=True)
+    assert write(frame, layers, Attachments(alpha=b"\xff", xmp=b"<x/>")) == EXAMPLE
 
 
 def test_the_offsets_of_the_example_are_right():
@@ -100,8 +100,8 @@ def test_the_example_is_read():
     parsed = reader.header
     assert (parsed.width, parsed.height, parsed.gray, parsed.cut) == (300, 2, True, False)
     assert (parsed.front_bytes, parsed.back_bytes, parsed.prefix_bytes(1)) == (13, 16, 49)
-    assert reader.layers == [b"\x01\x02\x03", b"\x04\x05\x06\x07\x08"] and reader.xmp == b"<x/>"
-    assert (decode_alpha(reader.alpha, 300, 2) == 255).all()
+    assert reader.layers == [b"\x01\x02\x03", b"\x04\x05\x06\x07\x08"] and reader.attachments.xmp == b"<x/>"
+    assert (decode_alpha(reader.attachments.alpha, 2, 300) == 255).all()
 
 
 def test_the_cuts_of_the_example():
@@ -117,7 +117,7 @@ def test_the_cuts_of_the_example():
 @pytest.mark.parametrize("blobs", [{}, {"icc": b"i" * 300}, {"alpha": b"a", "icc": b"i", "exif": b"e", "xmp": b"x"}])
 def test_a_strangers_parser_reads_what_is_written(gray, blobs):
     layers = [bytes(length) for length in (0, 1, 127, 128, 16_383, 16_384)]
-    data = write(width=16_384, height=127, fingerprint=b"1234", layers=layers, gray=gray, **blobs)
+    data = write(Frame(width=16_384, height=127, fingerprint=b"1234", gray=gray), layers, Attachments(**blobs))
     parsed = Parser(data)
     assert (parsed.width, parsed.height, parsed.fingerprint, parsed.gray) == (16_384, 127, b"1234", gray)
     assert parsed.layers == layers
@@ -126,9 +126,9 @@ def test_a_strangers_parser_reads_what_is_written(gray, blobs):
 
 
 def test_the_header_sizes_in_the_text():
-    smallest = Header(1, 1, b"1234", (LayerEntry(0, 0),))
-    rows = (LayerEntry(header.MAX_LENGTH_BYTES, 0),) * header.MAX_LAYERS
-    largest = Header(1 << 24, 128, b"1234", rows, front_bytes=1 << 31, back_bytes=1 << 31)
+    smallest = Header(width=1, height=1, fingerprint=b"1234", layers=(LayerEntry(0, 0),))
+    rows = (LayerEntry(fields.MAX_LENGTH_BYTES, 0),) * header.MAX_LAYERS
+    largest = Header(width=1 << 24, height=128, fingerprint=b"1234", layers=rows, front_bytes=1 << 31, back_bytes=1 << 31)
     assert len(pack_header(smallest)) == 25
     assert len(pack_header(largest)) == 322  # the product of the sides leaves no room for another byte in either
     assert "25..322" in TEXT

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from hcodec import packing
-from hcodec.container.archive import Entry, Extras, seal, write
+from hcodec.coders.kinds import Stored
+from hcodec.container.archive import Entry, seal, write
+from hcodec.container.attachments import Attachments
 from hcodec.pixels.picture import Picture
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8").partition("\n# Archives\n")[2]
@@ -98,7 +100,7 @@ class Parser:
 
 
 def test_the_example_is_what_is_written(monkeypatch):
-    monkeypatch.setattr(packing, "KINDS", ())
+    monkeypatch.setattr(packing, "KINDS", (Stored(),))
     assert packing.pack([("a/dot.png", DOT), ("two.png", TWO)]) == EXAMPLE
 
 
@@ -128,10 +130,10 @@ def test_the_example_is_read():
 
 @pytest.mark.parametrize("num_pictures", [1, 2, 200])
 def test_a_strangers_parser_reads_what_is_written(num_pictures):
-    extras = [Extras(b"i" * (index % 3), b"e" * (index % 2), b"", b"a" * (index % 5)) for index in range(num_pictures)]
+    extras = [Attachments(b"i" * (index % 3), b"e" * (index % 2), b"", b"a" * (index % 5)) for index in range(num_pictures)]
     places = [index % 3 if num_pictures > 3 else 0 for index in range(num_pictures)]
     entries = [
-        Entry(f"sub/{index:04}.png", 300 + index, 1, place, index, index % 2 == 1, tuple(map(len, extra)))
+        Entry(f"sub/{index:04}.png", 300 + index, 1, place, index, index % 2 == 1, extra.sizes)
         for index, (place, extra) in enumerate(zip(places, extras, strict=True))
     ]
     inside = [[extra for extra, place in zip(extras, places, strict=True) if place == index] for index in range(max(places) + 1)]
@@ -140,4 +142,4 @@ def test_a_strangers_parser_reads_what_is_written(num_pictures):
     assert parsed.names == [entry.name for entry in entries] and parsed.places == places
     assert parsed.kinds == list(range(len(inside))) and parsed.widths == [entry.width for entry in entries]
     assert [flags & 1 for flags in parsed.flags] == [index % 2 for index in range(num_pictures)]
-    assert parsed.segments == [(b"chain" * index, [list(extra) for extra in blobs]) for index, blobs in enumerate(inside)]
+    assert parsed.segments == [(b"chain" * index, [list(extra.blobs) for extra in blobs]) for index, blobs in enumerate(inside)]

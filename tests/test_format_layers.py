@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from conftest import render
 
 from hcodec import container, models
 from hcodec.codec import decode, encode
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.agreed import IntegerPrior
+from hcodec.models.photo.prefix import Prefix
 from hcodec.pixels import picture as to_pixels
 
 
@@ -66,13 +69,27 @@ def pop_post_filter(stack: Stack, table: list[int]) -> np.ndarray | None:
 
 
 def pop_offsets(stack: Stack, index: np.ndarray, num_silent: int) -> np.ndarray:
-    """Returns scale indices moved by a offsets."""
+    """Returns scale indices moved by scale offsets."""
     powers = [2 ** (21 - abs(d)) for d in range(-12, 13)]
     powers[12] = 2**24 - (sum(powers) - 2**21)
     if not stack.pop(powers):
         return index
     offsets = [stack.pop(powers) for _ in range(index.shape[3])]
     return np.where(index < num_silent, index, np.clip(index + np.array(offsets), num_silent, 79))
+
+
+def pop_latent(
+    stack: Stack, tables: list[list[int]], num_silent: int, fitted: bool, latent: Any, state: torch.Tensor, prior: IntegerPrior
+) -> torch.Tensor:
+    """Returns the symbols of a latent."""
+    index = prior.index.numpy().astype(int)
+    if fitted:
+        index = pop_offsets(stack, index, num_silent)
+    symbols = np.zeros(index.shape, dtype=np.int32)
+    for i in range(79, num_silent - 1, -1):
+        for place in np.argwhere(index == i):
+            symbols[tuple(place)] = stack.pop(tables[i])
+    return torch.from_numpy(symbols)
 
 
 def filtered(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -108,26 +125,18 @@ def test_plain_python_reads_the_same_symbols(name: str, height: int, width: int)
     assert len(reader.layers) == models.summary(name).num_levels
     model = models.load(name)
     num_silent, tables = frequencies(model.tables)
-    walk, post_filter = Walk(model.network, model.agreed, height, width), None
-    for level, layer in enumerate(reader.layers, 1):
+    prefix, post_filter = Prefix.empty(model.network, model.agreed, height, width), None
+    for layer in reader.layers:
         stack = Stack(layer)
         if data[8] & 32:
             post_filter = pop_post_filter(stack, tables[49])
-        while not walk.done and walk.latent.level == level:
-            index = walk.predict()[1].numpy().astype(int)
-            if data[8] & 32:
-                index = pop_offsets(stack, index, num_silent)
-            symbols = np.zeros(index.shape, dtype=np.int32)
-            for i in range(79, num_silent - 1, -1):
-                for place in np.argwhere(index == i):
-                    symbols[tuple(place)] = stack.pop(tables[i])
-            walk.advance(torch.from_numpy(symbols))
+        prefix = prefix.extended(functools.partial(pop_latent, stack, tables, num_silent, bool(data[8] & 32)))
         assert stack.state == 0
         assert stack.left == 0
     if post_filter is None:
-        assert (to_pixels.from_tensor(walk.render(len(reader.layers))) == np.asarray(decode(data))).all()
+        assert (to_pixels.from_tensor(prefix.render()) == np.asarray(decode(data))).all()
     else:
-        samples = walk.render(len(reader.layers))[0].permute(1, 2, 0).double().numpy() * 255
+        samples = prefix.render()[0].permute(1, 2, 0).double().numpy() * 255
         pixels = np.clip(np.rint(filtered(samples, post_filter)), 0, 255)
         assert abs(pixels - np.asarray(decode(data), dtype=float)).max() <= 1
         assert (pixels == np.asarray(decode(data))).mean() > 0.999

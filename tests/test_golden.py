@@ -6,10 +6,12 @@ the shipped weights change, which is a new fingerprint.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +21,16 @@ from PIL import Image
 from test_lossless import encode_forced
 
 from hcodec import codec, container, models
-from hcodec.coders import scale_offsets
-from hcodec.coding.stack import EntropyModel, LayerDecoder
-from hcodec.models.photo.walk import Walk
+from hcodec.coders import post_filter, scale_offsets
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import SymbolTables
+from hcodec.models.photo.agreed import IntegerLatent, IntegerPrior
+from hcodec.models.photo.prefix import Prefix
 from hcodec.pixels import picture
 
 LOSSLESS = {"direct": (65, 65), "bits-back": (24, 400)}
 FOLDER = Path(__file__).parent / "golden"
-SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a post_filter
+SIZES = ((96, 128), (65, 65), (1, 1), (37, 200), (130, 150))  # the last one has a post filter
 
 
 def path_of(size: tuple[int, int]) -> Path:
@@ -34,27 +38,33 @@ def path_of(size: tuple[int, int]) -> Path:
     return FOLDER / f"photo-{size[0]}x{size[1]}.hcodec"
 
 
+def popped(
+    tables: SymbolTables, stack: Stack, fitted: bool, sha: Any, latent: IntegerLatent, state: torch.Tensor, prior: IntegerPrior
+) -> torch.Tensor:
+    """Returns the symbols of a latent; the hash takes them, and prior mean, scale index and moved scale index."""
+    mean, index = prior.mean.numpy(), prior.index.numpy()
+    moved = [scale_offsets.pop(tables, stack, index)] if fitted else []
+    symbols = stack.pop(tables, *(moved or [index]))
+    for values in (mean.astype("<i4"), index, symbols.astype("<i4"), *moved):
+        sha.update(np.ascontiguousarray(values).tobytes())
+    return torch.from_numpy(symbols)
+
+
 def digest(data: bytes) -> str:
-    """Returns the SHA-256 of every post_filter, prior mean, scale index, offsets and symbol on the way, and of the last state."""
+    """Returns the SHA-256 of every post filter, prior mean, scale index, offset and symbol on the way, and of the last state."""
     reader = container.Reader()
     reader.feed(data)
     assert reader.header is not None
     model = models.load("photo")
-    tables = EntropyModel(model.tables)
-    walk = Walk(model.network, model.agreed, reader.header.height, reader.header.width)
+    tables, fitted = SymbolTables(model.tables), reader.header.fitted
+    prefix = Prefix.empty(model.network, model.agreed, reader.header.height, reader.header.width)
     sha = hashlib.sha256()
-    for level, layer in enumerate(reader.layers, 1):
-        decoder = LayerDecoder(tables, layer, whole=True)
-        post_filter = scale_offsets.read_post_filter(decoder) if reader.header.fitted else None
-        sha.update(b"" if post_filter is None else post_filter.numpy().astype("<f4").tobytes())
-        while not walk.done and walk.latent.level == level:
-            mean, index = walk.predict()
-            moved = [scale_offsets.read_offsets(decoder, index.numpy())] if reader.header.fitted else []
-            symbols = decoder.decode(*(moved or [index.numpy()]))
-            for values in (mean.numpy().astype("<i4"), index.numpy(), symbols.astype("<i4"), *moved):
-                sha.update(np.ascontiguousarray(values).tobytes())
-            walk.advance(torch.from_numpy(symbols))
-    sha.update(np.ascontiguousarray(walk.state.numpy().astype("<i4")).tobytes())
+    for layer in reader.layers:
+        stack = Stack(layer)
+        weights = post_filter.pop(tables, stack) if fitted else None
+        sha.update(b"" if weights is None else weights.numpy().astype("<f4").tobytes())
+        prefix = prefix.extended(functools.partial(popped, tables, stack, fitted, sha))
+    sha.update(np.ascontiguousarray(prefix.position.state.numpy().astype("<i4")).tobytes())
     return sha.hexdigest()
 
 

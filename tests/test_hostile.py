@@ -12,19 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_container import FINGERPRINT, LAYERS, METADATA, observe, read_all, sample, with_new_crc
 
-from hcodec.container import Reader, header, info, truncate
-from hcodec.container.header import Header, LayerEntry, pack_header, pack_varint, parse_header
+from hcodec import container
+from hcodec.container import Reader, chunks, info, truncate
+from hcodec.container.fields import pack_crc32
+from hcodec.container.header import MAGIC, Header, LayerEntry, pack_header, parse_header
 from hcodec.errors import FormatError, HcodecError, TruncatedError
+
+
+def header_of(width, height, layers, **options):
+    return Header(width=width, height=height, fingerprint=FINGERPRINT, layers=layers, **options)
 
 
 def with_sections(front=b"", back=b"", layers=LAYERS):
     entries = tuple(LayerEntry(len(layer), zlib.crc32(layer)) for layer in layers)
-    made = Header(30, 20, FINGERPRINT, entries, front_bytes=len(front), back_bytes=len(back))
+    made = header_of(30, 20, entries, front_bytes=len(front), back_bytes=len(back))
     return b"".join((pack_header(made), front, *layers, back))
 
 
 def chunk(tag, payload):
-    return tag + len(payload).to_bytes(4, "little") + header.chunk_crc(tag, payload) + payload
+    return tag + len(payload).to_bytes(4, "little") + pack_crc32(tag, payload) + payload
 
 
 # Refusals
@@ -54,21 +60,7 @@ def test_the_largest_values_are_written_and_read():
     assert read_all(sample(width=1 << 24, height=128)).header.width == 1 << 24
     assert len(read_all(sample(layers=[b"x"] * 32)).layers) == 32
     entry = LayerEntry(1 << 31, 0)
-    assert parse_header(pack_header(Header(1, 1, FINGERPRINT, (entry,) * 32))).layers == (entry,) * 32
-
-
-@pytest.mark.parametrize("width", [0, (1 << 24) + 1, (1 << 35) - 1])
-def test_absurd_sizes_with_a_right_checksum_are_refused(width):
-    packed = header.MAGIC + b"\x01\x00" + FINGERPRINT + pack_varint(width) + b"\x14\x01\x00" + bytes(4)
-    with pytest.raises(FormatError, match="width"):
-        parse_header(with_new_crc(packed))
-
-
-@pytest.mark.parametrize("section", [b"\x00", b"\x0b", pack_varint((1 << 31) + 1)])
-def test_absurd_chunk_sections_are_refused(section):
-    packed = header.MAGIC + b"\x01\x04" + FINGERPRINT + b"\x1e\x14" + section + b"\x01\x00" + bytes(4)
-    with pytest.raises(FormatError):
-        parse_header(with_new_crc(packed))
+    assert parse_header(pack_header(header_of(1, 1, (entry,) * 32))).layers == (entry,) * 32
 
 
 def test_a_newer_version_is_refused_by_name():
@@ -91,7 +83,7 @@ def test_a_strangers_file_is_refused_at_once(stranger):
 
 @pytest.mark.parametrize("flag", [64, 128])
 def test_reserved_flags_are_refused(flag):
-    packed = header.MAGIC + bytes((1, flag)) + FINGERPRINT + b"\x1e\x14\x01\x00" + bytes(4)
+    packed = MAGIC + bytes((1, flag)) + FINGERPRINT + b"\x1e\x14\x01\x00" + bytes(4)
     with pytest.raises(FormatError, match="reserved"):
         parse_header(with_new_crc(packed))
 
@@ -115,7 +107,7 @@ def test_a_damaged_layer_leaves_the_layers_before_it_and_the_metadata():
     reader = read_all(data)
     reader.close()
     assert reader.damaged == 3 and reader.layers == LAYERS[:2] and reader.partial == b"" and reader.complete
-    assert reader.exif == METADATA["exif"] and reader.xmp == METADATA["xmp"]
+    assert reader.attachments == container.Attachments(**METADATA)
     assert reader.warnings == ["layer 3 is damaged; it and the layers after it were ignored"]
     bytewise = Reader()
     for byte in data:
@@ -139,10 +131,10 @@ def test_no_damage_to_metadata_touches_the_layers(section):
 
 def test_damaged_alpha_is_named_and_the_rest_kept():
     data = bytearray(sample(**METADATA))
-    data[parse_header(data).header_bytes + header.CHUNK_HEAD_BYTES] ^= 0xFF
+    data[parse_header(data).header_bytes + chunks.HEAD_BYTES] ^= 0xFF
     reader = read_all(data)
     assert reader.warnings == ["alpha is damaged, it was ignored"]
-    assert (reader.alpha, reader.icc) == (b"", METADATA["icc"])
+    assert (reader.attachments.alpha, reader.attachments.icc) == (b"", METADATA["icc"])
 
 
 def test_unknown_chunks_are_skipped_and_kept_by_truncate():
@@ -151,14 +143,14 @@ def test_unknown_chunks_are_skipped_and_kept_by_truncate():
     data = with_sections(front, back)
     reader = read_all(data)
     assert (reader.warnings, reader.layers, reader.complete) == ([], LAYERS, True)
-    assert (reader.icc, reader.alpha, reader.exif) == (b"profile", b"\xff", b"exif")
+    assert reader.attachments == container.Attachments(icc=b"profile", alpha=b"\xff", exif=b"exif")
     assert truncate(data, levels=2) == with_sections(front, back, LAYERS[:2])
 
 
 def test_repeated_chunks_and_gaps_are_ignored_with_one_warning_each():
     front = chunk(b"ICCP", b"first") + chunk(b"ICCP", b"second") * 5 + bytes(11)
     reader = read_all(with_sections(front))
-    assert (reader.icc, reader.layers, reader.complete) == (b"first", LAYERS, True)
+    assert (reader.attachments.icc, reader.layers, reader.complete) == (b"first", LAYERS, True)
     assert reader.warnings == ["a second icc was ignored", "metadata is damaged, some of it was ignored"]
 
 
@@ -171,7 +163,7 @@ def test_bytes_after_the_end_are_ignored_with_a_warning():
 
 def test_memory_is_taken_for_bytes_fed_and_not_for_bytes_promised():
     entries = (LayerEntry(1 << 31, 0),) * 32
-    promised = Header(1, 1, FINGERPRINT, entries, front_bytes=1 << 31, back_bytes=1 << 31)
+    promised = header_of(1, 1, entries, front_bytes=1 << 31, back_bytes=1 << 31)
     huge_chunk = b"ICCP" + ((1 << 31) - 12).to_bytes(4, "little") + bytes(4)
     tracemalloc.start()
     reader = Reader()

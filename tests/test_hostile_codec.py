@@ -7,12 +7,13 @@ import resource
 import time
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import render
 
-from hcodec import container, decoder, memory, models
+from hcodec import container, memory, models, session
 from hcodec.codec import decode, encode
 from hcodec.container.header import Header, LayerEntry, pack_header, parse_header
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
@@ -24,7 +25,7 @@ HEIGHT, WIDTH = 20, 24
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch):
     """A machine that refuses pictures beyond 64,000 pixels, so that a file cannot keep a test busy for long."""
-    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * decoder._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * session._BYTES_PER_PIXEL)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def with_right_checksums(data: bytearray, original: Header) -> bytes:
     for entry in original.layers:
         entries.append(LayerEntry(entry.num_bytes, zlib.crc32(data[position : position + entry.num_bytes])))
         position += entry.num_bytes
-    changed = Header(original.width, original.height, original.fingerprint, tuple(entries), cut=original.cut)
+    changed = replace(original, layers=tuple(entries))
     return pack_header(changed) + bytes(data[original.header_bytes :])
 
 
@@ -147,7 +148,8 @@ def test_layers_of_noise():
     source, fingerprint = random.Random(4), models.load("tiny").fingerprint
     for _ in range(60):
         layers = [source.choice((source.randbytes(4 * source.randint(0, 300)), b"", b"\xff" * 400)) for _ in range(3)]
-        survive(container.write(width=70, height=50, fingerprint=fingerprint, layers=layers, cut=source.random() < 0.5))
+        frame = container.Frame(width=70, height=50, fingerprint=fingerprint)
+        survive(container.write(frame, layers, cut=source.random() < 0.5))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(width, height):
     fingerprint = models.load("tiny").fingerprint
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     for layers in ([b""], [b"\1\0\0\0", b"", b""]):
-        data = container.write(width=width, height=height, fingerprint=fingerprint, layers=layers)
+        data = container.write(container.Frame(width=width, height=height, fingerprint=fingerprint), layers)
         with pytest.raises(PictureError, match="megapixels need"):
             decode(data)
         with pytest.raises(PictureError):
@@ -168,7 +170,7 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(width, height):
 
 def test_a_promise_of_gigabytes_takes_none():
     entries = (LayerEntry(1 << 31, 0), LayerEntry(1 << 31, 0))
-    promised = pack_header(Header(64, 64, models.load("tiny").fingerprint, entries))
+    promised = pack_header(Header(width=64, height=64, fingerprint=models.load("tiny").fingerprint, layers=entries))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TruncatedError):
         decode(promised + bytes(1000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,10 +51,7 @@ def with_last(data: bytes, last: bytes) -> bytes:
     """Returns the file with another lossless layer and right checksums, as an attacker would write it."""
     reader = container.Reader()
     reader.feed(data)
-    header = reader.header
-    return container.write(
-        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=reader.layers, last=last
-    )
+    return container.write(reader.header, reader.layers, lossless=last)
 
 
 def gives_the_levels(data: bytes, lossy: np.ndarray, stream: bool = False) -> None:
@@ -160,7 +158,7 @@ def test_a_header_that_says_lossless_and_is_not(data):
     fingerprint = models.load("tiny").fingerprint
     for layers, cut in (((LayerEntry(5, 0),), False), ((LayerEntry(5, 0),) * 2, True)):
         with pytest.raises(FormatError):
-            Header(8, 8, fingerprint, layers, lossless=True, cut=cut)
+            Header(width=8, height=8, fingerprint=fingerprint, layers=layers, lossless=True, cut=cut)
     plain = bytearray(container.truncate(data, levels=2))
     plain[8] |= 16
     size = parse_header(container.truncate(data, levels=2)).header_bytes
@@ -172,7 +170,7 @@ def test_a_header_that_says_lossless_and_is_not(data):
 
 def test_an_empty_lossless_layer_is_damage(data, lossy):
     header = parse_header(data)
-    empty = Header(header.width, header.height, header.fingerprint, (*header.layers[:2], LayerEntry(0, 0)), lossless=True)
+    empty = replace(header, layers=(*header.layers[:2], LayerEntry(0, 0)))
     forged = pack_header(empty) + data[header.header_bytes : header.prefix_bytes(2)]
     gives_the_levels(forged, lossy, stream=True)
     assert hcodec.info(forged).lossless.crc_ok is False and hcodec.info(forged).levels[1].crc_ok
@@ -184,7 +182,7 @@ def test_absurd_sizes_take_no_memory_for_tiles():
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for last in (b"\1\2" + bytes(40), b"\2\2" + bytes(40), b"\0\1"):
-        forged = container.write(width=1 << 24, height=128, fingerprint=b"none", layers=[b""], last=last)
+        forged = container.write(container.Frame(width=1 << 24, height=128, fingerprint=b"none"), [b""], lossless=last)
         assert hcodec.info(forged).lossless.method == ("stored" if last[0] == 0 else "")
         with pytest.raises(HcodecError):
             hcodec.decode(forged)
@@ -211,6 +209,6 @@ def test_mutations_of_the_whole_file(data):
 
 def test_headers_of_lossless_files_are_read_back():
     entries = (LayerEntry(3, 1), LayerEntry(7, 2), LayerEntry(9, 3))
-    header = Header(9, 9, b"1234", entries, lossless=True)
+    header = Header(width=9, height=9, fingerprint=b"1234", layers=entries, lossless=True)
     assert parse_header(pack_header(header)) == header and pack_header(header)[8] == 16
     assert header.num_levels == 2 and header.file_bytes == header.prefix_bytes(3)

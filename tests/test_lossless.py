@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -15,16 +17,16 @@ from PIL import Image, ImageDraw
 
 import hcodec
 from hcodec import codec, container, models
+from hcodec.coders import levels as level_coder
 from hcodec.coders import lossless, tiles
 from hcodec.coders.tiles import Source
 from hcodec.coding.stack import Stack
 from hcodec.container import lossless_layer
 from hcodec.container.lossless_layer import BITS_BACK, DIRECT, METHODS, STORED, LosslessLayer, Tile
-from hcodec.encoder import LevelEncoder
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
 from hcodec.models import registry
 from hcodec.models.lossless.integer import TileWalk
-from hcodec.pixels.picture import Picture
+from hcodec.pixels.picture import Picture, to_tensor
 
 WAYS = (False, True)  # without and with fine latents
 
@@ -47,10 +49,8 @@ def encode_forced(pixels, with_latents, model="tiny", **options):
 
 def source_of(pixels, start=2, gray=False):
     """Returns what the lossless layer of a picture starts from."""
-    encoder = LevelEncoder(models.load("tiny"), pixels)
-    for _ in range(start):
-        encoder.next_level()
-    return Source(encoder.walk.at_finest(), start, gray)
+    _, prefix = next(islice(level_coder.each_level(models.load("tiny"), to_tensor(pixels)), start - 1, None))
+    return Source(prefix.at_finest(), start, gray)
 
 
 def last_model():
@@ -190,7 +190,7 @@ def test_levels_that_cannot_be(monkeypatch):
     data = encode_forced(pixels, False)[0]
     with pytest.raises(TruncatedError, match="3 levels were asked for, there are 2"):
         decoded(data, levels=3)
-    monkeypatch.setattr(registry, "_lossless_files", list)
+    monkeypatch.setattr(registry, "LOSSLESS", replace(registry.LOSSLESS, folder="nowhere"))
     with pytest.raises(ModelError, match="no lossless layer is installed for the model"):
         hcodec.encode(pixels, lossless=True, model="tiny")
     with pytest.warns(HcodecWarning, match="no lossless layer with the fingerprint .* it was ignored"):

@@ -1,4 +1,4 @@
-"""The integers of the last layer: their certificate, and finding and loading their weights."""
+"""The integers of the lossless layer: their certificate, and finding and loading their weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hcodec.models.lossless.integer import IntegerLossless
 
 @pytest.fixture
 def weights(tiny):
-    """The tiny last layer's file."""
+    """The tiny lossless layer's file."""
     return tiny.parent / "lossless" / tiny.name
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, tiny):
-    """A folder whose last layers are found before the tiny one."""
+    """A folder whose lossless layers are found before the tiny one."""
     (tmp_path / "lossless").mkdir()
     monkeypatch.setenv("HCODEC_MODELS", f"{tmp_path}:{tiny.parent}")
     return tmp_path / "lossless"

@@ -1,10 +1,10 @@
-"""The network: shapes, transforms, rate, tables, the walk."""
+"""The network: shapes, transforms, rate, tables, the way down."""
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -14,13 +14,15 @@ from conftest import make_network, render
 from hcodec import models
 from hcodec.models import weights_file
 from hcodec.models.blocks import LowerBound, Overlap, depth_to_space, depthwise, pad_even, pad_to, space_to_depth
+from hcodec.models.descend import descend
+from hcodec.models.integer.kernels import exact_products
 from hcodec.models.integer.products import STATE_LIMIT
 from hcodec.models.photo import initialize
 from hcodec.models.photo.agreed import MEAN_UNIT
 from hcodec.models.photo.config import CONFIGS, Config
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.objective import mean_squared_error
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.prefix import Prefix, posterior
 from hcodec.models.rates import symbol_bits
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -201,7 +203,7 @@ def test_damaged_tables_are_refused():
             symbol_tables.split(broken)
 
 
-# The network and the walk
+# The network and the way down
 
 SIZES = [(1, 1), (1, 2000), (2000, 1), (63, 65), (65, 64), (64, 64), (129, 7)]
 
@@ -218,66 +220,87 @@ def test_any_size_has_features_and_a_state_on_one_grid(network, height, width):
             assert (bits[0, :exit_level] > 0).all() and not bits[0, exit_level:].any()
 
 
+def rounded_posterior(model, height, width):
+    """Returns an answer as an encoder gives it, for a rendered picture."""
+    wanted = posterior(model.network, model.network.analyze(to_tensor(render(height, width))))
+    return lambda latent, state, prior: wanted(latent, state, prior).round()
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_walk_and_render_any_size(model, height, width):
-    walk = Walk(model.network, model.agreed, height, width)
-    features = model.network.analyze(to_tensor(render(height, width)))
-    while not walk.done:
-        mean, index = walk.predict()
-        stride = walk.latent.stride
-        assert mean.shape == index.shape == (1, -(-height // stride), -(-width // stride), walk.latent.channels)
+def test_the_way_down_and_render_at_any_size(model, height, width):
+    answer = rounded_posterior(model, height, width)
+
+    def checked(latent, state, prior):
+        mean, index, stride = prior.mean, prior.index, latent.stride
+        assert mean.shape == index.shape == (1, -(-height // stride), -(-width // stride), latent.channels)
         assert index.dtype == torch.uint8 and index.max() < NUM_SCALES and torch.equal(mean, mean.round())
-        walk.advance(walk.posterior(features).round())
-        assert torch.equal(walk.state, walk.state.round()) and walk.state.abs().max() <= STATE_LIMIT
-    assert walk.render(3.0).shape == (1, 3, height, width)
+        return answer(latent, state, prior)
+
+    position = model.agreed.begin(height, width)
+    for latent in model.agreed.latents:
+        with exact_products():
+            position = descend(model.agreed, position, checked, latent.index + 1)
+        assert torch.equal(position.state, position.state.round()) and position.state.abs().max() <= STATE_LIMIT
+        assert (position.index, position.stride) == (latent.index + 1, latent.stride)
+    prefix = Prefix.empty(model.network, model.agreed, height, width)
+    for level in (1, 2, 3):
+        prefix = prefix.extended(checked)
+        assert prefix.levels == level
+    assert torch.equal(prefix.position.state, position.state)
+    assert prefix.render().shape == (1, 3, height, width)
 
 
-def test_a_rendering_leaves_the_walk_where_it_is(model):
-    walk = Walk(model.network, model.agreed, 40, 50)
-    first, second = walk.render(1.0), walk.render(1.0)
-    assert torch.equal(first, second) and walk.position == 0 and walk.stride == 64
-    copied = walk.copy()
-    copied.predict()
-    copied.advance(torch.ones_like(copied.mean))
-    assert walk.position == 0 and torch.equal(walk.render(1.0), first) and not torch.equal(copied.render(1.0), first)
+@pytest.mark.parametrize("levels", [0, 1])
+def test_a_prefix_stays_as_it_is(model, levels):
+    """Whatever is shown of it or put behind it."""
+    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
+    for _ in range(levels):
+        prefix = prefix.extended(rounded_posterior(model, 40, 50))
+    before, position = prefix.position.state.clone(), prefix.position
+    first, second = prefix.render(), prefix.render()
+    assert torch.equal(first, second) and (position.index, position.stride) == ((0, 64), (2, 32))[levels]
+    extended = prefix.extended(lambda latent, state, prior: torch.ones_like(prior.mean))
+    assert prefix.at_finest().shape == (1, 5, 7, prefix.agreed.config.width[8])
+    assert prefix.position is position and torch.equal(position.state, before) and prefix.levels == levels
+    assert torch.equal(prefix.render(), first) and not torch.equal(extended.render(), first)
 
 
 def test_symbols_are_steps_of_one_around_the_mean(model):
-    walk = Walk(model.network, model.agreed, 64, 64)
-    other = walk.copy()
-    mean, _ = walk.predict()
-    other.predict()
-    walk.advance(torch.zeros_like(mean))
+    def state_with(symbol):
+        """Returns the state after the first latent if all of it is that symbol."""
+        with exact_products():
+            begin = model.agreed.begin(64, 64)
+            return descend(model.agreed, begin, lambda latent, state, prior: torch.full_like(prior.mean, symbol), 1).state
+
     project = model.agreed.latents[0].project
-    other.advance(torch.ones_like(mean))
     step = (project.weight.sum(1) / MEAN_UNIT * project.gain).float()
-    assert ((other.state - walk.state)[0, 0, 0] - step).abs().max() <= 1
+    assert ((state_with(1) - state_with(0))[0, 0, 0] - step).abs().max() <= 1
 
 
 def test_temperature_and_seed(model):
-    walk = Walk(model.network, model.agreed, 40, 50)
-    cold, warm = walk.render(1.0), walk.render(1.0, 0.7, seed=5)
-    assert not torch.equal(cold, warm) and torch.equal(warm, walk.render(1.0, 0.7, seed=5))
-    assert not torch.equal(warm, walk.render(1.0, 0.7, seed=6))
-    little = (walk.render(1.0, 0.01, seed=5) - cold).abs().mean()
+    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
+    cold, warm = prefix.render(), prefix.render(0.7, seed=5)
+    assert not torch.equal(cold, warm) and torch.equal(warm, prefix.render(0.7, seed=5))
+    assert not torch.equal(warm, prefix.render(0.7, seed=6))
+    little = (prefix.render(0.01, seed=5) - cold).abs().mean()
     assert little < 0.2 * (warm - cold).abs().mean()
     for seed in (-1, 2**70):
-        assert walk.render(1.0, 0.7, seed=seed).shape == cold.shape
-    assert walk.render(1.0, 1e30).isfinite().all()
+        assert prefix.render(0.7, seed=seed).shape == cold.shape
+    assert prefix.render(1e30).isfinite().all()
     state = torch.get_rng_state()
-    walk.render(1.0, 0.7)
+    prefix.render(0.7)
     assert torch.equal(state, torch.get_rng_state())  # the user's random numbers are left alone
 
 
 def test_the_share_of_a_cut_level_blends_what_synthesis_is_told(model):
-    walk = Walk(model.network, model.agreed, 40, 50)
+    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
     network = model.network
     seen = []
     true = network.synthesize
     try:
         network.synthesize = lambda state, weights, *size: seen.append(weights[0].tolist()) or true(state, weights, *size)
         for levels in (0.25, 1.0, 1.25, 2.0, 3.0):
-            walk.render(levels)
+            replace(prefix, levels=levels).render()
     finally:
         del network.synthesize
     assert seen == [[1, 0, 0], [1, 0, 0], [0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]

@@ -14,6 +14,7 @@ from test_packing import PICTURES, noise, same, segment_bounds
 
 from hcodec import packing
 from hcodec.cli import main
+from hcodec.coders.kinds import Stored
 from hcodec.container import archive
 from hcodec.container.archive import listing
 from hcodec.pixels.picture import read
@@ -23,7 +24,7 @@ from hcodec.pixels.picture import read
 def no_models():
     """Everything is stored: the commands are tested here, not the coders."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "KINDS", ())
+        patch.setattr(packing, "KINDS", (Stored(),))
         yield
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import random
+import subprocess
 import sys
 import warnings
 import zlib
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hcodec import memory, models, packing
-from hcodec.coders import photo_chain
-from hcodec.container import archive
-from hcodec.container.archive import Entry, Extras, Kind, listing, seal, write
+from hcodec.coders import photo_chain, small_chain
+from hcodec.coders.kinds import KINDS, Coder, Kind, Small, Stored
+from hcodec.container.archive import Entry, listing, seal, write
+from hcodec.container.attachments import Attachments
+from hcodec.container.directory import STORED
+from hcodec.container.fields import pack_varint
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
-from hcodec.models.small import registry
-from hcodec.pixels import stored
+from hcodec.models import registry
+from hcodec.pixels import image_file, stored
 from hcodec.pixels.metadata import Metadata
 from hcodec.pixels.picture import Picture, read
 
@@ -70,7 +75,7 @@ def unpacked(data, **options):
 def no_models():
     """Everything is stored: what is tested here does not depend on the models, which take their time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "KINDS", ())
+        patch.setattr(packing, "KINDS", (Stored(),))
         yield
 
 
@@ -247,10 +252,10 @@ def test_flipped_bits_never_give_wrong_pixels(packed):
         assert all(np.array_equal(one.pixels, PICTURES[name].pixels) for name, one in found.items())
 
 
-def archive_of(coded, pictures, kind=archive.STORED, fingerprint=b""):
+def archive_of(coded, pictures, kind=STORED, fingerprint=b""):
     """An archive as a stranger may write it: a chain under right checksums, said to hold these pictures."""
     entries = [Entry(f"{index}", width, height, 0, crc) for index, (width, height, crc) in enumerate(pictures)]
-    return write(entries, [seal(kind, fingerprint, coded, [Extras()] * len(entries))])
+    return write(entries, [seal(kind, fingerprint, coded, [Attachments()] * len(entries))])
 
 
 def test_wrong_pixels_are_noticed():
@@ -288,10 +293,10 @@ def test_files_of_another_size_are_refused_before_they_are_decoded(form, monkeyp
     target = io.BytesIO()
     Image.fromarray(render(64, 64)).save(target, form, **({"lossless": True} if form == "WEBP" else {}))
     data = target.getvalue()
-    chain = b"\x02" + archive.pack_varint(len(data)) + data
+    chain = b"\x02" + pack_varint(len(data)) + data
     assert stored.decode_chain(chain, [(64, 64)])[0].shape == (64, 64, 3)
-    monkeypatch.setattr(stored, "PngImageFile", None)
-    monkeypatch.setattr(stored, "WebPImageFile", None)
+    monkeypatch.setattr(image_file, "PngImageFile", None)
+    monkeypatch.setattr(image_file, "WebPImageFile", None)
     for size in ((64, 65), (1 << 24, 1), (1, 1)):
         with pytest.raises(FormatError, match="another size"):
             stored.decode_chain(chain, [size])
@@ -315,16 +320,48 @@ def test_memory_is_asked_for_first(monkeypatch):
 
 # Chains with a model
 
+FACE = ("fits", "fingerprint", "find", "encode_chain", "decode_chain")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_all_coders_have_one_face(kind):
+    coder = kind.coder()
+    assert coder.fits([]) is None
+    expected = {name: list(inspect.signature(getattr(Coder, name)).parameters)[1:] for name in FACE}
+    assert {name: list(inspect.signature(getattr(coder, name)).parameters) for name in FACE} == expected
+
+
+def test_kinds_have_numbers_of_their_own():
+    assert [kind.number for kind in KINDS] == [1, 2, 0] and KINDS[-1].coder() is stored
+
+
+def test_storing_listing_and_unpacking_load_no_network():
+    """With all kinds there, a stored archive is read without torch; with that kind alone, it is written without."""
+    code = """
+import sys, numpy as np
+from hcodec import packing
+everything, packing.KINDS = packing.KINDS, packing.KINDS[-1:]
+data = packing.pack([("a", np.zeros((9, 9, 3), np.uint8))])
+packing.KINDS = everything
+assert packing.listing(data, check=True).pictures and dict(packing.unpack(data))["a"].pixels.shape == (9, 9, 3)
+assert not {"torch", "constriction", "safetensors"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
 
 @pytest.fixture
 def coder(monkeypatch):
     """A kind that codes everything with the tiny model, and drawings, too."""
-    module = ModuleType("coder_for_tests")
+    module = SimpleNamespace(**{name: getattr(photo_chain, name) for name in FACE})
     module.fits = lambda pictures: None if pictures[0].gray and pictures[0].pixels.shape[0] == 1 else "tiny"
-    module.encode_chain, module.decode_chain = photo_chain.encode_chain, photo_chain.decode_chain
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    kind = Kind(9, "tiny", module.__name__, "hcodec.models", 260)
-    monkeypatch.setattr(packing, "KINDS", (kind,))
+
+    class Tiny(Kind):
+        number, name, bytes_per_pixel = 9, "tiny", 260
+
+        def coder(self):
+            return module
+
+    monkeypatch.setattr(packing, "KINDS", (Tiny(), Stored()))
     monkeypatch.setattr(stored, "fast_size", lambda pixels: pixels.size)  # of no use: what can be coded is coded
     return module
 
@@ -338,16 +375,16 @@ def test_chains_with_a_model(coder):
     assert lost == [] and all(same(found[name], one) for name, one in photos.items())
 
 
-@pytest.mark.skipif("mnist" not in registry.names(), reason="the models of small pictures are not installed")
+@pytest.mark.skipif("mnist" not in registry.names(registry.SMALL), reason="the models of small pictures are not installed")
 def test_small_pictures_are_chained_with_the_models_that_are_shipped(monkeypatch):
-    monkeypatch.setattr(packing, "KINDS", archive.KINDS[:1])
+    monkeypatch.setattr(packing, "KINDS", (Small(),))
     monkeypatch.setattr(stored, "encode_chain", lambda pixels: bytes(1_000_000))
     pictures = {f"gray {seed}": gray(render(28, 28, seed)[..., 0]) for seed in range(3)}
     pictures |= {f"color {seed}": Picture(render(20 + seed, 30, seed)) for seed in range(3)}
     packed = packing.pack(pictures.items())
     assert {(one.kind, one.fingerprint) for one in listing(packed).segments} == {
-        (1, registry.load("mnist").fingerprint),
-        (1, registry.load("small").fingerprint),
+        (1, small_chain.fingerprint("mnist")),
+        (1, small_chain.fingerprint("small")),
     }
     found, lost = unpacked(packed)
     assert lost == [] and all(same(found[name], one) for name, one in pictures.items())
@@ -356,7 +393,7 @@ def test_small_pictures_are_chained_with_the_models_that_are_shipped(monkeypatch
 def test_stored_is_taken_where_it_is_shorter(coder, monkeypatch):
     pictures = [(f"{index}", PICTURES["black.png"]) for index in range(3)]
     monkeypatch.setattr(stored, "fast_size", lambda pixels: 40)
-    assert [one.kind for one in listing(packing.pack(pictures)).segments] == [archive.STORED]
+    assert [one.kind for one in listing(packing.pack(pictures)).segments] == [STORED]
     coder.encode_chain = lambda pixels, model: b"short"
     assert [one.kind for one in listing(packing.pack(pictures)).segments] == [9]
 
@@ -394,7 +431,7 @@ def test_memory_is_asked_for_before_a_model_runs(coder, monkeypatch):
 def test_wide_pictures_and_pillow_without_webp_are_stored_as_png(monkeypatch):
     wide = np.zeros((1, 20_000, 3), np.uint8)
     assert np.array_equal(stored.decode_chain(stored.encode(wide), [(1, 20_000)])[0], wide)
-    monkeypatch.setattr(stored.features, "check", lambda _: False)
+    monkeypatch.setattr(image_file.features, "check", lambda _: False)
     for one in (render(40, 50), render(40, 50)[..., 0]):
         assert stored.encode(one)[:10].find(b"PNG") > 0
         assert np.array_equal(stored.decode_chain(stored.encode(one), [(40, 50)])[0], one)

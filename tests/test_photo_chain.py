@@ -10,6 +10,8 @@ from conftest import render
 
 from hcodec import models
 from hcodec.coders import photo_chain, tiles
+from hcodec.container.fields import Cursor
+from hcodec.container.lossless_layer import count_tiles
 from hcodec.errors import FormatError, HcodecError, ModelError
 from hcodec.models import registry
 
@@ -46,8 +48,8 @@ def test_fine_latents_are_used_from_the_first_tile_on_once_the_stack_holds_bits(
     monkeypatch.setattr(tiles, "estimate", lambda *arguments: 1.0 - arguments[-1])
     pictures = [render(24, 64, seed) for seed in range(4)]
     data = photo_chain.encode_chain(pictures, "tiny")
-    rest = iter(data[4:])
-    flags = [photo_chain._parse_head(rest, size)[2] for size in sizes(pictures)]
+    cursor = Cursor(data, "a chain", position=4)
+    flags = [photo_chain._parse_head(cursor, count_tiles(*size))[2] for size in sizes(pictures)]
     assert flags == [[True]] * 3 + [[False]]  # the last picture is coded first
     assert all(same(a, b) for a, b in zip(photo_chain.decode_chain(data, sizes(pictures), "tiny"), pictures, strict=True))
 

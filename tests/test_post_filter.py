@@ -1,8 +1,9 @@
-"""The post_filter: filters fitted to a picture, sent with its layers."""
+"""The post filter: filters fitted to a picture, sent with its layers."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from conftest import render
 
 from hcodec import codec, container, models
 from hcodec.codec import decode, encode
-from hcodec.coders import scale_offsets
-from hcodec.coding.stack import EntropyModel, LayerDecoder
-from hcodec.coding.stack import encode_layer as pack
-from hcodec.encoder import LevelEncoder, encode_layers
+from hcodec.coders import levels, scale_offsets
+from hcodec.coders import post_filter as coder
+from hcodec.coding.stack import Stack, stacked
+from hcodec.coding.tables import SymbolTables
+from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.models.photo import post_filter
 from hcodec.models.photo.post_filter import Fit, PostFilter
@@ -120,32 +122,27 @@ def test_limits_hold_where_there_is_nothing_to_fit():
 
 def test_it_lowers_the_error_at_every_level_that_has_one(pixels, data):
     model = models.load("tiny")
-    plain = LevelEncoder(model, pixels)
-    walks = []
-    for _ in range(3):
-        plain.next_level()
-        walks.append(plain.walk.copy())
     errors = [[], []]
-    for level, walk in enumerate(walks, 1):
+    for level, (_, plain) in enumerate(levels.each_level(model, as_tensor(pixels)), 1):
         for each, shown in zip(
-            errors, (picture.from_tensor(walk.render(level)), np.asarray(decode(data, levels=level))), strict=True
+            errors, (picture.from_tensor(plain.render()), np.asarray(decode(data, levels=level))), strict=True
         ):
             each.append(np.square(pixels.astype(float) - shown).mean())
     assert all(after <= before for before, after in zip(*errors, strict=True)) and errors[1][2] < 0.9 * errors[0][2]
 
 
-def test_walks_carry_it_as_the_decoder_reads_it(pixels, data):
+def test_prefixes_carry_it_as_the_decoder_reads_it(pixels, data):
     layers = encode_layers(models.load("tiny"), pixels, 3, 1, None)
     assert layers[-1][1].post_filter is not None
-    for level, (_, walk) in enumerate(layers, 1):
-        assert (picture.from_tensor(walk.render(level)) == np.asarray(decode(data, levels=level))).all()
+    for level, (_, prefix) in enumerate(layers, 1):
+        assert (picture.from_tensor(prefix.render()) == np.asarray(decode(data, levels=level))).all()
 
 
 def test_only_a_search_looks_for_it_before_the_last_levels(pixels, monkeypatch):
-    monkeypatch.setattr(scale_offsets, "_SHOWN_PIXELS", 0)
+    monkeypatch.setattr(coder, "_SHOWN_PIXELS", 0)
     model, soft = models.load("photo"), pixels // 2 + np.roll(pixels, 1, 1) // 2
     fast, thorough = (
-        [walk.post_filter is not None for _, walk in encode_layers(model, soft, 7, effort, None)] for effort in (1, 2)
+        [prefix.post_filter is not None for _, prefix in encode_layers(model, soft, 7, effort, None)] for effort in (1, 2)
     )
     assert not any(fast[:4]) and all(fast[5:])
     assert any(thorough[:4]) and all(thorough[5:])
@@ -154,7 +151,7 @@ def test_only_a_search_looks_for_it_before_the_last_levels(pixels, monkeypatch):
 @pytest.mark.parametrize(("levels_shown", "wanted"), [(0, 3), (2.9, 3), (5, 5), (5.9, 5), (100, 7)])
 def test_of_small_pictures_more_levels_get_one(pixels, monkeypatch, levels_shown, wanted):
     fits = []
-    monkeypatch.setattr(scale_offsets, "_SHOWN_PIXELS", round(levels_shown * 192 * 160))
+    monkeypatch.setattr(coder, "_SHOWN_PIXELS", round(levels_shown * 192 * 160))
     monkeypatch.setattr(post_filter, "Fit", lambda *pictures: fits.append(pictures) or Fit(*pictures))
     encode_layers(models.load("photo"), pixels, 7, 1, None)
     assert len(fits) == wanted
@@ -224,12 +221,9 @@ def test_the_users_defaults_change_nothing(pixels, data):
 
 
 def forged(data: bytes, last: bytes) -> bytes:
-    header = header_of(data)
     reader = container.Reader()
     reader.feed(data)
-    return container.write(
-        width=header.width, height=header.height, fingerprint=header.fingerprint, layers=[*reader.layers[:2], last], fitted=True
-    )
+    return container.write(replace(header_of(data), fitted=True), [*reader.layers[:2], last])
 
 
 @pytest.mark.parametrize(
@@ -237,34 +231,31 @@ def forged(data: bytes, last: bytes) -> bytes:
     [([-1], "kind -1"), ([4], "kind 4"), ([51], "kind 51"), ([1, -1], "coarseness -1"), ([3, 6], "coarseness 6")],
 )
 def test_what_is_no_post_filter_is_refused(data, values, line):
-    tables = EntropyModel(models.load("tiny").tables)
+    tables = SymbolTables(models.load("tiny").tables)
     if len(values) > 1:
         values = [*values, *[0] * post_filter.num_symbols(values[0])]
-    layer = pack(
-        tables,
-        [scale_offsets._coded(values[:1]), scale_offsets._coded(values[1:])] if values[1:] else [scale_offsets._coded(values)],
-    )
-    with pytest.raises(FormatError, match=line):
-        scale_offsets.read_post_filter(LayerDecoder(tables, layer, whole=True))
-    with pytest.warns(HcodecWarning, match=line):
+    layer = stacked(tables, [coder._coded(part) for part in (values[:1], values[1:]) if part])
+    with pytest.raises(FormatError, match=f"a layer has a post filter of {line}"):
+        coder.pop(tables, Stack(layer))
+    with pytest.warns(HcodecWarning, match=f"a layer has a post filter of {line}"):
         shown = decode(forged(data, layer))
     assert (np.asarray(shown) == np.asarray(decode(data, levels=2))).all()
 
 
 def test_the_wildest_post_filter_gives_a_picture(pixels, data):
-    tables, random = EntropyModel(models.load("tiny").tables), np.random.default_rng(0)
+    tables, random = SymbolTables(models.load("tiny").tables), np.random.default_rng(0)
     wild = PostFilter(3, 5, random.choice([-51, 51], post_filter.num_symbols(3)).astype(np.int32))
-    encoder = LevelEncoder(models.load("tiny"), pixels)
-    for _ in range(3):
-        latents = [part for latent in encoder.next_level() for part in scale_offsets.with_offsets(tables, *latent)]
-    shown = np.asarray(decode(forged(data, pack(tables, scale_offsets.post_filter_symbols(wild) + latents)), strict=True))
+    *_, (latents, _) = levels.each_level(models.load("tiny"), as_tensor(pixels))
+    with_offsets = [part for latent in latents for part in scale_offsets.parts(tables, *latent)]
+    shown = np.asarray(decode(forged(data, stacked(tables, coder.parts(wild) + with_offsets)), strict=True))
     assert shown.shape == pixels.shape and shown.std() > 0
 
 
 def test_layers_without_a_post_filter_are_malformed_in_a_file_that_promises_them(pixels):
-    tables, encoder = EntropyModel(models.load("tiny").tables), LevelEncoder(models.load("tiny"), pixels)
-    plain = [pack(tables, encoder.next_level()) for _ in range(3)]
-    data = container.write(width=160, height=192, fingerprint=models.load("tiny").fingerprint, layers=plain, fitted=True)
+    model = models.load("tiny")
+    plain = [stacked(levels.tables_of(model), parts) for parts, _ in levels.each_level(model, as_tensor(pixels))]
+    frame = container.Frame(width=160, height=192, fingerprint=model.fingerprint, fitted=True)
+    data = container.write(frame, plain)
     with pytest.raises(FormatError):
         codec.decode(data, strict=True)
 

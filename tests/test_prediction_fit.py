@@ -10,14 +10,15 @@ from test_lossless import encode_forced, last_model, source_of
 from hcodec.codec import decode
 from hcodec.coders import prediction_fit
 from hcodec.coders.prediction_fit import Correction, Prediction
-from hcodec.coding.stack import Likelihood, Stack
+from hcodec.coding.stack import Stack
+from hcodec.coding.tables import PixelTables
 from hcodec.errors import FormatError
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.lossless.integer import Site, TileWalk
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import MAX_DISTANCE, OFFSET_TABLE
 
-TABLES = Likelihood(likelihood.make())
+TABLES = PixelTables(likelihood.make())
 
 
 def predicted(seed: int, size: tuple[int, int] = (24, 40), num_terms: int = 4) -> Prediction:
@@ -95,18 +96,18 @@ def test_there_and_back(count):
     for part in reversed(
         [*prediction_fit.coded(corrections, values.size), (values, *prediction_fit.located(prediction, corrections))]
     ):
-        stack.push(TABLES, *part)
+        TABLES.push(stack, *part)
     popped = prediction_fit.pop(TABLES, stack, prediction)
     assert [(t.scale, t.shape, t.weights.tolist()) for t in popped] == [
         (t.scale, t.shape, t.weights.tolist()) for t in corrections
     ]
-    assert (stack.pop(TABLES, *prediction_fit.located(prediction, popped)) == values).all() and stack.is_empty
+    assert (TABLES.pop(stack, *prediction_fit.located(prediction, popped)) == values).all() and stack.is_empty
 
 
 @pytest.mark.parametrize("count", [-255, -1, 5, 255])
 def test_what_are_no_trims_is_refused(count):
     stack = Stack()
-    stack.push(TABLES, *prediction_fit._symbols([count], OFFSET_TABLE))
+    TABLES.push(stack, *prediction_fit._symbols([count], OFFSET_TABLE))
     with pytest.raises(FormatError, match=f"holds {count} corrections for a site"):
         prediction_fit.pop(TABLES, stack, predicted(1))
 

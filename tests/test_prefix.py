@@ -16,11 +16,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 for needed in ("bjontegaard", "matplotlib", "pytorch_msssim", "scipy"):
     pytest.importorskip(needed, reason="needs the extra `bench`")
 
-from benchmarks import generality, growth, inside_steps, prefix, results  # noqa: E402
+from benchmarks import results  # noqa: E402
 from benchmarks.__main__ import main  # noqa: E402
-from benchmarks.check import even_levels  # noqa: E402
+from benchmarks.curves import levels, prefix  # noqa: E402
+from benchmarks.curves.bdrate import compare  # noqa: E402
+from benchmarks.curves.curve import COLUMNS, Curve, averaged  # noqa: E402
+from benchmarks.measurements import inside  # noqa: E402
+from benchmarks.measurements.promises.quality import even_levels  # noqa: E402
 from benchmarks.peers import own  # noqa: E402
-from benchmarks.results import Curve  # noqa: E402
+from benchmarks.reports import other_pictures, rate_distortion  # noqa: E402
 
 LEVELS = ((1.0, 0.05, 24.0), (2.0, 0.15, 27.0), (3.0, 0.4, 31.0), (4.0, 0.6, 33.0), (5.0, 1.7, 39.0))
 CUTS = ((1.33, 0.08, 25.2), (1.67, 0.11, 26.2), (2.5, 0.25, 29.0), (4.5, 1.1, 36.5))
@@ -28,8 +32,8 @@ CUTS = ((1.33, 0.08, 25.2), (1.67, 0.11, 26.2), (2.5, 0.25, 29.0), (4.5, 1.1, 36
 
 def curve(name: str, points: tuple[tuple[float, float, float], ...], version: str = "hcodec 1, model photo abcd") -> Curve:
     settings, bpp, psnr = zip(*points, strict=True)
-    columns = dict.fromkeys(results.COLUMNS, [0.5] * len(bpp)) | {"bpp": list(bpp), "psnr-rgb": list(psnr)}
-    return results.averaged(Curve(name, name, version, settings, {"a": columns, "b": columns}))
+    columns = dict.fromkeys(COLUMNS, [0.5] * len(bpp)) | {"bpp": list(bpp), "psnr-rgb": list(psnr)}
+    return averaged(Curve(name, name, version, settings, {"a": columns, "b": columns}))
 
 
 def ours() -> dict[str, Curve]:
@@ -37,45 +41,44 @@ def ours() -> dict[str, Curve]:
 
 
 def test_levels_and_cuts_make_one_curve() -> None:
-    whole = prefix.curve(ours())
+    whole = prefix.whole_file(ours())
     assert whole.settings == (1, 1.33, 1.67, 2, 2.5, 3, 4, 4.5, 5)
     assert whole.psnr == sorted(whole.psnr) == sorted(row[2] for row in LEVELS + CUTS)
     assert list(whole.images) == ["a", "b"] and whole.label == "hcodec (one file: 5 levels, 4 byte cuts)"
-    assert prefix.curve({"hcodec": curve("hcodec", LEVELS)}) is None
-    assert prefix.curve(ours() | {"hcodec-cuts": curve("hcodec-cuts", CUTS, "another version")}) is None
+    assert prefix.whole_file({"hcodec": curve("hcodec", LEVELS)}) is None
+    assert prefix.whole_file(ours() | {"hcodec-cuts": curve("hcodec-cuts", CUTS, "another version")}) is None
 
 
 def test_what_each_level_adds() -> None:
-    rows = growth.growth(curve("hcodec", LEVELS))
+    rows = levels.growth(curve("hcodec", LEVELS))
     assert [row.added_bpp for row in rows] == pytest.approx([0.05, 0.1, 0.25, 0.2, 1.1])
     assert [row.ratio for row in rows[1:]] == pytest.approx([2, 2.5, 0.8, 5.5])
     assert rows[2].added_db == pytest.approx(4)
-    assert growth.uneven(curve("hcodec", LEVELS))[-2:] == [4, 5]
+    assert levels.uneven(curve("hcodec", LEVELS))[-2:] == [4, 5]
     verdict = even_levels(curve("hcodec", LEVELS))
     assert not verdict.kept and "4, 5" in verdict.found and len(verdict.details) == 4
     assert even_levels(curve("hcodec", LEVELS[:2])).kept
 
 
-def test_report_compares_with_published_figures_in_bands(tmp_path: Path) -> None:
-    curves = results.published("kodak", 24) | ours()
-    text = prefix.report(tmp_path, curves)
-    document = json.loads((tmp_path / prefix.FILE).read_text())
-    for way in ("levels and cuts", "levels"):
-        for name in ("jpeg-pillow", "jpeg2000-openjpeg", "bpg-444", "vtm-18", "ctc"):
-            assert {"overall", "overlap", "picture by picture", *prefix.BANDS} == set(document["bd-rate"][way][name])
-    assert document["bd-rate"]["levels"]["ctc"]["above 36 dB"] is None  # CTC ends at 35.6 dB
-    assert len(document["points"]) == 9 and document["levels"][1]["ratio"] == 2 and document["levels"][0]["ratio"] is None
-    assert "VTM 18" in text and "levels alone" in text
-    assert prefix.report(tmp_path, {}) == ""
+def test_one_file_is_compared_with_published_figures_in_bands() -> None:
+    whole, published = prefix.whole_file(ours()), results.published("kodak", 24)
+    names = ("jpeg-pillow", "jpeg2000-openjpeg", "bpg-444", "vtm-18", "ctc")
+    found = {name: compare(whole, published[name]) for name in names}
+    assert all(entry.overall and len(entry.bands) == 3 for entry in found.values())
+    assert found["ctc"].bands[2] is None  # CTC ends at 35.6 dB
+    table = rate_distortion.bd_rates(whole, [published[name] for name in names])
+    assert table.count("| published |") == 5 and "VTM 18" in table and table.splitlines()[-1].count("–") >= 3
 
 
 def test_other_pictures_say_of_which_model_they_are(tmp_path: Path) -> None:
     for found in (*ours().values(), curve("webp", LEVELS)):
-        results.write(found, tmp_path / "valid")
+        results.write_curve(found, tmp_path / "valid")
     same, other = curve("hcodec", LEVELS), curve("hcodec", LEVELS, "hcodec 1, model photo ef01")
-    assert "| photographs (2) | webp | " in generality.table(tmp_path, same)
-    assert "| photographs (2; model abcd) |" in generality.table(tmp_path, other)
-    assert generality.table(tmp_path / "nothing", same) == ""
+    results.write_curve(same, tmp_path / "same")
+    results.write_curve(other, tmp_path / "other")
+    assert "| photographs (2) | webp | " in other_pictures.parts(tmp_path / "same")[1]
+    assert "| photographs (2; model abcd) |" in other_pictures.parts(tmp_path / "other")[1]
+    assert other_pictures.parts(tmp_path / "nothing" / "same") == []
 
 
 def test_cuts_lie_between_levels(picture: np.ndarray) -> None:
@@ -109,7 +112,7 @@ def test_what_integers_cost(checkpoint: Path, tmp_path: Path) -> None:
     assert result.exit_code in (0, 1) and "floats → integers" in result.output, result.output + str(result.exception)
     document = json.loads((tmp_path / "out" / "integers.json").read_text())
     points = document["points"]
-    assert list(points) == list(inside_steps.STEPS)
+    assert list(points) == list(inside.STEPS)
     assert points["integers"]["psnr"] == pytest.approx(points["floats"]["psnr"], abs=0.3)
     assert points["integers"]["bpp"] == pytest.approx(points["floats"]["bpp"], rel=0.1)
     assert points["tables"]["psnr"] == points["layers"]["psnr"] == points["files"]["psnr"]

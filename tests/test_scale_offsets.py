@@ -1,8 +1,9 @@
-"""The offsets: scale indices moved channel by channel, as a picture wants them."""
+"""Scale offsets: scale indices moved channel by channel, as a picture wants them."""
 
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,17 +13,17 @@ from hypothesis import strategies as st
 
 from hcodec import container, models
 from hcodec.codec import decode, encode
-from hcodec.coders import scale_offsets
-from hcodec.coders.scale_offsets import _coded, post_filter_symbols
-from hcodec.coding.stack import EntropyModel, LayerDecoder, encode_layer
-from hcodec.encoder import LevelEncoder
+from hcodec.coders import levels, post_filter, scale_offsets
+from hcodec.coding.stack import Stack, stacked
+from hcodec.coding.tables import SymbolTables
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import NUM_SCALES
 from hcodec.models.tables.symbol_tables import OFFSET_INDEX, OFFSET_LIMIT
+from hcodec.pixels.picture import to_tensor
 from hcodec.stream import StreamDecoder
 
-TABLES = EntropyModel(
+TABLES = SymbolTables(
     symbol_tables.make(np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64))
 )  # logistic ones
 
@@ -34,7 +35,7 @@ def latent(seed: int, wrong: int = 0, shape: tuple[int, ...] = (1, 9, 7, 5)) -> 
     symbols = np.zeros(shape, dtype=np.int32)
     for i in range(TABLES.num_silent, NUM_SCALES):
         here = true == i
-        symbols[here] = random.choice(len(TABLES.bits[i]), here.sum(), p=2.0 ** -TABLES.bits[i]) - TABLES.half_width[i]
+        symbols[here] = random.choice(len(TABLES.bits[i]), here.sum(), p=2.0 ** -TABLES.bits[i]) - TABLES.largest[i]
     said = true.copy()
     said[..., 1] = np.where(true[..., 1] < TABLES.num_silent, true[..., 1], np.clip(true[..., 1] - wrong, TABLES.num_silent, 79))
     return TABLES.clamp(symbols, said.astype(np.uint8)), said.astype(np.uint8)
@@ -56,13 +57,13 @@ def test_its_table_is_the_one_in_the_format():
 def test_the_shortest_trim_is_chosen(wrong):
     """Tried one by one: every offset of every channel, and none at all."""
     symbols, indices = latent(3, wrong, (1, 12, 12, 3))
-    offsets = scale_offsets.choose_offsets(TABLES, symbols, indices)
+    offsets = scale_offsets.choose(TABLES, symbols, indices)
     best = []
     for channel in range(3):
         prices = {}
         for offset in range(-OFFSET_LIMIT, OFFSET_LIMIT + 1):
             moved = scale_offsets._moved(indices[..., channel], np.int32(offset), TABLES.num_silent)
-            if (abs(symbols[..., channel]) <= TABLES.half_width[moved]).all():
+            if (abs(symbols[..., channel]) <= TABLES.largest[moved]).all():
                 prices[offset] = TABLES.estimate(symbols[..., channel], moved) + TABLES.bits[OFFSET_INDEX][offset + OFFSET_LIMIT]
         best.append((min(prices, key=prices.__getitem__), min(prices.values())))
     without = TABLES.estimate(symbols, indices)
@@ -70,9 +71,9 @@ def test_the_shortest_trim_is_chosen(wrong):
         assert sum(price for _, price in best) + 4 >= without + 0.4 and not wrong
     else:
         assert offsets.tolist() == [offset for offset, _ in best]
-        assert bits(scale_offsets.with_offsets(TABLES, symbols, indices)) == pytest.approx(sum(price for _, price in best) + 4)
+        assert bits(scale_offsets.parts(TABLES, symbols, indices)) == pytest.approx(sum(price for _, price in best) + 4)
     assert abs(best[1][0] - wrong) <= 2  # which is found out
-    assert bits(scale_offsets.with_offsets(TABLES, symbols, indices)) <= without + 0.42
+    assert bits(scale_offsets.parts(TABLES, symbols, indices)) <= without + 0.42
 
 
 @given(st.integers(0, 1000), st.integers(-12, 12), st.sampled_from([(1, 1, 1, 1), (1, 5, 3, 4), (1, 16, 9, 2)]))
@@ -80,11 +81,11 @@ def test_there_and_back(seed, wrong, shape):
     if shape[-1] < 2:
         wrong, shape = 0, (1, 1, 1, 2)
     symbols, indices = latent(seed, wrong, shape)
-    layer = encode_layer(TABLES, scale_offsets.with_offsets(TABLES, symbols, indices))
-    decoder = LayerDecoder(TABLES, layer, whole=True)
-    moved = scale_offsets.read_offsets(decoder, indices)
-    assert (decoder.decode(moved) == symbols).all()
-    decoder.close()
+    layer = stacked(TABLES, scale_offsets.parts(TABLES, symbols, indices))
+    stack = Stack(layer)
+    moved = scale_offsets.pop(TABLES, stack, indices)
+    assert (stack.pop(TABLES, moved) == symbols).all()
+    stack.close()
     silent = indices < TABLES.num_silent
     assert moved.dtype == np.uint8 and (moved[silent] == indices[silent]).all()
     assert (moved[~silent] >= TABLES.num_silent).all() and (moved < NUM_SCALES).all()
@@ -93,23 +94,23 @@ def test_there_and_back(seed, wrong, shape):
 def test_the_widest_symbols_and_nothing_but_zeros():
     for symbols, indices in (
         (
-            np.full((1, 4, 4, 2), TABLES.half_width[NUM_SCALES - 1], dtype=np.int32),
+            np.full((1, 4, 4, 2), TABLES.largest[NUM_SCALES - 1], dtype=np.int32),
             np.full((1, 4, 4, 2), NUM_SCALES - 1, dtype=np.uint8),
         ),
         (np.zeros((1, 4, 4, 2), dtype=np.int32), np.full((1, 4, 4, 2), NUM_SCALES - 1, dtype=np.uint8)),
         (np.zeros((1, 4, 4, 2), dtype=np.int32), np.zeros((1, 4, 4, 2), dtype=np.uint8)),
     ):
-        layer = encode_layer(TABLES, scale_offsets.with_offsets(TABLES, symbols, indices))
-        decoder = LayerDecoder(TABLES, layer, whole=True)
-        assert (decoder.decode(scale_offsets.read_offsets(decoder, indices)) == symbols).all()
-        decoder.close()
+        layer = stacked(TABLES, scale_offsets.parts(TABLES, symbols, indices))
+        stack = Stack(layer)
+        assert (stack.pop(TABLES, scale_offsets.pop(TABLES, stack, indices)) == symbols).all()
+        stack.close()
 
 
 def test_files_get_shorter_and_show_the_same(monkeypatch):
     """A gray picture: channels that carry color have less to say than their scales expect."""
     pixels = np.repeat(render(192, 256).mean(2, keepdims=True).astype(np.uint8), 3, 2)
     with_offsets = encode(pixels, model="tiny")
-    monkeypatch.setattr(scale_offsets, "choose_offsets", lambda *_: None)
+    monkeypatch.setattr(scale_offsets, "choose", lambda *_: None)
     plain = encode(pixels, model="tiny")
     assert len(with_offsets) < 0.98 * len(plain)
     assert (np.asarray(decode(with_offsets)) == np.asarray(decode(plain))).all()
@@ -117,16 +118,14 @@ def test_files_get_shorter_and_show_the_same(monkeypatch):
 
 @pytest.mark.parametrize("kind", [-12, -1, 2, 12])
 def test_what_is_no_trim_is_refused(kind):
-    layer = encode_layer(TABLES, [scale_offsets._coded([kind], OFFSET_INDEX)])
-    with pytest.raises(FormatError, match=f"a offsets of kind {kind}"):
-        scale_offsets.read_offsets(LayerDecoder(TABLES, layer, whole=True), np.zeros((1, 1, 1, 1), dtype=np.uint8))
+    offsets = [scale_offsets._coded([kind])]
+    with pytest.raises(FormatError, match=f"a layer has scale offsets of kind {kind}"):
+        scale_offsets.pop(TABLES, Stack(stacked(TABLES, offsets)), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
-    coder = EntropyModel(models.load("tiny").tables)
-    forged = container.write(
-        width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True,
-        layers=[layers_of(data)[0], encode_layer(coder, [*post_filter_symbols(None), _coded([kind], OFFSET_INDEX)])],
-    )  # fmt: skip
-    with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has a offsets of kind {kind}"):
+    coder = SymbolTables(models.load("tiny").tables)
+    frame = container.Frame(width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True)
+    forged = container.write(frame, [layers_of(data)[0], stacked(coder, [*post_filter.parts(None), *offsets])])
+    with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has scale offsets of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
 
@@ -135,15 +134,12 @@ def test_what_is_no_trim_is_refused(kind):
 def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
     """It is found out when the state has already been refined for the latent."""
     data = encode(render(128, 160), model="photo", levels=3)
-    coder, encoder = EntropyModel(models.load("photo").tables), LevelEncoder(models.load("photo"), render(128, 160))
-    for _ in range(4):
-        latents = encoder.next_level()
-    offsets = scale_offsets._coded([kind], OFFSET_INDEX)
-    begun = encode_layer(coder, [*scale_offsets.post_filter_symbols(None), offsets, *latents])
-    forged = container.write(
-        width=160, height=128, fingerprint=models.load("photo").fingerprint, fitted=True, cut=True,
-        layers=[*layers_of(data), begun[: len(begun) - 2]],
-    )  # fmt: skip
+    model = models.load("photo")
+    latents, _ = next(islice(levels.each_level(model, to_tensor(render(128, 160))), 3, None))
+    offsets = scale_offsets._coded([kind])
+    begun = stacked(levels.tables_of(model), [*post_filter.parts(None), offsets, *latents])
+    frame = container.Frame(width=160, height=128, fingerprint=model.fingerprint, fitted=True)
+    forged = container.write(frame, [*layers_of(data), begun[: len(begun) - 2]], cut=True)
     wanted = np.asarray(decode(data))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -151,7 +147,7 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
         stream.feed(forged)
         shown = [np.asarray(decode(forged)), np.asarray(stream.image()), np.asarray(stream.image())]
     assert [(each == wanted).all() for each in shown] == [bool(kind)] * 3
-    assert sum("a offsets of kind 2" in str(one.message) for one in said) == (2 if kind else 0)
+    assert sum("a layer has scale offsets of kind 2" in str(one.message) for one in said) == (2 if kind else 0)
 
 
 def layers_of(data: bytes) -> list[bytes]:
@@ -161,13 +157,14 @@ def layers_of(data: bytes) -> list[bytes]:
 
 
 def test_a_layer_cut_anywhere_inside_its_trim_still_decodes():
-    symbols, indices = LevelEncoder(models.load("tiny"), render(128, 160)).next_level()[0]
+    latents, _ = next(levels.each_level(models.load("tiny"), to_tensor(render(128, 160))))
+    symbols, indices = latents[0]
     symbols = TABLES.clamp(symbols, indices)
-    layer = encode_layer(TABLES, scale_offsets.with_offsets(TABLES, symbols, indices))
+    layer = stacked(TABLES, scale_offsets.parts(TABLES, symbols, indices))
     shown = []
     for length in range(0, 64):
-        decoder = LayerDecoder(TABLES, layer[:length], whole=False)
-        found = decoder.decode(scale_offsets.read_offsets(decoder, indices))
+        stack = Stack(layer[:length], cut=True)
+        found = stack.pop(TABLES, scale_offsets.pop(TABLES, stack, indices))
         assert found.shape == symbols.shape and ((found == symbols) | (found == 0)).all()
-        shown.append(decoder.num_decoded)
+        shown.append(stack.num_popped)
     assert shown == sorted(shown)

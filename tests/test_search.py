@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -11,14 +12,15 @@ from click.testing import CliRunner
 from conftest import render
 from PIL import Image
 
-from hcodec import container, decoder, encoder, memory, models
+from hcodec import container, memory, models, session
 from hcodec.cli import _sample, main
 from hcodec.cli._batch import Console
 from hcodec.codec import decode_picture, encode
-from hcodec.encoder import LevelEncoder, cost, encode_layers
+from hcodec.effort import PASSES, Layers, cost, encode_layers
 from hcodec.errors import HcodecError, PictureError
 from hcodec.models.photo import search
 from hcodec.pixels import picture
+from hcodec.session import Encoder
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +33,16 @@ def searched(pixels) -> bytes:
     return encode(pixels, effort=2)
 
 
+def first(count: int, encoder: Encoder) -> Layers:
+    return list(islice(encoder.layers(), count))
+
+
 def test_effort_1_is_the_default_and_changes_nothing(pixels, searched):
     data = encode(pixels)
     assert encode(pixels, effort=1) == data != searched
     model = models.load("photo")
-    plain = LevelEncoder(model, pixels).layers(3)
-    still = LevelEncoder(model, pixels, search.refine(model, picture.to_tensor(pixels), 3, 0)).layers(3)
+    plain = first(3, Encoder(model, pixels))
+    still = first(3, Encoder(model, pixels, search.refine(model, picture.to_tensor(pixels), 3, 0)))
     assert [layer for layer, _ in still] == [layer for layer, _ in plain]
 
 
@@ -49,9 +55,9 @@ def test_effort_lowers_the_cost(pixels):
 def test_every_level_decodes_to_what_the_encoder_saw(pixels, searched):
     layers = encode_layers(models.load("photo"), pixels, 7, 2, None)
     assert len(searched) == container.info(searched).container_bytes + sum(len(layer) for layer, _ in layers)
-    for level, (_, walk) in enumerate(layers, 1):
+    for level, (_, prefix) in enumerate(layers, 1):
         found = decode_picture(searched, levels=level).pixels
-        assert (found == picture.from_tensor(walk.render(level))).all()
+        assert (found == picture.from_tensor(prefix.render())).all()
 
 
 def test_the_same_machine_finds_the_same(pixels, searched):
@@ -70,7 +76,7 @@ def test_only_levels_that_are_kept_are_searched_for():
     pixels, shares = render(96, 128), []
     data = encode(pixels, model="tiny", levels=2, effort=3, on_progress=shares.append)
     assert len(container.info(data).levels) == 2
-    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) == 2 * encoder.PASSES[2]
+    assert shares == sorted(shares) and shares[-1] == 1 and len(shares) == 2 * PASSES[2]
 
 
 def test_targets_cut_searched_levels():
@@ -96,7 +102,7 @@ def test_tiles_cover_the_picture(monkeypatch):
     assert len(shares) == 4 * 3 * 3 and shares[-1] == pytest.approx(1)
     for one, other in zip(whole, tiled, strict=True):
         assert one.shape == other.shape and bool((other != 0).any())
-    plain, better = (cost(model, pixels, LevelEncoder(model, pixels, offsets).layers(3)) for offsets in (None, tiled))
+    plain, better = (cost(model, pixels, first(3, Encoder(model, pixels, offsets))) for offsets in (None, tiled))
     assert better < plain
 
 
@@ -118,7 +124,7 @@ def test_no_search_in_lossless_files():
 
 
 def test_memory_is_asked_for_first(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: decoder._BYTES_PER_PIXEL * 64 * 64)
+    monkeypatch.setattr(memory, "free_bytes", lambda: session._BYTES_PER_PIXEL * 64 * 64)
     pixels = render(64, 64)
     encode(pixels, model="tiny")
     with pytest.raises(PictureError, match="need"):

@@ -20,8 +20,8 @@ from PIL import Image
 from hcodec.coders import small_chain
 from hcodec.coding.stack import Stack
 from hcodec.errors import FormatError, ModelError, PictureError
-from hcodec.models import weights_file
-from hcodec.models.small import export, registry, thumbnails, train
+from hcodec.models import registry, weights_file
+from hcodec.models.small import export, thumbnails, train
 from hcodec.models.small.bound import lower_bound_bits
 from hcodec.models.small.config import CONFIGS
 from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent, descend_with
@@ -90,7 +90,7 @@ def test_nothing_makes_a_chain_of_nothing(model):
 
 def test_push_and_pop_are_mirror_images():
     below = np.random.default_rng(0).integers(1, 1 << 32, 4000, dtype=np.uint32).astype("<u4").tobytes()
-    chain = small_chain._Chain(registry.load("tiny"), Stack(below))
+    chain = small_chain._Chain(registry.load_small("tiny"), Stack(below))
     pixels = make(3, 24, 20, gray=False)
     for one in pixels:
         chain.push(one, borrow=True)
@@ -101,7 +101,7 @@ def test_push_and_pop_are_mirror_images():
 
 def test_a_stack_that_holds_too_little_is_left_as_it_was():
     below = np.arange(1, 30, dtype="<u4").tobytes()
-    chain = small_chain._Chain(registry.load("tiny"), Stack(below))
+    chain = small_chain._Chain(registry.load_small("tiny"), Stack(below))
     assert chain._pop_posterior(chain.model.network.planes.split(render(32, 32))) is None
     assert chain.stack.to_bytes() == below
 
@@ -120,7 +120,7 @@ def test_the_net_rate_is_the_lower_bound(model):
     below = np.random.default_rng(0).integers(1, 1 << 32, 1 << 16, dtype=np.uint32).astype("<u4").tobytes()
     _, report = small_chain.encode_with_report(pixels, model, below=below)
     torch.manual_seed(0)
-    bound = lower_bound_bits(registry.load(model).network, np.stack(pixels)).sum().item()
+    bound = lower_bound_bits(registry.load_small(model).network, np.stack(pixels)).sum().item()
     assert report.num_direct == 0
     assert report.net_bits == pytest.approx(bound, rel=0.01)
 
@@ -129,7 +129,7 @@ def test_the_net_rate_is_the_lower_bound(model):
 def test_integers_do_what_floats_do(model):
     pixels = np.stack(make(30, 32, 32, model != "tiny"))
     torch.manual_seed(0)
-    exact = lower_bound_bits(registry.load(model).network, pixels).mean().item() / pixels[0].size
+    exact = lower_bound_bits(registry.load_small(model).network, pixels).mean().item() / pixels[0].size
     assert sum(train.lower_bound(make_network(model), pixels)) == pytest.approx(exact, rel=0.02)
 
 
@@ -190,7 +190,7 @@ def test_what_is_no_small_picture_is_refused(shape):
 
 
 def test_models_are_known_by_name_and_fingerprint():
-    assert set(NAMES) <= set(registry.names())
+    assert set(NAMES) <= set(registry.names(registry.SMALL))
     assert small_chain.find(small_chain.fingerprint("tiny")) == "tiny"
     with pytest.raises(ModelError):
         small_chain.find(b"nope")
@@ -208,14 +208,14 @@ def test_damaged_weights_are_refused(folder, tmp_path):
     for name, values in broken.items():
         weights_file.save_exact(tmp_path / f"{name}.safetensors", about, values)
         with pytest.raises(ModelError):
-            registry.load_file(tmp_path / f"{name}.safetensors")
+            registry.SMALL.load(tmp_path / f"{name}.safetensors", "cpu")
     (tmp_path / "cut.safetensors").write_bytes((folder / "tiny.safetensors").read_bytes()[:-9])
     with pytest.raises(ModelError):
-        registry.load_file(tmp_path / "cut.safetensors")
+        registry.SMALL.load(tmp_path / "cut.safetensors", "cpu")
 
 
 def test_batches_and_layouts_do_not_matter():
-    model = registry.load("tiny").network
+    model = registry.load_small("tiny").network
     planes = np.stack([model.planes.split(p) for p in make(5, 21, 30, gray=False)])
     together, turned = model.analyze(planes), model.analyze(np.asfortranarray(planes))
     for i in range(len(planes)):
@@ -261,26 +261,26 @@ def test_planes_of_no_picture_are_refused():
 
 
 def test_a_picture_whose_latents_are_zero_needs_no_values():
-    given = descend_with(registry.load("tiny").network, (5, 5), lambda visit: np.zeros_like(visit.prior()[0]), [])
+    given = descend_with(registry.load_small("tiny").network, (5, 5), lambda visit: np.zeros_like(visit.prior()[0]), [])
     whole, table = given.given(np.zeros((5, 5, 3), np.int32), 0)
     assert whole.shape == table.shape == (5, 5)
 
 
 def test_which_model_fits(monkeypatch):
-    monkeypatch.setattr(registry, "names", lambda: ["mnist", "small"])
+    monkeypatch.setattr(registry, "names", lambda family: ["mnist", "small"])
     digit, thumbnail = picture.read(np.zeros((28, 28), np.uint8)), picture.read(np.zeros((32, 20, 3), np.uint8))
     assert small_chain.fits([digit, digit]) == "mnist"
     assert small_chain.fits([thumbnail, picture.read(np.zeros((64, 64, 3), np.uint8))]) == "small"
     large, gray = picture.read(np.zeros((65, 2, 3), np.uint8)), picture.read(np.zeros((9, 9), np.uint8))
     for others in ([], [digit, thumbnail], [large], [gray]):
         assert small_chain.fits(others) is None
-    monkeypatch.setattr(registry, "names", lambda: [])
+    monkeypatch.setattr(registry, "names", lambda family: [])
     assert small_chain.fits([digit]) is None
 
 
 @pytest.mark.parametrize("model", ["mnist", "small"])
 def test_shipped_models(model):
-    path = registry._files().get(model)
+    path = registry.SMALL.files().get(model)
     if path is None:
         pytest.skip("not shipped")
     assert path.stat().st_size < 1 << 20
@@ -322,7 +322,7 @@ def test_training_and_export_run(tmp_path):
     arguments = [str(out / "checkpoint.pt"), "--data", str(source), "--out", str(weights), "--count", "8"]
     done = CliRunner().invoke(export.main, arguments, catch_exceptions=False)
     assert done.exit_code == 0
-    assert isinstance(registry.load_file(weights).network, IntegerSmall)
+    assert isinstance(registry.SMALL.load(weights, "cpu").network, IntegerSmall)
 
 
 def test_training_lowers_the_bound():
@@ -339,12 +339,13 @@ def test_training_lowers_the_bound():
 def test_the_benchmark_measures_a_chain(monkeypatch, tmp_path):
     pytest.importorskip("bjontegaard", reason="needs the extra `bench`")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    from benchmarks import bits_back
+    from benchmarks.measurements import chains
+    from benchmarks.reports import chains as report
 
     pixels = make(6, 32, 32, gray=False)
-    monkeypatch.setattr(bits_back, "_sets", lambda *_: [("tests", "tiny", pixels)])
-    monkeypatch.setattr(bits_back, "peer_bits", lambda _: {"raw": 8 * sum(p.size for p in pixels)})
-    bits_back.run(tmp_path, tmp_path, tmp_path / "results")
-    lines = (tmp_path / "results" / "bits-back.md").read_text().splitlines()
+    monkeypatch.setattr(chains, "_sets", lambda *_: [("tests", "tiny", pixels)])
+    monkeypatch.setattr(chains, "peer_bits", lambda _: {"raw": 8 * sum(p.size for p in pixels)})
+    chains.run(tmp_path, tmp_path, tmp_path / "results")
+    lines = report.parts(tmp_path / "results")[1].splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]][-1] == "raw"
-    assert bits_back.sheet(pixels).shape == (32, 32 * 32, 3)
+    assert chains.sheet(pixels).shape == (32, 32 * 32, 3)

@@ -12,7 +12,7 @@ from conftest import render
 from hcodec import container, memory
 from hcodec.codec import decode, encode
 from hcodec.errors import FormatError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.agreed import IntegerLatent
 from hcodec.stream import StreamDecoder
 
 
@@ -44,7 +44,7 @@ def with_layers(data, change, **fields):
     reader.feed(data)
     header = reader.header
     known = {"width": header.width, "height": header.height, "fingerprint": header.fingerprint} | fields
-    return container.write(layers=change(reader.layers), **known)
+    return container.write(container.Frame(**known), change(reader.layers))
 
 
 def test_pieces_of_any_size_give_the_same(data):
@@ -91,8 +91,8 @@ def test_looking_does_not_disturb(data, ends):
 def test_a_level_is_decoded_once(data, ends, monkeypatch):
     """State is kept: what a new layer costs does not depend on those before it."""
     advanced = []
-    true = Walk.advance
-    monkeypatch.setattr(Walk, "advance", lambda walk, symbols: advanced.append(walk.latent.level) or true(walk, symbols))
+    true = IntegerLatent.advance
+    monkeypatch.setattr(IntegerLatent, "advance", lambda latent, *given: advanced.append(latent.level) or true(latent, *given))
     decoder = StreamDecoder()
     for begin, end in zip([0, *ends], [*ends, len(data)], strict=True):
         decoder.feed(data[begin:end])

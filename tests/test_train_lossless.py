@@ -1,4 +1,4 @@
-"""Training the last layer on a few rendered pictures: it learns, it resumes exactly, and what it exports is lossless."""
+"""Training the lossless layer on a few rendered pictures: it learns, it resumes exactly, and what it exports is lossless."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from PIL import Image
 from test_train import everything, run, write_shard
 
 import hcodec
-from hcodec import models
-from hcodec.coding.stack import Likelihood
+from hcodec import container, models
+from hcodec.coders import levels
+from hcodec.coding.tables import PixelTables
 from hcodec.models import registry, weights_file
 from hcodec.models.lossless import export
 from hcodec.models.lossless.integer import IntegerLossless, TileWalk
 from hcodec.models.lossless.network import LosslessNetwork
 from hcodec.models.lossless.train import Crops, Trainer, initialize, main, samples, start_from, time
+from hcodec.models.photo.prefix import Prefix
 from hcodec.models.tables import likelihood
 
 
@@ -69,12 +71,12 @@ def test_samples_are_turned_pictures_with_the_states_that_the_codec_has(pool):
         assert sample.states.shape == (2, height // 8, width // 8, 192)
         pixels = sample.pixels.numpy()[..., [1, 0, 2]]
         data = hcodec.encode(pixels, model="tiny", levels=2)
-        decoder = hcodec.codec.LevelDecoder(models.load("tiny"), height, width)
-        reader = hcodec.codec.Reader()
+        reader, model = container.Reader(), models.load("tiny")
         reader.feed(data)
+        prefix = Prefix.empty(model.network, model.agreed, height, width)
         for layer in reader.layers:
-            decoder.push(layer)
-        assert torch.equal(decoder.walk.at_finest()[0] / 2**12, sample.states[0])
+            prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
+        assert torch.equal(prefix.at_finest()[0] / 2**12, sample.states[0])
 
 
 def test_a_few_steps_lower_the_bits(pool, clock):
@@ -134,7 +136,7 @@ def test_the_integers_follow_the_float_network(pool):
     walk.enter(None)
     steps = walk.pixels()
     site = next(steps)
-    tables = Likelihood(likelihood.make())
+    tables = PixelTables(likelihood.make())
     while site is not None:
         values = x[0].numpy()[site.where].astype(np.int32)
         where = likelihood.locate(*(t.numpy().astype(np.int32) for t in (site.mean, site.scale, site.shape)))

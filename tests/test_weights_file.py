@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from hcodec import models
 from hcodec.errors import ModelError
-from hcodec.models import weights_file
+from hcodec.models import registry, weights_file
 from hcodec.models.photo.config import CONFIGS
 
 
@@ -43,7 +43,7 @@ def test_the_fingerprint_covers_integers_and_config_and_nothing_else(tiny):
 
 def refused(path, match):
     with pytest.raises(ModelError, match=match) as error:
-        models.load_file.__wrapped__(path)
+        registry.PHOTO.load(path, "cpu")
     assert "\n" not in str(error.value) and path.name in str(error.value)
 
 
@@ -70,7 +70,7 @@ def test_a_changed_integer_is_refused_and_a_changed_float_is_not(tiny, tmp_path)
     data[8 + size + begin] ^= 1
     data[8 + size + offsets["float/synthesis.embed"][0]] ^= 1
     path.write_bytes(data)
-    models.load_file.__wrapped__(path)
+    registry.PHOTO.load(path, "cpu")
 
 
 def test_a_wrong_fingerprint_in_the_header_is_refused(tiny, tmp_path):
@@ -103,7 +103,7 @@ def test_a_missing_tensor_is_named_in_the_error(tiny, tmp_path, name):
     path = tmp_path / "broken.safetensors"
     weights_file.save(path, config, integers, floats, "")
     with pytest.raises(ModelError, match=short.replace(".", r"\.")) as error:
-        models.load_file.__wrapped__(path)
+        registry.PHOTO.load(path, "cpu")
     assert "\n" not in str(error.value)
 
 
@@ -114,7 +114,7 @@ def test_files_from_before_there_were_overlaps_decode_as_ever(tiny, tmp_path):
     weights_file.save(
         tmp_path / "old.safetensors", config, integers, {name: floats[name] for name in floats if name not in overlaps}, ""
     )
-    old, new = models.load_file.__wrapped__(tmp_path / "old.safetensors"), models.load("tiny")
+    old, new = registry.PHOTO.load(tmp_path / "old.safetensors", "cpu"), models.load("tiny")
     assert old.fingerprint == new.fingerprint
     for name, value in new.network.state_dict().items():
         assert torch.equal(old.network.state_dict()[name], value), name

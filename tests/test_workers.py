@@ -1,4 +1,4 @@
-"""Training by several processes: they meet in the mean, follow the first, and only the first writes."""
+"""Training by several processes: they average their weights, follow the first, and only the first writes."""
 
 from __future__ import annotations
 

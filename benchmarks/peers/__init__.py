@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.peers import jpeg, learned, modern, own
+from benchmarks.peers import jpeg, jxl_tools, learned, modern, own
 from benchmarks.peers.peer import Absent as Absent
 from benchmarks.peers.peer import Found as Found
 from benchmarks.peers.peer import NothingYetError as NothingYetError
@@ -17,12 +17,12 @@ from benchmarks.peers.peer import Stream as Stream
 _NOT_IN_RD = ("hcodec-received", "jpeg-scans", "jxl-progressive")
 _PROGRESSIVE = ("hcodec-received", "jpeg2000-layers", "jpeg-scans", "jxl-progressive")
 _SPEED = ("hcodec-received", "jpeg-420", "jpeg2000", "webp", "avif-s8", "avif-s6", "heic", "jxl-e7")
-_ABSENT_ELSEWHERE = {"hcodec-lossless": "lossless", "jxl-progressive": "progressive", "compressai": "speed"}
+_ABSENT_ELSEWHERE = {"jxl-progressive": "progressive", "compressai": "speed"}
 
 
 def every() -> Found:
     """All adapters, hcodec first."""
-    return [*own.found(), *jpeg.found(), *modern.found(), *learned.found()]
+    return [*own.found(), *jpeg.found(), *modern.found(), *jxl_tools.found(), *learned.found()]
 
 
 def rate_distortion() -> Found:

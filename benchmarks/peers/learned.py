@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import bridge
 from benchmarks.images import Pixels
+from benchmarks.peers import bridge
 from benchmarks.peers.peer import Absent, Found, Peer
 
 _STRIDE = 64

@@ -7,17 +7,16 @@ level 3 to level 4); `hcodec-received` is not cut at all but interrupted, as a d
 from __future__ import annotations
 
 import hashlib
-import inspect
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from benchmarks.images import Pixels
-from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream
+from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream, first_bytes
 
+_MODEL = "photo"  # the default of `hcodec.encode`
 _CUTS = (1 / 3, 2 / 3)  # of the bytes from each level to the next: with seven levels, twelve cuts
 
 
@@ -29,9 +28,9 @@ def found() -> Found:
         return [Absent("hcodec", f"{type(error).__name__}: {error}")]
     return [
         _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut)),
-        _without_ms_ssim(_peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut))),
-        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, _first_bytes)),
-        _lossless(version),
+        replace(_peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)), with_ms_ssim=False),
+        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, first_bytes)),
+        Peer("hcodec-lossless", "hcodec lossless", version, (0,), 0, _encode_lossless, decode, lossless=True),
     ]
 
 
@@ -39,24 +38,17 @@ def _peer(name: str, label: str, version: str, stream: Stream) -> Peer:
     return Peer(name, label, version, (0,), 0, encode, decode, stream=stream)
 
 
-def _without_ms_ssim(peer: Peer) -> Peer:
-    return replace(peer, with_ms_ssim=False)
-
-
 def _version() -> str:
     """Version, model and a digest of the sources, so that results of yesterday's code are not taken for today's."""
     import hcodec
     from hcodec import models
 
-    names = models.names()
-    if not names:
-        raise RuntimeError("no model is installed")
     digest = hashlib.sha256()
     for package in (hcodec, models):
-        for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+        for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             digest.update(source.read_bytes())
-    fingerprint = models.summary(names[0]).fingerprint
-    return f"hcodec {hcodec.__version__}, model {names[0]} {fingerprint}, source {digest.hexdigest()[:8]}"
+    fingerprint = models.summary(_MODEL).fingerprint
+    return f"hcodec {hcodec.__version__}, model {_MODEL} {fingerprint}, source {digest.hexdigest()[:8]}"
 
 
 def encode(pixels: Pixels, _: float) -> bytes:
@@ -112,20 +104,7 @@ def _prefix_steps(data: bytes) -> dict[float, int]:
     return {float(level.level): level.prefix_bytes for level in hcodec.info(data).levels}
 
 
-def _first_bytes(data: bytes, num_bytes: int) -> bytes:
-    return data[:num_bytes]
-
-
-def _lossless(version: str) -> Peer | Absent:
-    import hcodec
-
-    if "lossless" not in inspect.signature(hcodec.encode).parameters:
-        return Absent("hcodec-lossless", "this version has no lossless layer")
-    return Peer("hcodec-lossless", "hcodec lossless", version, (0,), 0, _encode_lossless, decode, lossless=True)
-
-
 def _encode_lossless(pixels: Pixels, _: float) -> bytes:
     import hcodec
 
-    options: dict[str, Any] = {"lossless": True}  # not in every version
-    return hcodec.encode(pixels, **options)
+    return hcodec.encode(pixels, lossless=True)

@@ -1,7 +1,8 @@
 """One level of a picture as a layer of the file, and back: symbols, and what is fitted to the picture and sent with them.
 
-`encoded` and `decoded` are mirror images around `Prefix.extended`: one asks the posterior for the symbols and pushes them, the
-other pops them. A fitted layer is a post filter, then for each latent its scale offsets and its symbols. FORMAT.md, "Layers".
+Room: coders (encode steps 5 to 10, decode steps 4 to 7). `encoded` and `decoded` are mirror images around
+`Prefix.extended`: one asks the posterior for the symbols and pushes them, the other pops them. A fitted layer is a
+post filter, then for each latent its scale offsets and its symbols. FORMAT.md, "Layers".
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def decoded(tables: SymbolTables, prefix: Prefix, layer: bytes, with_fit: bool) 
 
 
 def decoded_part(tables: SymbolTables, prefix: Prefix, part: bytes, with_fit: bool) -> Prefix:
-    """Returns the prefix with what the beginning of a layer tells of its level; none can follow. FormatError as above."""
+    """Returns the prefix with what the beginning of a layer says of its level; none can follow. FormatError as above."""
     from hcodec.models.photo.post_filter import mixed
 
     stack = Stack(part, cut=True)

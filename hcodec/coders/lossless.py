@@ -1,6 +1,6 @@
 """The lossless layer of a picture: which way to code it, from which level, and its bytes.
 
-Room: codec's own helper for the last layer, as `stream` is for arriving bytes. Must not import the codec.
+Room: coders. It chooses between the ways to code the layer; `tiles` codes. Must not import the codec.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Chains of pictures of any size, lossless, on one ANS stack: what an archive's segment of photographs holds.
 
-Room: beside the codec, for many pictures what the codec is for one; it knows models and entropy coding, no files and no
-container. Each picture is its levels up to the one from which its pixels are coded, and then the pixels, with bits back
-where the stack holds enough. Pictures are pushed last one first, hence popped in order. FORMAT.md, "Archives".
+Room: coders. For many pictures it is what `codec` is for one; it knows models and entropy coding, no files. Each
+picture is its levels up to the one from which its pixels are coded, and then the pixels, with bits back where the
+stack holds enough. Pictures are pushed last one first, hence popped in order. FORMAT.md, "Archives".
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hcodec import models
 from hcodec.coders import levels, lossless, tiles
 from hcodec.coders.tiles import Pushed, Source
 from hcodec.coding.stack import Part, Stack
+from hcodec.container.fields import FINGERPRINT_BYTES, Cursor, pack_bits
 from hcodec.container.lossless_layer import count_tiles
 from hcodec.errors import FormatError, HcodecError
 from hcodec.models import registry
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from hcodec.pixels.picture import Picture
 
 Pixels = NDArray[np.uint8]
-_FINGERPRINT_BYTES = 4  # format
 
 
 def fits(pictures: Sequence[Picture]) -> str | None:
@@ -40,12 +40,22 @@ def fits(pictures: Sequence[Picture]) -> str | None:
     return "photo" if pictures else None
 
 
+def fingerprint(model: str) -> bytes:
+    """Returns the fingerprint of an installed model; ModelError if there is none of that name."""
+    return models.load(model).fingerprint
+
+
+def find(fingerprint: bytes) -> str:
+    """Returns the name of the installed model with this fingerprint; ModelError if there is none."""
+    return models.find(fingerprint)
+
+
 def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
     """Returns the chain of pictures uint8 (H, W, 3) or (H, W)."""
     loaded = models.load(model)
-    last, stack = registry.load_lossless(loaded.fingerprint), Stack()
-    heads = [_push(stack, loaded, last, picture) for picture in reversed(pixels)]
-    return b"".join((last.fingerprint, *reversed(heads), stack.to_bytes()))
+    exact, stack = registry.load_lossless(loaded.fingerprint), Stack()
+    heads = [_push(stack, loaded, exact, picture) for picture in reversed(pixels)]
+    return b"".join((exact.fingerprint, *reversed(heads), stack.to_bytes()))
 
 
 def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[Pixels]:
@@ -54,28 +64,27 @@ def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> l
     What was gray comes back as three equal planes. Raises FormatError if the bytes are anything else, ModelError.
     """
     loaded = models.load(model)
-    last = registry.load_lossless(loaded.fingerprint, data[:_FINGERPRINT_BYTES])
-    rest = iter(data[_FINGERPRINT_BYTES:])
-    heads = [_parse_head(rest, size) for size in sizes]
-    stack = Stack(bytes(rest))
-    pictures = [_pop(stack, loaded, last, size, head) for size, head in zip(sizes, heads, strict=True)]
+    cursor = Cursor(data, "a chain")
+    exact = registry.load_lossless(loaded.fingerprint, cursor.take(FINGERPRINT_BYTES))
+    heads = [_parse_head(cursor, count_tiles(*size)) for size in sizes]
+    stack = Stack(cursor.rest())
+    pictures = [_pop(stack, loaded, exact, size, head) for size, head in zip(sizes, heads, strict=True)]
     if not stack.is_empty:
         raise FormatError("a chain does not end where its pictures end")
     return pictures
 
 
-def _push(stack: Stack, model: models.Model, last: LosslessModel, pixels: Pixels) -> bytes:
+def _push(stack: Stack, model: models.Model, exact: LosslessModel, pixels: Pixels) -> bytes:
     """Puts one picture on the stack and returns its head: from which level its pixels are coded, and how its tiles are."""
     gray = pixels.ndim == 2
     if gray:
         pixels = np.repeat(pixels[..., None], 3, 2)
     coded: list[list[Part]] = []
-    source, with_latents, _ = lossless.choose(last, pixels, gray, _candidates(model, pixels, coded, max(last.starts)))
-    pushed = tiles.push_picture(last, stack, source, pixels, with_latents)
+    source, with_latents, _ = lossless.choose(exact, pixels, gray, _candidates(model, pixels, coded, max(exact.starts)))
+    pushed = tiles.push_picture(exact, stack, source, pixels, with_latents)
     for part in reversed([part for level in coded[: source.start] for part in level]):
         stack.push(levels.tables_of(model), *part)
-    flags = sum(flag << i for i, flag in enumerate(pushed.flags))
-    return bytes([source.start << 1 | gray]) + flags.to_bytes(-(-len(pushed.flags) // 8), "little")
+    return bytes([source.start << 1 | gray]) + pack_bits(pushed.flags)
 
 
 def _candidates(model: models.Model, pixels: Pixels, coded: list[list[Part]], count: int) -> Iterator[lossless.Candidate]:
@@ -87,26 +96,22 @@ def _candidates(model: models.Model, pixels: Pixels, coded: list[list[Part]], co
         yield lossless.Candidate(len(coded), prefix, bits)
 
 
-def _parse_head(rest: Iterator[int], size: tuple[int, int]) -> tuple[int, bool, list[bool]]:
+def _parse_head(cursor: Cursor, num_tiles: int) -> tuple[int, bool, list[bool]]:
     """Returns the level, whether the picture is gray, and the flags of its tiles."""
-    num_tiles = count_tiles(*size)
-    head = bytes(islice(rest, 1 + -(-num_tiles // 8)))
-    bits = int.from_bytes(head[1:], "little")
-    if len(head) < 1 + -(-num_tiles // 8) or bits >> num_tiles:
-        raise FormatError("a chain is too short for its pictures")
-    return head[0] >> 1, bool(head[0] & 1), [bool(bits >> i & 1) for i in range(num_tiles)]
+    head = cursor.byte()
+    return head >> 1, bool(head & 1), cursor.bits(num_tiles)
 
 
 def _pop(
-    stack: Stack, model: models.Model, last: LosslessModel, size: tuple[int, int], head: tuple[int, bool, list[bool]]
+    stack: Stack, model: models.Model, exact: LosslessModel, size: tuple[int, int], head: tuple[int, bool, list[bool]]
 ) -> Pixels:
     """Takes one picture off the stack, the mirror image of `_push`."""
     from hcodec.models.photo.prefix import Prefix
 
     start, gray, flags = head
-    if start not in last.starts:
+    if start not in exact.starts:
         raise FormatError(f"a chain's picture builds on level {start}, which it cannot")
     prefix = Prefix.empty(model.network, model.agreed, *size)
     for _ in range(start):
         prefix = levels.popped(levels.tables_of(model), prefix, stack)
-    return tiles.pop_picture(last, stack, Source(prefix.at_finest(), start, gray), size, Pushed(flags, ()))
+    return tiles.pop_picture(exact, stack, Source(prefix.at_finest(), start, gray), size, Pushed(flags, ()))

@@ -1,6 +1,7 @@
 """The post filter of a level: which one is worth its bits, and how it stands at the beginning of the level's layer.
 
-torch comes in when a model is loaded, not before. FORMAT.md, "Post filter".
+Room: coders (encode step 9, decode step 6). torch comes in when a model is loaded, not before. FORMAT.md, "Post
+filter".
 """
 
 from __future__ import annotations

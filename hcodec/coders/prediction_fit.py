@@ -1,6 +1,6 @@
-"""The corrections of a site: what corrects means, scales and shapes that the network predicted, fitted to the pixels of one tile.
+"""Prediction fit: corrections of the means, scales and shapes that the network predicts, fitted to one tile and sent along.
 
-Room: entropy coding of pixels, below `tiles`. A correction stands on the stack before the values of its site. Predictors that are
+Room: coders, below `tiles`. The corrections of a site stand on the stack before its values. Predictors that are
 fitted to a picture and sent with it are those of TMW (Meyer and Tischer 1997); here they correct a network.
 FORMAT.md, "Prediction fit".
 """

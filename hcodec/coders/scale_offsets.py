@@ -1,6 +1,7 @@
 """Scale offsets: by how many scale indices each channel of a latent is moved, fitted to one picture and sent with it.
 
-Offsets stand before the latent's symbols, in the same stack. FORMAT.md, "Scale offsets".
+Room: coders (encode step 9, decode step 6). Offsets stand before the latent's symbols, on the same stack. FORMAT.md,
+"Scale offsets".
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hcodec.models.tables.symbol_tables import MAX_SYMBOL, OFFSET_INDEX, OFFSET_
 
 
 def parts(tables: SymbolTables, symbols: Symbols, indices: Indices) -> list[Part]:
-    """Returns a latent, (1, H_l, W_l, C_l), with the offsets before it that shorten it most, and its indices moved by that."""
+    """Returns a latent, (1, H_l, W_l, C_l), after the offsets that shorten it most, and its indices moved by them."""
     offsets = choose(tables, symbols, indices)
     if offsets is None:
         return [_coded([0]), (symbols, indices)]

@@ -1,8 +1,8 @@
 """Chains of small pictures: bits back over all levels of a chain model, on one stack.
 
-Room: the codec of small pictures; it knows models and entropy coding, no files and no container (an archive stores its bytes).
-A picture is pushed in three steps, and popped by the same steps upside down (Townsend et al. 2019, arXiv 1901.04866; top-down
-posteriors over all levels as in HiLLoC, arXiv 1912.09953):
+Room: coders. It knows models and entropy coding, no files (an archive stores its bytes). A picture is pushed in three
+steps, and popped by the same steps upside down (Townsend et al. 2019, arXiv 1901.04866; top-down posteriors over all
+levels as in HiLLoC, arXiv 1912.09953):
 
     push: pop z ~ q(z | x),  push x ~ p(x | z),  push z ~ p(z)
     pop:  pop z ~ p(z),      pop x ~ p(x | z),   push z ~ q(z | x)

@@ -1,9 +1,10 @@
 """The pixels of a picture on an ANS stack and back, bit for bit, tile after tile.
 
-Room: beside entropy coding: for the last layer what steps 7 to 10 of encoding and 5 to 7 of decoding are for the others. The
-network's part is `models.last_exact.TileWalk`. With fine latents, a tile is coded with bits back (Townsend et al. 2019, arXiv
-1901.04866): pop z from the posterior, push the pixels given z, push z with the prior. The bits that are popped are those of
-tiles coded before, the first of which goes without latents. Knows nothing of layers and files. FORMAT.md, "The lossless layer".
+Room: coders. For the lossless layer it is what steps 7 to 10 of encoding and 5 to 7 of decoding are for levels. The
+network's part is `TileWalk` in `models/lossless/integer.py`. With fine latents, a tile is coded with bits back
+(Townsend et al. 2019, arXiv 1901.04866): pop z from the posterior, push the pixels given z, push z with the prior.
+The bits that are popped are those of tiles coded before, the first of which goes without latents. Knows nothing of
+layers and files. FORMAT.md, "The lossless layer".
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Source:
-    """What the last layer starts from: the exact state (1, ceil(H/8), ceil(W/8), width) as a level left it.
+    """What the lossless layer starts from: the exact state (1, ceil(H/8), ceil(W/8), width) as a level left it.
 
     start: that level; gray: the picture's three planes are equal, and only one of them is coded.
     """

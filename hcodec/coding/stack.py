@@ -1,7 +1,8 @@
 """One ANS stack: what was pushed last is popped first. The only importer of constriction.
 
-`push` and `pop` are mirror images. A layer of a file is a stack of its own, opened for reading with `cut` where its end is
-missing; the lossless layer and chains push and pop on one stack by turns, as bits back does. FORMAT.md, "Layers".
+Room: coding (encode step 9, decode step 6). `push` and `pop` are mirror images. A layer of a file is a stack of its
+own, opened for reading with `cut` where its end is missing; the lossless layer and chains push and pop on one stack
+by turns, as bits back does. FORMAT.md, "Layers".
 """
 
 from __future__ import annotations

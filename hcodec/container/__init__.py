@@ -1,12 +1,25 @@
-"""The room of bytes: the file around the layers, and archives of many pictures.
+"""The room of the container: the file around the layers, and archives of many pictures.
 
 Nothing here knows pixels, networks or entropy coding: a layer is opaque. FORMAT.md is the text of the format. Imports
 `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
-from hcodec.container.header import Header, LayerEntry
+from hcodec.container.attachments import Attachments
+from hcodec.container.header import Frame, Header, LayerEntry
 from hcodec.container.info import Info, LevelInfo, LosslessInfo, info
 from hcodec.container.reader import Reader
 from hcodec.container.writer import truncate, write
 
-__all__ = ["Header", "Info", "LayerEntry", "LevelInfo", "LosslessInfo", "Reader", "info", "truncate", "write"]
+__all__ = [
+    "Attachments",
+    "Frame",
+    "Header",
+    "Info",
+    "LayerEntry",
+    "LevelInfo",
+    "LosslessInfo",
+    "Reader",
+    "info",
+    "truncate",
+    "write",
+]

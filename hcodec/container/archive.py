@@ -1,8 +1,8 @@
 """An archive of many pictures as bytes: a directory up front, then segments, each decodable without the others.
 
-Room: bytes, beside `container`, which is for one picture. A segment is a chain of pictures on one stack, opaque here, and
-what goes with them (alpha, metadata); it is the restart point of random access. FORMAT.md, "Archives", is the text of
-what this module does. Imports `directory`, `header`, `errors` and Python's own modules only: no numpy, no Pillow.
+Room: container; the other modules are for files of one picture. A segment is a chain of pictures on one stack, opaque
+here, and what goes with them, its extras; it is where access starts. Of the ways to code a chain, only their numbers
+are known here. FORMAT.md, "Archives". Imports the other modules of its room, `errors` and Python's own modules only.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
+from hcodec.container.attachments import Attachments
 from hcodec.container.directory import (
-    MAX_DIRECTORY_BYTES,
-    STORED,
+    LENGTH,
     Directory,
     Entry,
     Segment,
@@ -27,20 +27,17 @@ from hcodec.container.directory import (
     parse_columns,
     squeeze,
 )
-from hcodec.container.header import CRC_BYTES, MAX_VARINT_BYTES, pack_varint
+from hcodec.container.fields import CRC_BYTES, MAX_VARINT_BYTES, Cursor, pack_crc32, pack_varint
 from hcodec.container.header import MAGIC as PICTURE_MAGIC
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
 __all__ = [
-    "KINDS",
-    "STORED",
     "Archive",
     "Entry",
-    "Extras",
-    "Kind",
     "Listing",
     "Segment",
     "check_name",
+    "listing",
     "opened",
     "refuse",
     "seal",
@@ -49,54 +46,27 @@ __all__ = [
 
 MAGIC = b"\x89HCA\r\n\x1a"  # format: as a picture's, but for the A
 VERSION = 1  # format
+_TRUNCATED = "the archive ends inside its directory"
 _HEAD_BYTES = len(MAGIC) + 1 + 2 * MAX_VARINT_BYTES  # at most, without the directory
 
-
-class Kind(NamedTuple):
-    """A way to code a chain with a model: its number in the file, its name, and where its code is.
-
-    `coder`: the module with `fits(pictures)`, which names the model that takes these pictures or is None,
-    `encode_chain(pixels, model)` and `decode_chain(data, sizes, model)`; `registry`: the module whose `load(name)` and
-    `find(fingerprint)` know these models; `bytes_per_pixel`: working memory for one picture.
-    """
-
-    number: int
-    name: str
-    coder: str
-    registry: str
-    bytes_per_pixel: int
-
-
-KINDS = (  # format: the numbers; in order of preference
-    Kind(1, "small", "hcodec.coders.small_chain", "hcodec.models.small.registry", 0),  # takes no picture large enough to count
-    Kind(2, "photo", "hcodec.coders.photo_chain", "hcodec.models", 260),
-)
 
 Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
 
-class Extras(NamedTuple):
-    """What goes with the pixels of a picture, each empty when absent; the alpha channel as from `alpha.encode_alpha`."""
-
-    icc: bytes = b""
-    exif: bytes = b""
-    xmp: bytes = b""
-    alpha: bytes = b""
-
-
-def seal(kind: int, fingerprint: bytes, chain: bytes, extras: Sequence[Extras]) -> tuple[Segment, bytes]:
-    """A segment and its bytes: of a chain, and of the extras of each of its pictures.
+def seal(kind: int, fingerprint: bytes, chain: bytes, attachments: Sequence[Attachments]) -> tuple[Segment, bytes]:
+    """Returns a segment and its bytes: of a chain, and of what goes with each of its pictures.
 
     `kind`: 0 .. 255; `fingerprint`: 4 bytes of the model's digest, empty if the kind is STORED.
     """
     # blobs of one kind side by side: the pictures of one camera have the same profile
-    packed = squeeze(b"".join(blob for blobs in zip(*extras, strict=True) for blob in blobs))
-    row = Segment(kind, fingerprint, len(extras), len(chain), zlib.crc32(chain), len(packed), zlib.crc32(packed))
+    columns = zip(*(one.blobs for one in attachments), strict=True)
+    packed = squeeze(b"".join(blob for blobs in columns for blob in blobs))
+    row = Segment(kind, fingerprint, len(attachments), len(chain), zlib.crc32(chain), len(packed), zlib.crc32(packed))
     return row, chain + packed
 
 
 def write(entries: Sequence[Entry], segments: Sequence[tuple[Segment, bytes]]) -> bytes:
-    """The bytes of an archive of pictures, in any order, and of the segments from `seal` that hold them.
+    """Returns the bytes of an archive of pictures, in any order, and of the segments from `seal` that hold them.
 
     Within a segment its pictures come in the order of `entries`. Raises FormatError when a value is outside the
     format's range, a name is not safe or appears twice.
@@ -105,7 +75,7 @@ def write(entries: Sequence[Entry], segments: Sequence[tuple[Segment, bytes]]) -
     columns = pack_columns(directory)
     packed = squeeze(columns)
     head = MAGIC + bytes((VERSION,)) + pack_varint(len(packed)) + pack_varint(len(columns)) + packed
-    return b"".join((head, zlib.crc32(head).to_bytes(CRC_BYTES, "little"), *(payload for _, payload in segments)))
+    return b"".join((head, pack_crc32(head), *(payload for _, payload in segments)))
 
 
 def refuse(data: bytes) -> None:
@@ -116,7 +86,7 @@ def refuse(data: bytes) -> None:
 
 @contextmanager
 def opened(source: Source) -> Iterator[Archive]:
-    """The archive in `source`: its bytes, its path or an open file. Of a file, only what is asked for is read.
+    """Opens the archive in `source`: its bytes, its path or an open file. Of a file, only what is asked for is read.
 
     Raises what `Archive` raises, and OSError if the file cannot be read.
     """
@@ -147,31 +117,25 @@ class Archive:
         self._starts, self.total_bytes = starts[:-1], starts[-1]
 
     def chain(self, index: int) -> bytes:
-        """The bytes of a segment's chain. Raises TruncatedError if they are not all there, FormatError if damaged."""
+        """Returns the bytes of a segment's chain. Raises TruncatedError if they are not all there, FormatError if damaged."""
         segment = self.directory.segments[index]
         return self._checked(self._starts[index], segment.chain_bytes, segment.chain_crc32, f"segment {index + 1}")
 
-    def extras(self, index: int) -> list[Extras]:
-        """What goes with each picture of a segment, in the order of the directory; raises as `chain` does."""
+    def attachments(self, index: int) -> list[Attachments]:
+        """Returns what goes with each picture of a segment, in the order of the directory; raises as `chain` does."""
         segment = self.directory.segments[index]
         start, what = self._starts[index] + segment.chain_bytes, f"what goes with the pictures of segment {index + 1}"
         packed = self._checked(start, segment.extras_bytes, segment.extras_crc32, what)
-        entries = self.directory.in_segment(index)
-        blobs = inflate(packed, sum(sum(entry.extras) for entry in entries), what)
-        columns, position = [], 0
-        for lengths in zip(*(entry.extras for entry in entries), strict=True):
-            column = []
-            for length in lengths:
-                column.append(blobs[position : position + length])
-                position += length
-            columns.append(column)
-        return [Extras(*row) for row in zip(*columns, strict=True)]
+        sizes = [entry.attached_bytes for entry in self.directory.in_segment(index)]
+        cursor = Cursor(inflate(packed, sum(map(sum, sizes)), what), what)
+        columns = [[cursor.take(num_bytes) for num_bytes in column] for column in zip(*sizes, strict=True)]
+        return [Attachments(*row) for row in zip(*columns, strict=True)]
 
     def fault(self, index: int) -> str:
-        """What is wrong with the bytes of a segment, in one line; empty if they are there and undamaged."""
+        """Says what is wrong with the bytes of a segment, in one line; empty if they are there and undamaged."""
         try:
             self.chain(index)
-            self.extras(index)
+            self.attachments(index)
         except HcodecError as error:
             return str(error)
         return ""
@@ -185,50 +149,33 @@ class Archive:
         return data
 
     def _parse_head(self) -> tuple[Directory, int]:
-        """The directory, and how many bytes it and what is before it take."""
-        head = self._read(0, _HEAD_BYTES)
+        """Returns the directory, and how many bytes it and what is before it take."""
+        head = Cursor(self._read(0, _HEAD_BYTES), "the directory", truncated=_TRUNCATED)
         _check_start(head)
-        packed_bytes, position = _parse_length(head, len(MAGIC) + 1)
-        num_bytes, position = _parse_length(head, position)
-        data = self._read(0, position + packed_bytes + CRC_BYTES)
-        if len(data) < position + packed_bytes + CRC_BYTES:
-            raise TruncatedError("the archive ends inside its directory")
-        if zlib.crc32(data[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
-            raise FormatError("the directory is damaged: its checksum is wrong")
-        columns = inflate(data[position:-CRC_BYTES], num_bytes, "the directory")
-        return parse_columns(columns), len(data)
+        packed_bytes, num_bytes = head.varint(LENGTH), head.varint(LENGTH)
+        data = self._read(0, head.position + packed_bytes + CRC_BYTES)
+        cursor = Cursor(data, "the directory", position=head.position, truncated=_TRUNCATED)
+        packed = cursor.take(packed_bytes)
+        cursor.crc32()
+        return parse_columns(inflate(packed, num_bytes, "the directory")), cursor.position
 
     def _read(self, start: int, num_bytes: int) -> bytes:
         self._file.seek(start)
         return self._file.read(num_bytes)
 
 
-def _check_start(head: bytes) -> None:
-    if head.startswith(PICTURE_MAGIC):
+def _check_start(head: Cursor) -> None:
+    """Reads magic and version. Raises FormatError if they are not ours, TruncatedError if they are not all there."""
+    found = head.upto(len(MAGIC))
+    if found == PICTURE_MAGIC:
         raise FormatError("this is one picture, not an archive: hcodec info shows what is in it, hcodec decode decodes it")
-    if not head or not MAGIC.startswith(head[: len(MAGIC)]):
+    if not found or not MAGIC.startswith(found):
         raise FormatError("not an hcodec archive")
-    if len(head) <= len(MAGIC):
-        raise TruncatedError("the archive ends inside its directory")
-    version = head[len(MAGIC)]
+    version = head.byte()
     if version > VERSION:
         raise FormatError(f"the archive has version {version}, newer than version {VERSION} that this hcodec reads")
     if version < VERSION:
         raise FormatError(f"the archive is damaged: there is no version {version}")
-
-
-def _parse_length(head: bytes, position: int) -> tuple[int, int]:
-    """The length of the directory at `position`, and the position after it."""
-    value = 0
-    for index, byte in enumerate(head[position : position + MAX_VARINT_BYTES]):
-        value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:
-            if not 1 <= value <= MAX_DIRECTORY_BYTES or (byte == 0 and index):
-                raise FormatError("the directory is damaged: its length is out of range")
-            return value, position + index + 1
-    if position + MAX_VARINT_BYTES > len(head):
-        raise TruncatedError("the archive ends inside its directory")
-    raise FormatError("the directory is damaged: its length does not end")
 
 
 @dataclass(frozen=True)
@@ -254,13 +201,13 @@ class Listing:
         for segment in fields["segments"]:
             segment["fingerprint"] = segment["fingerprint"].hex()
         for picture in fields["pictures"]:
-            lengths = Extras._fields, picture.pop("extras")
-            picture |= {f"{name}_bytes": num_bytes for name, num_bytes in zip(*lengths, strict=True)}
+            sizes = picture.pop("attached_bytes")._asdict()
+            picture |= {f"{name}_bytes": num_bytes for name, num_bytes in sizes.items()}
         return fields
 
 
 def listing(source: Source, *, check: bool = False) -> Listing:
-    """What is in an archive, given as its bytes, its path or an open file.
+    """Returns what is in an archive, given as its bytes, its path or an open file.
 
     Reads the directory alone, or with `check` everything, to compare the checksums; decodes nothing. Raises FormatError,
     TruncatedError and OSError as `opened` does.

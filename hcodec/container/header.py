@@ -1,32 +1,41 @@
-"""The small parts that every file is made of: the header (magic, sizes, layer table), varints, the chunks' checksum.
+"""The header of a file: what it says of its picture, and the table of its layers.
 
-Room: the container's inner room; it stands between bytes and `container` (encode step 11, decode step 2). Every range
-is checked here, before anyone takes memory on the file's word. FORMAT.md is the text of what this module does.
-Imports `errors` and Python's own modules only: no numpy, no torch, no Pillow.
+Room: container, below `reader` and `writer` (encode step 11, decode step 2). Every range is checked here, before anyone
+takes memory on the file's word. FORMAT.md, "Synopsis". Imports `fields`, `chunks`, `errors` and Python's own modules
+only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from hcodec.container import chunks
+from hcodec.container.fields import (
+    FINGERPRINT_BYTES,
+    HEIGHT,
+    MAX_LENGTH_BYTES,
+    MAX_PIXELS,
+    WIDTH,
+    Cursor,
+    Range,
+    pack_crc32,
+    pack_uint32s,
+    pack_varint,
+)
 from hcodec.errors import FormatError, TruncatedError
 
 MAGIC = b"\x89HCO\r\n\x1a"  # format: not text (0x89), and broken by any change of line ends (CR LF, Ctrl-Z)
 VERSION = 1  # format
-FINGERPRINT_BYTES = 4  # format
-CRC_BYTES = 4  # format
-CHUNK_HEAD_BYTES = 12  # format: tag, length, CRC-32
-CHUNK_NAMES = {b"ALPH": "alpha", b"ICCP": "icc", b"EXIF": "exif", b"XMP ": "xmp"}  # format: tags
-MAX_SIDE_PX = 1 << 24  # format
-MAX_PIXELS = 1 << 31  # format
-MAX_LENGTH_BYTES = 1 << 31  # format: of a layer or of a chunk section
 MAX_LAYERS = 32  # format
-MAX_VARINT_BYTES = 5  # format
 
 _GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _FITTED = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
 _KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _FITTED
+_NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)  # format, as those below
+_NUM_LAYERS = Range("number of layers", 1, MAX_LAYERS)
+_LAYER = Range("length of a layer", 0, MAX_LENGTH_BYTES)
+_SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
 
 
 @dataclass(frozen=True)
@@ -37,42 +46,49 @@ class LayerEntry:
     crc32: int
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the first bytes of a file say; FormatError when made with a value outside the format's range.
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What a file says of its picture, layers apart.
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `fingerprint`: the first 4 bytes of the model's
-    digest; `layers`: 1 .. 32 entries, coarse first; `gray`: the picture has one channel; `cut`: the last layer is an
-    incomplete one; `lossless`: the last layer makes the picture exact and is no level; `fitted`: levels bring
-    what was fitted to the picture; `front_bytes`, `back_bytes`: size of the chunk sections before and after the
-    layers, 0 when absent.
+    digest; `gray`: the picture has one channel; `fitted`: levels bring what was fitted to the picture.
     """
 
     width: int
     height: int
     fingerprint: bytes
-    layers: tuple[LayerEntry, ...]
     gray: bool = False
+    fitted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header(Frame):
+    """What the first bytes of a file say; FormatError when made with a value outside the format's range.
+
+    `layers`: 1 .. 32 entries, coarse first; `cut`: the last layer is an incomplete one; `lossless`: the last layer makes
+    the picture exact and is no level; `front_bytes`, `back_bytes`: size of the chunk sections before and after the
+    layers, 0 when absent; the rest as in `Frame`.
+    """
+
+    layers: tuple[LayerEntry, ...]
     cut: bool = False
     lossless: bool = False
-    fitted: bool = False
     front_bytes: int = 0
     back_bytes: int = 0
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        _check_range("width", self.width, 1, MAX_SIDE_PX)
-        _check_range("height", self.height, 1, MAX_SIDE_PX)
-        _check_range("width * height", self.width * self.height, 1, MAX_PIXELS)
-        _check_range("length of the fingerprint", len(self.fingerprint), FINGERPRINT_BYTES, FINGERPRINT_BYTES)
-        _check_range("number of layers", len(self.layers), 1 + self.cut + self.lossless, MAX_LAYERS)
+        WIDTH.check(self.width)
+        HEIGHT.check(self.height)
+        _NUM_PIXELS.check(self.width * self.height)
+        Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT_BYTES).check(len(self.fingerprint))
+        Range(_NUM_LAYERS.name, 1 + self.cut + self.lossless, MAX_LAYERS).check(len(self.layers))
         if self.cut and self.lossless:
             raise FormatError("a lossless file cannot be cut inside a layer")
-        for level, entry in enumerate(self.layers, start=1):
-            _check_range(f"length of layer {level}", entry.num_bytes, 0, MAX_LENGTH_BYTES)
-        for section_bytes in (self.front_bytes, self.back_bytes):
-            if section_bytes:
-                _check_range("length of the chunks", section_bytes, CHUNK_HEAD_BYTES, MAX_LENGTH_BYTES)
+        for entry in self.layers:
+            _LAYER.check(entry.num_bytes)
+        for section_bytes in filter(None, (self.front_bytes, self.back_bytes)):
+            _SECTION.check(section_bytes)
 
     def prefix_bytes(self, levels: int) -> int:
         """Bytes from the start of the file to the end of layer `levels`; 0 levels: to the start of the first layer.
@@ -99,24 +115,15 @@ class Header:
         return self.prefix_bytes(len(self.layers)) + self.back_bytes
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise FormatError(f"{name} is {value}, allowed is {low} to {high}")
-
-
 def pack_header(header: Header) -> bytes:
-    """The bytes of `header`."""
+    """Returns the bytes of a header."""
     packed = bytearray(MAGIC)
     packed += bytes((header.version, _flags(header))) + header.fingerprint
     packed += pack_varint(header.width) + pack_varint(header.height)
-    for section_bytes in (header.front_bytes, header.back_bytes):
-        if section_bytes:
-            packed += pack_varint(section_bytes)
-    packed.append(len(header.layers))
-    for entry in header.layers:
-        packed += pack_varint(entry.num_bytes) + entry.crc32.to_bytes(CRC_BYTES, "little")
-    packed += zlib.crc32(packed).to_bytes(CRC_BYTES, "little")
-    return bytes(packed)
+    for section_bytes in filter(None, (header.front_bytes, header.back_bytes)):
+        packed += pack_varint(section_bytes)
+    packed += _pack_table(header.layers)
+    return bytes(packed) + pack_crc32(packed)
 
 
 def _flags(header: Header) -> int:
@@ -125,53 +132,42 @@ def _flags(header: Header) -> int:
     return kinds | sections
 
 
-def pack_varint(value: int) -> bytes:
-    """`value` (0 .. 2^35 - 1) in LEB128: 7 bits a byte, least significant first, no byte longer than needed."""
-    packed = bytearray()
-    while value > 0x7F:
-        packed.append(value & 0x7F | 0x80)
-        value >>= 7
-    packed.append(value)
-    return bytes(packed)
-
-
-def chunk_crc(tag: bytes, payload: bytes) -> bytes:
-    """The checksum of a chunk, as it stands in the chunk's head."""
-    return zlib.crc32(payload, zlib.crc32(tag)).to_bytes(CRC_BYTES, "little")
+def _pack_table(layers: Iterable[LayerEntry]) -> bytes:
+    rows = [pack_varint(entry.num_bytes) + pack_uint32s([entry.crc32]) for entry in layers]
+    return bytes((len(rows),)) + b"".join(rows)
 
 
 def parse_header(data: bytes | bytearray) -> Header:
-    """The header at the start of `data`.
+    """Returns the header at the start of `data`.
 
     Raises TruncatedError if more bytes are needed, and FormatError if the bytes present cannot become a header: not our
     magic, a newer version, a wrong checksum, a value out of range.
     """
-    cursor = _Cursor(data)
+    cursor = Cursor(data, "the header", truncated="the file ends inside its header")
     version, flags = _parse_start(cursor)
     fingerprint = cursor.take(FINGERPRINT_BYTES)
-    width, height = cursor.varint(), cursor.varint()
-    front_bytes = _parse_section_length(cursor, flags & _FRONT)
-    back_bytes = _parse_section_length(cursor, flags & _BACK)
+    width, height = cursor.varint(WIDTH), cursor.varint(HEIGHT)
+    front_bytes = cursor.varint(_SECTION) if flags & _FRONT else 0
+    back_bytes = cursor.varint(_SECTION) if flags & _BACK else 0
     layers = _parse_table(cursor)
-    crc = zlib.crc32(data[: cursor.position])
-    if cursor.uint32() != crc:
-        raise FormatError("the header is damaged: its checksum is wrong")
+    cursor.crc32()
     return Header(
         width=width,
         height=height,
         fingerprint=fingerprint,
-        layers=layers,
         gray=bool(flags & _GRAY),
+        fitted=bool(flags & _FITTED),
+        layers=layers,
         cut=bool(flags & _CUT),
         lossless=bool(flags & _LOSSLESS),
-        fitted=bool(flags & _FITTED),
         front_bytes=front_bytes,
         back_bytes=back_bytes,
         version=version,
     )
 
 
-def _parse_start(cursor: _Cursor) -> tuple[int, int]:
+def _parse_start(cursor: Cursor) -> tuple[int, int]:
+    """Returns version and flags."""
     for expected in MAGIC:  # byte for byte, so that a stranger's file is refused at its first wrong byte
         if cursor.byte() != expected:
             raise FormatError("not an hcodec file")
@@ -179,58 +175,13 @@ def _parse_start(cursor: _Cursor) -> tuple[int, int]:
     if version > VERSION:
         raise FormatError(f"the file has format version {version}, newer than version {VERSION} that this hcodec reads")
     if version < 1:
-        raise FormatError(f"the header is damaged: there is no format version {version}")
+        raise cursor.error(f"there is no format version {version}")
     flags = cursor.byte()
     if flags & ~_KNOWN_FLAGS:
-        raise FormatError(f"the header is damaged: reserved flags are set (0x{flags:02x})")
+        raise cursor.error(f"reserved flags are set (0x{flags:02x})")
     return version, flags
 
 
-def _parse_section_length(cursor: _Cursor, present: int) -> int:
-    if not present:
-        return 0
-    section_bytes = cursor.varint()
-    if section_bytes == 0:  # else one header would have two encodings
-        raise FormatError("the header is damaged: a chunk section is announced and empty")
-    return section_bytes
-
-
-def _parse_table(cursor: _Cursor) -> tuple[LayerEntry, ...]:
-    num_layers = cursor.byte()
-    _check_range("number of layers", num_layers, 1, MAX_LAYERS)  # now, not after waiting for 255 of them
-    return tuple(LayerEntry(cursor.varint(), cursor.uint32()) for _ in range(num_layers))
-
-
-class _Cursor:
-    """Reads fields one after the other; TruncatedError where the bytes end before the field does."""
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self._data = data
-        self.position = 0
-
-    def take(self, num_bytes: int) -> bytes:
-        """Returns the next bytes; TruncatedError if there are fewer."""
-        end = self.position + num_bytes
-        if end > len(self._data):
-            raise TruncatedError("the file ends inside its header")
-        taken = bytes(self._data[self.position : end])
-        self.position = end
-        return taken
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def uint32(self) -> int:
-        return int.from_bytes(self.take(4), "little")
-
-    def varint(self) -> int:
-        """Returns the next number of seven bits a byte; FormatError if it is too long, TruncatedError if it ends early."""
-        value = 0
-        for index in range(MAX_VARINT_BYTES):
-            byte = self.byte()
-            value |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                if byte == 0 and index > 0:
-                    raise FormatError("the header is damaged: a number is longer than it needs to be")
-                return value
-        raise FormatError("the header is damaged: a number does not end")
+def _parse_table(cursor: Cursor) -> tuple[LayerEntry, ...]:
+    num_layers = cursor.byte(_NUM_LAYERS)  # in range now, not after waiting for 255 of them
+    return tuple(LayerEntry(cursor.varint(_LAYER), cursor.uint32()) for _ in range(num_layers))

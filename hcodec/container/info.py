@@ -1,8 +1,7 @@
-"""The file around the layers: write it, read it as the bytes arrive, cut it, list what is in it.
+"""What is in a file, level by level, without decoding it.
 
-Room: bytes. It is the last step of encoding (step 11: header and layers to bytes) and the first of decoding (step 2:
-bytes to header and layers). A layer is opaque here. FORMAT.md is the text of the format. Imports
-`header`, `reader`, `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container, beside the data's path: it reads as decoding does (step 2). Imports the other modules of its room,
+`errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hcodec.container import lossless_layer
-from hcodec.container.header import (
-    Header,
-)
+from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
 from hcodec.errors import FormatError
 
@@ -25,7 +22,7 @@ class LevelInfo:
     """What a file says, and holds, of one level.
 
     `num_bytes`: the whole layer; `bpp`: its bits per image pixel; `prefix_bytes`: from the start of the file to the
-    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that cannot be told, because the
+    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that is not known, because the
     layer is not whole or comes after a damaged one.
     """
 
@@ -105,6 +102,7 @@ def info(source: bytes | str | os.PathLike[str]) -> Info:
 
 
 def _describe(reader: Reader, header: Header) -> Info:
+    sizes = reader.attachments.sizes
     return Info(
         version=header.version,
         width=header.width,
@@ -114,10 +112,10 @@ def _describe(reader: Reader, header: Header) -> Info:
         cut=header.cut,
         levels=tuple(_describe_level(reader, header, level) for level in range(1, header.num_levels + 1)),
         lossless=_describe_lossless(reader, header) if header.lossless else None,
-        alpha_bytes=len(reader.alpha),
-        icc_bytes=len(reader.icc),
-        exif_bytes=len(reader.exif),
-        xmp_bytes=len(reader.xmp),
+        alpha_bytes=sizes.alpha,
+        icc_bytes=sizes.icc,
+        exif_bytes=sizes.exif,
+        xmp_bytes=sizes.xmp,
         container_bytes=header.file_bytes - sum(entry.num_bytes for entry in header.layers),
         file_bytes=reader.num_bytes_fed,
         total_bytes=header.file_bytes,

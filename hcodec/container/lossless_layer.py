@@ -1,6 +1,6 @@
 """The parts of the lossless layer: how it is coded, from which level, checksums of its tiles, and the coded pixels.
 
-Room: bytes, beside `header`. Imports `errors` and Python's own modules only. FORMAT.md, "The lossless layer".
+Room: container, beside `header`. Imports `fields`, `errors` and Python's own modules only. FORMAT.md, "The lossless layer".
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hcodec.errors import FormatError
+from hcodec.container.fields import FINGERPRINT_BYTES, Cursor, Range, pack_bits, pack_uint32s
 
 STORED, DIRECT, BITS_BACK = range(3)  # format: the first byte of the layer
 METHODS = ("stored", "direct", "bits back")
 TILE = 256  # format: edge of a tile in pixels, about
 CELL = 8  # format: tiles begin at multiples of it
-_FINGERPRINT_BYTES = 4  # format
-_CRC_BYTES = 4  # format
+_METHOD = Range("method", STORED, BITS_BACK)  # format
+_START = Range("level that it builds on", 1, 31)  # format
 
 
 @dataclass(frozen=True)
@@ -77,34 +77,18 @@ class LosslessLayer:
         """Returns the bytes of the layer."""
         if self.method == STORED:
             return bytes([STORED]) + self.coded
-        crcs = b"".join(crc.to_bytes(_CRC_BYTES, "little") for crc in self.crcs)
-        flags = b""
-        if self.method == BITS_BACK:
-            bits = sum(flag << i for i, flag in enumerate(self.flags))
-            flags = bits.to_bytes(-(-len(self.flags) // 8), "little")
-        return b"".join((bytes([self.method, self.start]), self.fingerprint, crcs, flags, self.coded))
+        flags = pack_bits(self.flags) if self.method == BITS_BACK else b""
+        return b"".join((bytes([self.method, self.start]), self.fingerprint, pack_uint32s(self.crcs), flags, self.coded))
 
 
 def parse(data: bytes, height: int, width: int) -> LosslessLayer:
     """Returns the parts of the lossless layer of a picture. Raises FormatError if it cannot be one."""
-    if not data or data[0] > BITS_BACK:
-        raise FormatError("the lossless layer is coded in an unknown way")
-    if data[0] == STORED:
-        return LosslessLayer(STORED, data[1:])
+    cursor = Cursor(data, "the lossless layer")
+    method = cursor.byte(_METHOD)
+    if method == STORED:
+        return LosslessLayer(STORED, cursor.rest())
     num_tiles = count_tiles(height, width)
-    first = 2 + _FINGERPRINT_BYTES
-    second = first + _CRC_BYTES * num_tiles
-    third = second + (-(-num_tiles // 8) if data[0] == BITS_BACK else 0)
-    if len(data) < third or not data[1]:
-        raise FormatError("the lossless layer is too short for its tiles")
-    bits = int.from_bytes(data[second:third], "little")
-    if bits >> num_tiles:
-        raise FormatError("the lossless layer has flags for tiles that are not there")
-    return LosslessLayer(
-        method=data[0],
-        coded=data[third:],
-        start=data[1],
-        fingerprint=data[2:first],
-        flags=[bool(bits >> i & 1) for i in range(num_tiles)],
-        crcs=[int.from_bytes(data[i : i + _CRC_BYTES], "little") for i in range(first, second, _CRC_BYTES)],
-    )
+    start, fingerprint = cursor.byte(_START), cursor.take(FINGERPRINT_BYTES)
+    crcs = cursor.uint32s(num_tiles)
+    flags = cursor.bits(num_tiles) if method == BITS_BACK else [False] * num_tiles
+    return LosslessLayer(method, cursor.rest(), start, fingerprint, flags, crcs)

@@ -1,15 +1,18 @@
 """The incremental reader of files: bytes in pieces of any size to header, layers and metadata.
 
-Room: bytes, beside `container`, which gives it to the others (decode step 2). Imports `header`, `errors`
-and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container (decode step 2). A layer is opaque here. Imports the other modules of its room,
+`errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
-from hcodec.container.header import CHUNK_HEAD_BYTES, CHUNK_NAMES, Header, LayerEntry, chunk_crc, parse_header
+from hcodec.container import chunks
+from hcodec.container.attachments import NOTHING
+from hcodec.container.header import Header, LayerEntry, parse_header
 from hcodec.errors import TruncatedError
 
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
@@ -20,8 +23,8 @@ class Reader:
 
     `header`: None until it has arrived; `layers`: the whole and undamaged levels, coarse first; `lossless`: the lossless
     layer, empty until whole; `damaged`: the number (from 1) of the first layer with a wrong checksum, after which layers
-    are ignored, or None; `damage`: that in words, or empty; `alpha`, `icc`, `exif`, `xmp`: empty until whole; `warnings`:
-    one line for each kind of thing that was ignored; `complete`: every promised byte has arrived; `num_bytes_fed`.
+    are ignored, or None; `damage`: that in words, or empty; `attachments`: each empty until whole; `warnings`: one line for
+    each kind of thing that was ignored; `complete`: every promised byte has arrived; `num_bytes_fed`.
     Memory is taken for bytes that have arrived, never for bytes that are promised.
     """
 
@@ -31,7 +34,7 @@ class Reader:
         self.lossless = b""
         self.damaged: int | None = None
         self.damage = ""
-        self.alpha = self.icc = self.exif = self.xmp = b""
+        self.attachments = NOTHING
         self.warnings: list[str] = []
         self.complete = False
         self.num_bytes_fed = 0
@@ -113,27 +116,26 @@ class Reader:
             self.lossless = layer
 
     def _parse_section(self, num_bytes: int) -> Iterator[None]:
-        while num_bytes >= CHUNK_HEAD_BYTES:
-            head = yield from self._take(CHUNK_HEAD_BYTES)
-            num_bytes -= CHUNK_HEAD_BYTES
-            length = int.from_bytes(head[4:8], "little")
-            if length > num_bytes:
+        while num_bytes >= chunks.HEAD_BYTES:
+            head = chunks.parse_head((yield from self._take(chunks.HEAD_BYTES)))
+            num_bytes -= chunks.HEAD_BYTES
+            if head.num_bytes > num_bytes:
                 break
-            payload = yield from self._take(length)
-            num_bytes -= length
+            payload = yield from self._take(head.num_bytes)
+            num_bytes -= head.num_bytes
             self._keep_chunk(head, payload)
         if num_bytes:  # also after the break: the section's end is known from the header, so the layers are not lost
             self._warn(_DAMAGED_METADATA)
             yield from self._skip(num_bytes)
 
-    def _keep_chunk(self, head: bytes, payload: bytes) -> None:
-        name = CHUNK_NAMES.get(head[:4])
-        if chunk_crc(head[:4], payload) != head[8:]:
+    def _keep_chunk(self, head: chunks.Head, payload: bytes) -> None:
+        name = chunks.NAMES.get(head.tag)
+        if not head.fits(payload):
             self._warn(_DAMAGED_METADATA if name is None else f"{name} is damaged, it was ignored")
-        elif name is not None and getattr(self, name):
+        elif name is not None and getattr(self.attachments, name):
             self._warn(f"a second {name} was ignored")
         elif name is not None:
-            setattr(self, name, payload)
+            self.attachments = replace(self.attachments, **{name: payload})
 
     def _take(self, num_bytes: int) -> Generator[None, None, bytes]:
         while len(self._pending) < num_bytes:

@@ -1,1 +1,1 @@
-"""The room of pixels: files to pictures and back, alpha, metadata. No network, no entropy coding, no container."""
+"""The room of pixels: files to pictures and back, alpha, metadata. No network, no entropy coding."""

@@ -1,6 +1,6 @@
 """ICC profile, EXIF and XMP of a Pillow image: taken out when it is read, handed on when it is written.
 
-Room: pixels, beside `picture` (encode step 2, decode step 9), which alone uses it. Blobs are kept byte for byte,
+Room: pixels, below `picture` (encode step 2, decode step 9). Blobs are kept byte for byte,
 except for the orientation: it is applied to the pixels, so what is kept must say "upright". Imports Pillow and
 `errors` only.
 """
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from hcodec.errors import HcodecWarning
+from hcodec.errors import HcodecError, HcodecWarning
 
+KINDS = ("icc", "exif", "xmp")
 _EXIF_PREFIX = b"Exif\0\0"  # JPEG's marker in front of the TIFF structure that all formats share
 _ORIENTATION = 0x0112
 _INTEGER_BYTES = {1: 1, 3: 2, 4: 4}  # EXIF types BYTE, SHORT, LONG
@@ -43,8 +45,15 @@ class Metadata:
     xmp: bytes = b""
 
 
+def keep(metadata: Metadata, kinds: Collection[str]) -> Metadata:
+    """Returns the blobs of some of the `KINDS`. Raises HcodecError if one is no kind."""
+    if unknown := set(kinds) - set(KINDS):
+        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(KINDS)}")
+    return Metadata(**{kind: getattr(metadata, kind) for kind in kinds})
+
+
 def collect(image: Image.Image) -> tuple[Metadata, int, list[str]]:
-    """The metadata of a loaded image, its orientation (1 .. 8, as EXIF counts), and notes on what could not be kept.
+    """Returns the metadata of a loaded image, its orientation (1 .. 8, as EXIF counts), and notes on what could not be kept.
 
     Like Pillow, takes the orientation from EXIF, or from XMP where EXIF has none; neither blob asks for it again.
     """
@@ -87,11 +96,11 @@ def _exif(image: Image.Image) -> bytes:
 
 
 def _take_exif_orientation(exif: bytes) -> tuple[int | None, bytes]:
-    """The orientation in a TIFF structure (None if it has none), and the structure with 1 in its place."""
+    """Returns the orientation in a TIFF structure (None if it has none), and the structure with 1 in its place."""
     byte_order: Literal["little", "big"] = "little" if exif[:1] == b"I" else "big"
 
     def integer(position: int, size: int) -> int:
-        """The unsigned integer at a position."""
+        """Returns the unsigned integer at a position."""
         return int.from_bytes(exif[position : position + size], byte_order)
 
     directory = integer(4, 4)
@@ -115,7 +124,7 @@ def attach(image: Image.Image, metadata: Metadata) -> None:
 
 
 def save_options(image: Image.Image, image_format: str) -> dict[str, Any]:
-    """The arguments that make Pillow write the blobs in `image.info` into a file, as far as the format holds them.
+    """Returns the arguments that make Pillow write the blobs in `image.info` into a file, as far as the format holds them.
 
     Warns (HcodecWarning) of a blob that is too long for JPEG.
     """

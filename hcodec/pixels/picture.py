@@ -1,9 +1,8 @@
 """Image files, Pillow images and arrays to `Picture` and back; pixels to tensors and back.
 
-Room: pixels. It is the first thing an image meets (encode steps 2 and 3) and the last (decode step 9). Nobody after
-it has to ask for color modes, orientation or bit depths. Imports numpy, Pillow, `alpha`, `metadata` and `errors`;
-torch only inside the two tensor functions, so that it is not loaded with the module. No network, no entropy coding,
-no container.
+Room: pixels (encode steps 2 and 3, decode step 9). Nobody after it has to ask for color modes, orientation or bit
+depths. Imports numpy, Pillow, `metadata`, `errors` and, for the largest size, `container.fields`; torch only inside the
+two tensor functions, so that it is not loaded with the module. No network, no entropy coding.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
 from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import metadata as blobs
-from hcodec.pixels.alpha import decode_alpha, encode_alpha
 from hcodec.pixels.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Metadata",
     "Picture",
-    "decode_alpha",
-    "encode_alpha",
     "from_tensor",
     "psnr",
     "read",
@@ -42,8 +39,6 @@ __all__ = [
     "to_tensor",
 ]
 
-_MAX_PIXELS = 1 << 31  # format: what a header can hold
-_MAX_SIDE_PX = 1 << 24  # format
 _CHANNELS = {  # Pillow's modes that hold 8-bit gray or RGB, and the mode in which they are read; others are converted
     "1": "L",
     "L": "L",
@@ -155,7 +150,7 @@ def _from_image(image: Image.Image) -> Picture:
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise PictureError(f"a picture of {width}x{height} pixels is empty")
-    if max(width, height) > _MAX_SIDE_PX or width * height > _MAX_PIXELS:
+    if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
         raise PictureError(f"a picture of {width}x{height} pixels is too large")
 
 

@@ -1,8 +1,8 @@
 """The two kernels of the agreed path, dense and depthwise, and what keeps torch from making them inexact.
 
-Room: network, below `exact.py`. Both work on integers held in float32 or float64. As long as no partial sum leaves the
-exact range of the type, the order of summation does not matter; what would matter is a kernel that rounds its inputs
-(TF32, bfloat16) or sums something else than products of inputs and weights (Winograd, FFT).
+Room: integer, below `products`. Both work on integers held in float32 or float64. As long as no partial sum leaves
+the exact range of the type, the order of summation does not matter; what would matter is a kernel that rounds its
+inputs (TF32, bfloat16) or sums something else than products of inputs and weights (Winograd, FFT).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The agreed path: every prior mean and scale index, computed on integers, the same on every machine.
+"""Exact products and blocks, of which every agreed path is made: the same integers on every machine.
 
-Room: network (steps 6, 7 and 10 of encoding; 4, 5 and 7 of decoding). Integers are held in floating-point tensors, so
-that ordinary kernels run at full speed; each product carries a certificate that no partial sum can reach 2^24 (float32)
-or 2^53 (float64), hence no order of summation, instruction set, thread count or device can change a result. Between
-products stands one correctly rounded multiplication, rounding half to even, and a clamp; nothing else.
+Room: integer (encode steps 6, 7 and 10; decode steps 4, 5 and 7). Integers are held in floating-point tensors, so
+that ordinary kernels run at full speed; each product carries a certificate that no partial sum can reach 2^24
+(float32) or 2^53 (float64), hence no order of summation, instruction set, thread count or device can change a result.
+Between products stands one correctly rounded multiplication, rounding half to even, and a clamp; nothing else.
 
 Everything in capitals below is part of the format (FORMAT.md, "Layers").
 """

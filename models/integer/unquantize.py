@@ -1,8 +1,8 @@
-"""Makes a float network of a weights file, so that training can go on from what is shipped.
+"""Integer products back to float ones, so that training can go on from what is shipped.
 
-Room: network, training only; the way back of `export.py`. An integer product does not say how its gain was divided between
-weights and units of activations; the split does not change what the network computes, but a learning rate feels it. So
-rows of kernels and of first matrices get the length that they have at initialization.
+Room: integer, training only; the way back of `quantize`. An integer product does not say how its gain was divided
+between weights and units of activations; the split does not change what the network computes, but a learning rate
+feels it. So rows of kernels and of first matrices get the length that they have at initialization.
 """
 
 from __future__ import annotations

@@ -15,4 +15,4 @@ LATENT = 16  # fine latents in a cell of stride 8
 OUTPUTS = 5  # correction, log scale, tail, share of the base's detail, slant; then one coefficient for each channel before
 HEAD_START = (0.0, 1.0, -2.0, 0.5, 0.0, 0.0, 0.0)
 
-START_LEVELS = (3, 4, 5, 7)  # after which of the base's levels the last layer may start
+START_LEVELS = (3, 4, 5, 7)  # after which of the base's levels the lossless layer may start

@@ -1,9 +1,10 @@
-"""Turns a checkpoint of the last layer into integer weights.
+"""Turns a checkpoint of the lossless layer into integer weights.
 
 `python -m hcodec.models.lossless.export CHECKPOINT --data TAR --out FILE`
 
-Room: network, a script. Each product is quantized against the activations that the float network produces on
-calibration pictures, as in `export.py`; then distances are counted on real pixels to make the tables of the likelihood.
+Room: lossless, a script. Each product is quantized against the activations that the float network produces on
+calibration pictures, as in `photo/export.py`; then distances are counted on real pixels to make the tables of the
+likelihood.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _export_fine(tensors: Tensors, fine: Fine, seen: Seen) -> None:
 
 @torch.no_grad()
 def export_exact(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Tensor) -> Tensors:
-    """Returns the integer tensors of the last layer, calibrated on a batch as `train_last.Crops` gives it."""
+    """Returns the integer tensors of the lossless layer, calibrated on a batch as `train.Crops` gives it."""
     seen = observe(network, states, x, starts)
     tensors: Tensors = {"embed": (network.embed / STATE_UNIT).round().to(torch.int32)}
     export_block(tensors, "block", network.block, seen["block"][0][0])
@@ -184,7 +185,7 @@ def _count(walk: TileWalk, pixels: np.ndarray, counts: np.ndarray) -> None:
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
-@click.option("--base", default="photo", help="The installed model whose last layer this is.")
+@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
 @click.option("--data", "sources", multiple=True, required=True, help="Lossless pictures to calibrate and count on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
 @click.option("--count", default=200, help="Pictures whose pixels are counted.")
@@ -193,7 +194,7 @@ def _count(walk: TileWalk, pixels: np.ndarray, counts: np.ndarray) -> None:
 def main(
     checkpoint: Path, base: str, sources: tuple[str, ...], out: Path, count: int, levels: tuple[int, ...], description: str
 ) -> None:
-    """Writes the integer weights of a checkpoint's averaged last layer, certified and with its tables."""
+    """Writes the integer weights of a checkpoint's averaged lossless layer, certified and with its tables."""
     model = registry.load(base)
     config = model.agreed.config
     network = LosslessNetwork(config.width[8], config.hidden[8], len(levels))

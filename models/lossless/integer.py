@@ -1,8 +1,9 @@
-"""The last layer on integers: the likelihood of every pixel, the same on every machine.
+"""The lossless layer on integers: the likelihood of every pixel, the same on every machine.
 
-Room: network (what the lossless layer's encoder and decoder share). The arithmetic is that of `exact.py`; `last.py` is the
-float network that was trained. A `TileWalk` goes over one tile in coding order: it says how the next values are distributed and
-takes them, from the picture or from the stack. Everything in capitals is part of the format (FORMAT.md).
+Room: lossless (what the lossless layer's encoder and decoder share). The arithmetic is that of `integer.products`;
+`network.py` is the float network that was trained. A `TileWalk` goes over one tile in coding order: it says how the
+next values are distributed and takes them, from the picture or from the stack. Everything in capitals is part of the
+format (FORMAT.md).
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ OUTPUT_UNITS = (1 / (4 * MEAN_STEPS), LOG_SCALE_STEP, TAIL_STEP)
 class Site:
     """The values that come next: pixels at `offset` in cells of 2 x 2 pixels of a pitch, and how they are distributed.
 
-    mean in eighths, scale and shape index: float32 integers (H_cell, W_cell). terms: what a offsets may add to the mean, float32
-    multiples of a quarter of an eighth (num_terms, H_cell, W_cell): how far the neighbors' plain mean lies from it, detail
-    and slant; then of the channels before, their residuals, and how far their neighbors' means lie from theirs.
+    mean in eighths, scale and shape index: float32 integers (H_cell, W_cell). terms: what a correction may add to the
+    mean, float32 multiples of a quarter of an eighth (num_terms, H_cell, W_cell): how far the neighbors' plain mean lies
+    from it, detail and slant; then of the channels before, their residuals, and how far their neighbors' means lie from theirs.
     """
 
     pitch: int
@@ -131,7 +132,7 @@ class IntegerStage:
 
 
 class IntegerLossless:
-    """The whole last layer, from named integer tensors; certified at construction."""
+    """The whole lossless layer, from named integer tensors; certified at construction."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the known neighbors of a pixel tell of it: the same arithmetic in floats for training and on integers for coding."""
+"""What the known neighbors of a pixel say of it: the same arithmetic in floats for training and on integers for coding."""
 
 from __future__ import annotations
 

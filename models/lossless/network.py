@@ -1,10 +1,10 @@
-"""The last layer, in floats: the likelihood of every pixel given a level's state and the pixels before it.
+"""The lossless layer, in floats: the likelihood of every pixel given a level's state and the pixels before it.
 
-Room: network, training only; `last_exact.py` repeats all of it on integers. Three stages halve the distance between known
-pixels: 8 -> 4 -> 2 -> 1. A stage works on cells of 2 x 2 of its pixels and decodes them in a few phases, each a whole map
-at once, so that the last pixels see all of their neighbors (as in the interlaced order of Cao et al. 2020, arXiv
-2004.02872, and in PixelCNNs of few steps, Reed et al. 2017, arXiv 1703.03664). Within a phase, green comes first, then red,
-then blue.
+Room: lossless, training only; `integer.py` repeats all of it on integers. Three stages halve the distance between
+known pixels: 8 -> 4 -> 2 -> 1. A stage works on cells of 2 x 2 of its pixels and decodes them in a few phases, each a
+whole map at once, so that the last pixels see all of their neighbors (as in the interlaced order of Cao et al. 2020,
+arXiv 2004.02872, and in PixelCNNs of few steps, Reed et al. 2017, arXiv 1703.03664). Within a phase, green comes
+first, then red, then blue.
 
 Maps are (B, H_cell, W_cell, channels); pixel values are in units of one gray level. No entropy coding, no files here.
 """
@@ -125,7 +125,7 @@ class Fine(nn.Module):
 
 
 class LosslessNetwork(nn.Module):
-    """The whole last layer on top of a state (B, H/8, W/8, width); H and W multiples of 8."""
+    """The whole lossless layer on top of a state (B, H/8, W/8, width); H and W multiples of 8."""
 
     def __init__(self, width: int, hidden: int, num_starts: int) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""Trains the last layer: `python -m hcodec.models.lossless.train --base photo --data TAR... --out FOLDER --minutes 60`.
+"""Trains the lossless layer: `python -m hcodec.models.lossless.train --base photo --data TAR... --out FOLDER --minutes 60`.
 
-Room: network, a script. Every training picture is coded once with the finished base model, and the exact states after each of
-the START levels are kept in memory; so the last layer learns from just the states that it will meet. Writes `checkpoint.pt` (with
-all that exact resume needs) and a line of progress; `python -m hcodec.models.lossless.export` makes integer weights of it.
+Room: lossless, a script. Every training picture is coded once with the finished base model, and the exact states
+after each of the START levels are kept in memory; so the layer learns from just the states that it will get in
+coding. Writes `checkpoint.pt` (with all that exact resume needs) and a line of progress;
+`python -m hcodec.models.lossless.export` makes integer weights of it.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ class Trainer:
 
 @torch.no_grad()
 def validate(network: LosslessNetwork, pool: Sequence[Sample]) -> str:
-    """Returns bits per sub-pixel (estimated, last layer alone) for each start, without and with fine latents."""
+    """Returns bits per sub-pixel (estimated, lossless layer alone) for each start, without and with fine latents."""
     totals = torch.zeros(len(pool[0].states), 2)
     for sample in pool:
         x = sample.pixels[None].float()
@@ -215,7 +216,7 @@ def start_from(network: LosslessNetwork, path: Path) -> None:
 
 
 @click.command()
-@click.option("--base", default="photo", help="The installed model whose last layer this is.")
+@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
 @click.option("--data", "sources", multiple=True, required=True, type=click.Path(exists=True), help="Lossless pictures.")
 @click.option("--valid", required=True, type=click.Path(exists=True), help="Validation pictures.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where the checkpoint goes.")

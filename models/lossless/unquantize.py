@@ -1,6 +1,6 @@
-"""Makes a float last layer of its weights file, so that training can go on from what is shipped.
+"""Makes a float lossless layer of its weights file, so that training can go on from what is shipped.
 
-Room: network, training only; the way back of `export_last.py`, as `unquantize.py` is that of `export.py`.
+Room: lossless, training only; the way back of `export.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LOWEST = {LOG_SCALE_STEP: MIN_LOG_SCALE, TAIL_STEP: MIN_TAIL}
 
 @torch.no_grad()
 def unquantize_lossless(network: LosslessNetwork, tensors: Tensors) -> None:
-    """Fills a last layer that `train_last.initialize` has set up with what `storage.read_exact` found in a weights file."""
+    """Fills a lossless layer that `train.initialize` has set up with what `weights_file.read_exact` found."""
     network.embed.copy_(tensors["embed"] * STATE_UNIT)
     unquantize_block(network.block, tensors, "block")
     base_units = _base_units(network, tensors)

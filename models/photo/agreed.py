@@ -1,7 +1,7 @@
 """The agreed path: every prior mean and scale index, computed on integers, the same on every machine.
 
-Encoder and decoder both go through it (steps 6, 7 and 10 of encoding; 4, 5 and 7 of decoding). The arithmetic is that of
-`integer.products`. Everything in capitals is part of the format (FORMAT.md, "Layers").
+Room: photo (encode steps 6, 7 and 10; decode steps 4, 5 and 7). The arithmetic is that of `integer.products`.
+Everything in capitals is part of the format (FORMAT.md, "Layers").
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The analysis transform g_a: a picture to one feature map per stride. Float, and run by the encoder only."""
+"""The analysis transform g_a: a picture to one feature map per stride. Float, and run by the encoder only.
+
+Room: photo (encode step 5).
+"""
 
 from __future__ import annotations
 

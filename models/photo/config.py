@@ -1,6 +1,6 @@
 """What shapes a network, and the one dictionary of configurations.
 
-Room: network. No torch here: the command line reads it.
+Room: photo. No torch here: the command line reads it.
 """
 
 from __future__ import annotations

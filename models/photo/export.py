@@ -1,6 +1,6 @@
 """Turns a training checkpoint into a weights file: `python -m hcodec.models.photo.export CHECKPOINT --data TAR --out FILE`.
 
-Room: network, a script. The integer network is built along the data's path: each product is quantized against the
+Room: photo, a script. The integer network is built along the data's path: each product is quantized against the
 activations that the integer network before it really produces, and its weights are made as fine as its exactness
 certificate allows. Then real symbols are counted to make the coding tables.
 """

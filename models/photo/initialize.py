@@ -1,14 +1,15 @@
 """Where training starts: the network set up as a closed-loop pyramid of block DCTs.
 
-Room: network, training only. Coefficients get the orthonormal 8x8 DCT of the picture in an orthonormal luma-chroma basis; a
-doubled stride sees the half-resolution picture that the low 4x4 frequencies hold; each latent codes the coefficients in which the
-state still lacks most, with a step fitted to its level. Everything else of the network is near zero at that moment. Random
-initialization spends most of a short training run on finding such a transform.
+Room: photo, training only. Coefficients get the orthonormal 8x8 DCT of the picture in an orthonormal luma-chroma
+basis; a doubled stride sees the half-resolution picture that the low 4x4 frequencies hold; each latent codes the
+coefficients in which the state still lacks most, with a step fitted to its level. Everything else of the network is
+near zero at that moment. Random initialization spends most of a short training run on finding such a transform.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hcodec.models.blocks import Dense, pad_to, space_to_depth
-from hcodec.models.descend import descend
+from hcodec.models.descend import at_stride
 from hcodec.models.photo.config import NUM_COEFFICIENTS, STRIDES
 from hcodec.models.photo.network import Latent, Network
 from hcodec.models.rates import symbol_bits
@@ -75,14 +76,13 @@ def initialize(network: Network, pictures: Tensor) -> None:
     sigma = _set_transforms(network, pictures)
     features = network.analyze(pictures)
 
-    def answer(latent: Latent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
-        """Fits the latent to what the state lacks and returns what it then codes."""
-        lack = features[latent.stride] - state
+    position = network.begin(len(pictures), *pictures.shape[2:])
+    for latent in network.ordered_latents():  # without priors: their blocks are random still
+        position = at_stride(network, position, latent.stride)
+        lack = features[latent.stride] - position.state
         _fit_latent(latent, lack, sigma[latent.stride], network.config.lmbda[latent.level - 1])
-        symbols: Tensor = latent.posterior.select(lack).round()
-        return symbols
-
-    descend(network, network.begin(len(pictures), *pictures.shape[2:]), answer)
+        coded = latent.project(latent.posterior.select(lack).round())
+        position = replace(position, state=position.state + coded)
 
 
 def _set_transforms(network: Network, pictures: Tensor) -> dict[int, Tensor]:

@@ -1,7 +1,7 @@
 """The progressive hierarchical VAE, in floats: analysis, priors, posteriors, state, synthesis.
 
-Room: network (steps 5 to 10 of encoding and 4 to 8 of decoding walk the same blocks; the agreed ones among them are
-repeated on integers by `exact.py`). No files, no logging, no metrics here.
+Room: photo (encode steps 5 to 8 and 10, decode steps 4, 5, 7 and 8; the agreed parts of these are repeated on
+integers by `agreed.py`). No files, no logging, no metrics here.
 
 Signals at stride 8 to 64 are (B, H_s, W_s, width) with H_s = ceil(H / s). The first 192 coefficients start out as the 8x8 DCT of
 the picture (at half resolution for each doubling of the stride) in units of their own standard deviation; see

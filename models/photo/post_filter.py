@@ -1,10 +1,10 @@
-"""The post_filter: small filters, fitted to one picture and sent with it, on what the network makes of a level.
+"""The post filter: small filters, fitted to one picture and sent with it, on what the network makes of a level.
 
-Room: network (the last step of decoding; fitted in step 9 of encoding). The network is the same for all pictures; how
-sharp, noisy and colorful one picture is, the encoder sees and says in a few dozen bytes a level. As in the adaptive loop
-filter of VVC (ITU-T H.266), filters are symmetric, go by local activity and come
-from least squares. But here bands of activity pass smoothly into one another, so that the last bit of a float never
-decides between two filters. Float, as the synthesis: nothing that is decoded depends on it. FORMAT.md, "The post_filter".
+Room: photo (decode step 8; fitted in encode step 9). The network is the same for all pictures; how sharp, noisy and
+colorful one picture is, the encoder sees and says in a few dozen bytes a level. As in the adaptive loop filter of VVC
+(ITU-T H.266), filters are symmetric, go by local activity and come from least squares. But here bands of activity
+pass smoothly into one another, so that the last bit of a float never decides between two filters. Float, as the
+synthesis: nothing that is decoded depends on it. FORMAT.md, "Post filter".
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A picture as far as the first levels of its stream tell it: what encoder and decoder both hold, and what it looks like.
+"""A picture as far as the first levels of its stream say: what encoder and decoder both hold, and what it looks like.
 
-A prefix never changes; a level more makes another one. Where the symbols of that level come from (the posterior, a stream) is
-said by an `answer`, as in `descend`. Steps 6, 7 and 10 of encoding, 4, 5, 7 and 8 of decoding.
+Room: photo (encode steps 6 to 8 and 10; decode steps 4, 5, 7 and 8). A prefix never changes; a level more makes
+another one. Where the symbols of that level come from (the posterior, a stream) is said by an `answer`, as in
+`descend`.
 """
 
 from __future__ import annotations

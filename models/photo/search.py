@@ -1,10 +1,11 @@
 """Encoder-side search: the symbols of one picture, refined by descending on what its stream costs.
 
-Room: network (between steps 5 and 8 of encoding, on demand). The analysis is amortized: it was fitted to all pictures and is
-best for none. Here each latent gets an offset to its posterior mean, and the offsets descend on the training objective of this
-one picture (semi-amortized inference: Kim et al. 2018, arXiv 1802.02550; for compression: Campos et al. 2019, arXiv 1906.01223),
-through a differentiable twin of the agreed path. The symbols are still taken on the exact path, by `prefix.Prefix`: what is sent
-changes, format, weights and decoder do not. Imports neither the codec nor the coder.
+Room: photo (between encode steps 5 and 8, on demand). The analysis is amortized: it was fitted to all pictures and is
+best for none. Here each latent gets an offset to its posterior mean, and the offsets descend on the training
+objective of this one picture (semi-amortized inference: Kim et al. 2018, arXiv 1802.02550; for compression: Campos et
+al. 2019, arXiv 1906.01223), through a differentiable twin of the agreed path. The symbols are still taken on the
+exact path, by `prefix.Prefix`: what is sent changes, format, weights and decoder do not. Imports neither the codec
+nor the coder.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ _MOMENTUM = 0.5
 _SOFT_SHARE = 0.5  # of the descent that sees soft symbols, then come rounded ones
 _HARDNESS = 0.6  # of the soft symbols at last; 1 would be flat at the integers
 
-Show = Callable[[float], None]  # is told the share that is done
+Show = Callable[[float], None]  # gets the share that is done
 
 
 def exit_weights(lmbda: tuple[float, ...], levels: int) -> tuple[float, ...]:
     """Returns what streams that end at levels 1..levels count in the objective; sum 1.
 
-    A little more for the last levels than in training (`loss.exit_weights`): all were tuned together here.
+    A little more for the last levels than in training (`objective.exit_weights`): all were tuned together here.
     """
     weights = [(lmbda[-1] / each) ** 0.4 for each in lmbda[:levels]]
     return tuple(weight / sum(weights) for weight in weights)
@@ -73,7 +74,7 @@ def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambd
 
 
 def _part_of(show: Show, done: int, count: int) -> Show:
-    """Returns what a tile tells of itself, so that `show` is told the share of all of them."""
+    """Returns what a tile reports to, so that `show` gets the share of all tiles."""
     return lambda share: show((done + share) / count)
 
 

@@ -1,4 +1,7 @@
-"""The synthesis transform g_s: the state at stride 8 to a picture. Float: nothing that is decoded depends on it."""
+"""The synthesis transform g_s: the state at stride 8 to a picture. Float: nothing that is decoded depends on it.
+
+Room: photo (decode step 8).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from hcodec.models.photo.config import NUM_COEFFICIENTS, Config
 class Synthesis(nn.Module):
     """Top transform g_s: stride-8 state -> picture. Float: nothing that is decoded depends on it.
 
-    It is told how many levels the state holds (an embedding), since what is missing decides how much to smooth.
+    It takes in how many levels the state holds (an embedding), since what is missing decides how much to smooth.
     """
 
     def __init__(self, config: Config) -> None:

@@ -1,8 +1,8 @@
 """Trains a model: `python -m hcodec.models.photo.train --data FOLDER_OR_TAR... --out FOLDER --minutes 120`.
 
-Room: network, a script. Runs on a CPU (with `--workers`, faster than threads) or GPU, writes `checkpoint.pt` (everything, for
-exact resume), `log.csv` and a line of progress; `python -m hcodec.models.photo.export` turns a checkpoint into integer weights.
-Imports neither the codec nor the coder.
+Room: photo, a script. Runs on a CPU (with `--workers`, faster than threads) or GPU, writes `checkpoint.pt`
+(everything, for exact resume), `log.csv` and a line of progress; `python -m hcodec.models.photo.export` turns a
+checkpoint into integer weights. Imports neither the codec nor the coder.
 """
 
 from __future__ import annotations

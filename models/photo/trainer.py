@@ -1,8 +1,9 @@
 """The steps of training: objective, learning rate, moving average, checkpoints.
 
-Room: network, training only; `train.py` is the script that runs it.
+Room: photo, training only; `train.py` is the script that runs it.
 
-Loss, for one picture that exits at level k: weight_k * (bits of levels 1..k per pixel + lmbda_k * MSE); see `loss.exit_weights`.
+Loss, for one picture that exits at level k: weight_k * (bits of levels 1..k per pixel + lmbda_k * MSE); see
+`objective.exit_weights`.
 """
 
 from __future__ import annotations

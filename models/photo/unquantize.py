@@ -20,7 +20,7 @@ from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
 def unquantize(config: Config, agreed: Tensors, floats: Tensors) -> Network:
     """Returns the network that a weights file was exported from, up to rounding: its integers are not repeated.
 
-    agreed, floats: as `storage.read` returns them.
+    agreed, floats: as `weights_file.read` returns them.
     """
     network = Network(config)
     network.load_state_dict({name: value.float() for name, value in floats.items()}, strict=False)

@@ -1,8 +1,8 @@
 """The negative evidence lower bound of a chain model, without bins or tables: what its chains are measured against.
 
-Room: network, benchmarks and tests only. The same integer network as in coding, but latents are real numbers drawn from the
-posterior's density, and distributions are evaluated by formula. So the difference to a chain's net rate is all that bins,
-tables, the stack and the pictures that go directly cost.
+Room: small, benchmarks and tests only. The same integer network as in coding, but latents are real numbers drawn from
+the posterior's density, and distributions are evaluated by formula. So the difference to a chain's net rate is all
+that bins, tables, the stack and the pictures that go directly cost.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Turns a checkpoint into the weights of a chain model: `python -m hcodec.models.small.export CHECKPOINT --data DATA --out FILE`.
 
-Room: network, a script. As `export.py`: every product is quantized against the activations that come before it, and its weights
-are made as fine as its exactness certificate allows. The coding tables are those of the mixtures themselves; counting real
-values brought nothing.
+Room: small, a script. As in `photo/export.py`, every product is quantized against the activations that come before
+it, and its weights are made as fine as its exactness certificate allows. The coding tables are those of the mixtures
+themselves; counting real values brought nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A chain model on integers: priors, posteriors and likelihood, the same on every machine.
 
-Room: network. The arithmetic is that of `exact.py`; `small.py` is the float network that was trained. The posterior is among
-what must agree, for with bits back the decoder repeats it. `descend_with` goes down one picture's levels.
-Callers hold `kernels.exact_products`. Everything in capitals is part of the format (FORMAT.md, "Small pictures").
+Room: small. The arithmetic is that of `integer.products`; `network.py` is the float network that was trained. The
+posterior is among what must agree, for with bits back the decoder repeats it. `descend_with` goes down one picture's
+levels. Callers hold `kernels.exact_products`. Everything in capitals is part of the format (FORMAT.md, "Small
+pictures").
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The float network of the pure mode: a small top-down hierarchical VAE for pictures up to about 64x64.
+"""The float network of a chain model: a small top-down hierarchical VAE for pictures up to about 64x64.
 
-Room: network, training only: coding uses its integer form, `small_exact.py`. One class for gray and color, by configuration.
-Every latent has a logistic prior around zero and a residual posterior from what the state still lacks (Vahdat and Kautz 2020,
-arXiv 2007.03898, section 3.2; the prior's mean needs no head of its own, for the block before it moves the state there).
-Latents live on the integers: training samples continuous ones, whose posterior is never narrower than MIN_POSTERIOR, so that
-a unit bin is 1.2 posterior deviations at most and little is lost by rounding.
+Room: small, training only: coding uses its integer form, `integer.py`. One class for gray and color, by
+configuration. Every latent has a logistic prior around zero and a residual posterior from what the state still lacks
+(Vahdat and Kautz 2020, arXiv 2007.03898, section 3.2; the prior's mean needs no head of its own, for the block before
+it moves the state there). Latents live on the integers: training samples continuous ones, whose posterior is never
+narrower than MIN_POSTERIOR, so that a unit bin is 1.2 posterior deviations at most and little is lost by rounding.
 
-States and features are (B, H_s, W_s, width) with H_s = ceil(H / s). Their first coefficients start out as a Haar pyramid of the
-planes (`small_planes.py`); so training starts from a transform coder and not from noise.
+States and features are (B, H_s, W_s, width) with H_s = ceil(H / s). Their first coefficients start out as a Haar
+pyramid of the planes (`planes.py`); so training starts from a transform coder and not from noise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _STEP = {8: 4 / 64, 4: 5 / 64, 2: 6 / 64}  # of a fresh latent, in the unit of i
 
 
 def logistic_bits(value: Tensor, mean: Tensor | float, log_scale: Tensor, tail: Tensor) -> Tensor:
-    """Returns -log2 of the density of the mixtures of `likelihood`, without bins; arguments as of `loss.mixture_bits`."""
+    """Returns -log2 of the density of the mixtures of `likelihood`, without bins; arguments as of `rates.mixture_bits`."""
     narrow = _log_density(value - mean, log_scale) + F.logsigmoid(-tail)
     wide = _log_density(value - mean, log_scale + math.log(WIDE)) + F.logsigmoid(tail)
     return -torch.logaddexp(narrow, wide) / math.log(2)

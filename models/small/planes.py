@@ -1,8 +1,9 @@
 """Pixels as planes of integers, the form in which the chain models of small pictures code them.
 
-Room: network. numpy only. Three planes always: of a color picture green, red and blue; of a gray one first its class (black,
-gray or white), then the value where it is gray, then the value where it is white. So flat black costs next to nothing, and
-no distribution need have a peak at either end. All numbers are part of the format (FORMAT.md, "Small pictures").
+Room: small. numpy only. Three planes always: of a color picture green, red and blue; of a gray one first its class
+(black, gray or white), then the value where it is gray, then the value where it is white. So flat black costs next to
+nothing, and no distribution need have a peak at either end. All numbers are part of the format (FORMAT.md, "Small
+pictures").
 """
 
 from __future__ import annotations

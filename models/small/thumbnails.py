@@ -1,6 +1,6 @@
 """Small pictures to train and measure on: MNIST from its idx files, and photographs downscaled with Lanczos.
 
-Room: network, training and benchmarks only.
+Room: small, training and benchmarks only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Trains a chain model: `python -m hcodec.models.small.train --config mnist --data FOLDER --out FOLDER --minutes 12`.
 
-Room: network, a script. CPU or GPU; writes `checkpoint.pt` with the averaged weights and shows a line of progress;
-`python -m hcodec.models.small.export` turns a checkpoint into integer weights. Imports neither the codec nor the coder.
+Room: small, a script. CPU or GPU; writes `checkpoint.pt` with the averaged weights and shows a line of progress;
+`python -m hcodec.models.small.export` turns a checkpoint into integer weights. Imports neither the codec nor the
+coder.
 
 Loss: the negative evidence lower bound in bits per sub-pixel, but for borrowed bits, which count a little less than what they
 give back: otherwise idle latents may be as wide as they like, and a chain would need many pictures to lend them their bits.

@@ -1,9 +1,9 @@
 """The family of distributions of the lossless layers: mixtures of two discretized logistics, as integer tables.
 
-Room: network (made at export, stored with the weights, used by the entropy coder). numpy only. A value (a sub-pixel, or a
-fine latent) has a mean in eighths, a scale index and a shape index. Both logistics of a mixture share the mean; the second is
-WIDE times as wide, and the shape index says how much it weighs. Finer steps of the mean than the scale can notice are not
-told apart. Tables may be counted on real values, with the mixture as what is believed before counting.
+Room: tables (made at export, stored with the weights, used by the entropy coder). numpy only. A value (a sub-pixel,
+or a fine latent) has a mean in eighths, a scale index and a shape index. Both logistics of a mixture share the mean;
+the second is WIDE times as wide, and the shape index says how much it weighs. Steps of the mean finer than the scale
+can notice share a table. Tables may be counted on real values, with the mixture as what is believed before counting.
 
 Everything in capitals is part of the format (FORMAT.md, "The lossless layer").
 """
@@ -33,7 +33,7 @@ Ints = NDArray[np.int32]
 
 
 def _steps(index: int) -> int:
-    """Returns how many means between two integers are told apart at a scale index."""
+    """Returns how many means between two integers have tables of their own at a scale index."""
     scale = math.exp(MIN_LOG_SCALE + index * LOG_SCALE_STEP)
     return next((steps for limit, steps in ((0.6, 8), (1.6, 4), (4.0, 2)) if scale < limit), 1)
 

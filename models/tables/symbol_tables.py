@@ -1,8 +1,9 @@
 """Coding tables: for each scale index, integer weights of the symbols -K..K.
 
-Room: network (made at export, stored with the weights, used by the entropy coder). numpy only. The tables are counted on
-real symbols, with the logistic distribution of the scale as what is believed before counting, so they absorb whatever
-the training objective got wrong about rounded symbols. They are integers: files never depend on an exp or erf.
+Room: tables (made at export, stored with the weights, used by the entropy coder). numpy only. The tables are counted
+on real symbols, with the logistic distribution of the scale as what is believed before counting, so they absorb
+whatever the training objective got wrong about rounded symbols. They are integers: files never depend on an exp or
+erf.
 """
 
 from __future__ import annotations

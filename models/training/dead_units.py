@@ -1,9 +1,9 @@
 """Hidden units that nothing wakes: found, and started anew almost without changing what the network computes.
 
-Room: network, training only. A rectified unit that is never positive has no gradient and stays so for ever. From a start as
-good as a block DCT, at a high learning rate, most units die within minutes, for whatever they add at random is worse
-than nothing: the network then is all but linear. EXPERIMENTS.md, "Dead units", has the figures. Starting dormant units anew
-with outgoing weights of about zero is the idea of Sokar et al. 2023 (arXiv 2302.12902).
+Room: training. A rectified unit that is never positive has no gradient and stays so for ever. From a start as good as
+a block DCT, at a high learning rate, most units die within minutes, for whatever they add at random is worse than
+nothing: the network then is all but linear. `docs/experiments/dead-units.md` has the figures. Starting dormant units
+anew with outgoing weights of about zero is the idea of Sokar et al. 2023 (arXiv 2302.12902).
 """
 
 from __future__ import annotations

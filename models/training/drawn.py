@@ -1,7 +1,7 @@
-"""Training pictures that are drawn on the site: flat areas, gradients, shapes and lettering, as on screens and charts.
+"""Training pictures that are drawn by program: flat areas, gradients, shapes and lettering, as on screens and charts.
 
-Room: network, training only. Photographs chosen for their texture never show that a cell can be empty; these do. numpy and
-Pillow alone, from a seed.
+Room: training. Photographs chosen for their texture never show that a cell can be empty; these do. numpy and Pillow
+alone, from a seed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The optimizer of long runs: Adam in the eigenbasis of each matrix's gradients.
 
-Room: network, training only. SOAP (Vyas et al. 2024, arXiv 2409.11321), one-sided: only the shorter side of a matrix is
-rotated; a step of training takes 1.2 times as long as with AdamW. Kernels, biases and gains get plain Adam.
+Room: training. SOAP (Vyas et al. 2024, arXiv 2409.11321), one-sided: only the shorter side of a matrix is rotated; a
+step of training takes 1.2 times as long as with AdamW. Kernels, biases and gains get plain Adam.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Several processes that train one network together, each on crops of its own; now and then they meet in the mean.
+"""Several processes that train one network together, each on crops of its own; now and then they average their weights.
 
-Room: network, training only. Local SGD (Stich 2018, arXiv 1805.09767): between meetings nobody waits for anybody, so two
-processes of one thread each see a quarter more pictures than one of two threads, whose threads wait for each other after
-every operation. Alone, a process has nobody to meet and nothing here does anything.
+Room: training. Local SGD (Stich 2018, arXiv 1805.09767): between two averages nobody waits for anybody, so two
+processes of one thread each see a quarter more pictures than one of two threads, whose threads wait for each other
+after every operation. With one process, nothing here does anything.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch.distributed
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
-STEPS_APART = 20  # between two meetings: 66 MB are exchanged in a tenth of a second, a step takes about one
+STEPS_APART = 20  # between two averages: 66 MB are exchanged in a tenth of a second, a step takes about one
 
 
 def launch(num_workers: int, job: Callable[..., None], *arguments: Any) -> None:
-    """Runs job(rank, *arguments) in `num_workers` processes that can meet, or in this one if that is 1."""
+    """Runs job(rank, *arguments) in `num_workers` processes that can exchange tensors, or in this one if that is 1."""
     if num_workers == 1:
         job(0, *arguments)
         return
@@ -56,7 +56,7 @@ def count() -> int:
 
 
 def steps_apart() -> int:
-    """Returns how many steps each process takes from one meeting to the next: 1 where there is only one."""
+    """Returns how many steps each process takes from one average to the next: 1 where there is only one."""
     return STEPS_APART if count() > 1 else 1
 
 

@@ -1,0 +1,273 @@
+"""What cannot be seen from outside of hcodec: estimated rates, and rate and picture of each step from the floats to the file.
+
+With `chains` the only file of the benchmarks that looks behind hcodec's public names. It changes nothing: one function is
+listened to for the time of one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+
+from benchmarks.images import Pixels
+from benchmarks.metrics import psnr
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hcodec.models import Model
+    from hcodec.models.photo.network import Network
+
+_PUSH = "hcodec.session.stacked"  # what every lossy layer of `hcodec.encode` goes through: tables, then all its parts
+Part = tuple[Any, Any]
+"""Symbols int32, and the index of the table that codes each."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One level of a picture as it is coded, and the prefix that ends with it."""
+
+    number: int
+    tables: Any
+    parts: Sequence[Part]
+    prefix: Any
+
+    @property
+    def table_bits(self) -> float:
+        """Bits of the level by the coder's tables."""
+        return sum(float(self.tables.estimate(*part)) for part in self.parts)
+
+    def layer(self) -> bytes:
+        """The bytes of the level."""
+        from hcodec.coding.stack import stacked
+
+        return stacked(self.tables, self.parts)
+
+
+def _each_level(model: Model, pixels: Pixels) -> Iterator[_Level]:
+    """Encodes level after level, nothing fitted to the picture."""
+    from hcodec.coders import levels
+    from hcodec.pixels import picture
+
+    for number, (parts, prefix) in enumerate(levels.each_level(model, picture.to_tensor(pixels)), 1):
+        yield _Level(number, levels.tables_of(model), parts, prefix)
+
+
+# --- the rate that the model estimates
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Bits of one encoded picture: `table_bits` by the coder's tables, `model_bits` by the model's likelihoods."""
+
+    layer_bits: float
+    table_bits: float
+    model_bits: float
+    container_bits: float
+
+
+def rate(pixels: Pixels) -> Rate:
+    """What encoding a picture costs, and what the model said that it would."""
+    import hcodec
+
+    data, pushed = _listening(lambda: hcodec.encode(pixels))
+    layer_bits = 8.0 * sum(level.num_bytes for level in hcodec.info(data).levels)
+    table_bits = sum(tables.estimate(*part) for tables, part in pushed)
+    model_bits = sum(_model_bits(tables, *part) for tables, part in pushed)
+    return Rate(layer_bits, table_bits, model_bits, 8 * len(data) - layer_bits)
+
+
+def _listening(call: Callable[[], bytes]) -> tuple[bytes, list[tuple[Any, Part]]]:
+    """What the call returns, and all that it pushed, each part with its tables."""
+    import pkgutil
+
+    pushed: list[tuple[Any, Part]] = []
+    original = pkgutil.resolve_name(_PUSH)
+
+    def listener(tables: Any, parts: Sequence[Part]) -> bytes:
+        """Does what the original does, and keeps what it was given."""
+        pushed.extend((tables, part) for part in parts)
+        return bytes(original(tables, parts))
+
+    with patch(_PUSH, listener):
+        return call(), pushed
+
+
+def _model_bits(tables: Any, symbols: Any, indices: Any) -> float:
+    """Bits of the symbols by the training likelihood; those of offsets, of which it knows nothing, by their table."""
+    import torch
+
+    from hcodec.models.tables.symbol_tables import OFFSET_INDEX
+
+    if indices.max() == OFFSET_INDEX:
+        return float(tables.estimate(symbols, indices))
+    return _likelihood_bits(torch.from_numpy(symbols), torch.from_numpy(indices))
+
+
+def _likelihood_bits(symbols: Tensor, index: Tensor) -> float:
+    """Bits of integer symbols by the training likelihood, at the scales that their indices stand for; one shape."""
+    from hcodec.models.photo.prefix import log_scale
+    from hcodec.models.rates import symbol_bits
+
+    return float(symbol_bits(symbols.double(), log_scale(index).double()).sum())
+
+
+# --- what each step from the trained network to the file costs
+
+Points = list[tuple[float, float]]
+"""Bits of the prefix that ends with each level, and the PSNR (dB) of the picture that it gives."""
+STEPS = {
+    "floats": "float network, rounded symbols, rate by the training likelihood",
+    "integers": "integer network, rate by the training likelihood at the scale indices",
+    "tables": "symbols that the coder can say, rate by its tables",
+    "layers": "bytes of the layers, with the post filters and the scale offsets that are sent along",
+    "files": "bytes of the files",
+}
+"""The steps in order, and what each measures."""
+
+
+def steps(checkpoint: Path, model: str, pixels: Pixels) -> dict[str, Points]:
+    """The points of one picture, uint8 (H, W, 3), by step; layers and files show what is decoded."""
+    import hcodec
+    from hcodec import models
+
+    loaded = models.load(model)
+    data = hcodec.encode(pixels, model=model)
+    levels = hcodec.info(data).levels
+    decoded = [psnr(pixels, np.asarray(hcodec.decode(data, levels=level.level))) for level in levels]
+    layers = accumulate(8.0 * level.num_bytes for level in levels)
+    files = (8.0 * len(hcodec.truncate(data, levels=level.level)) for level in levels)
+    return {
+        "floats": list(_floats(_trained(checkpoint), pixels)),
+        "integers": list(_integers(loaded, pixels)),
+        "tables": list(_tables(loaded, pixels)),
+        "layers": list(zip(layers, decoded, strict=True)),
+        "files": list(zip(files, decoded, strict=True)),
+    }
+
+
+@cache
+def _trained(checkpoint: Path) -> Network:
+    """The averaged float network of a training checkpoint."""
+    import torch
+
+    from hcodec.models import weights_file
+    from hcodec.models.photo.network import Network
+
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    network = Network(weights_file.config_from(state["config"]))
+    network.load_state_dict(state["average"])
+    return network.requires_grad_(False)
+
+
+def _quality(rendered: Tensor, pixels: Pixels) -> float:
+    from hcodec.pixels import picture
+
+    return psnr(pixels, picture.from_tensor(rendered))
+
+
+def _floats(network: Network, pixels: Pixels) -> Iterator[tuple[float, float]]:
+    import torch
+
+    from hcodec.pixels import picture
+
+    x = picture.to_tensor(pixels)
+    with torch.inference_mode():
+        for level in range(1, network.config.num_levels + 1):
+            x_hat, bits = network(x, [level], True)
+            yield float(bits.sum()), _quality(x_hat, pixels)
+
+
+def _integers(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
+    import torch
+
+    from hcodec.models.photo.prefix import Prefix, posterior
+    from hcodec.models.tables.symbol_tables import MAX_SYMBOL
+    from hcodec.pixels import picture
+
+    bits = 0.0
+    with torch.inference_mode():
+        wanted = posterior(model.network, model.network.analyze(picture.to_tensor(pixels)))
+
+    def answer(latent: Any, state: Tensor, prior: Any) -> Tensor:
+        """Returns the rounded posterior and counts its bits."""
+        nonlocal bits
+        symbols: Tensor = wanted(latent, state, prior).round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        bits += _likelihood_bits(symbols, prior.index)
+        return symbols
+
+    prefix = Prefix.empty(model.network, model.agreed, *pixels.shape[:2])
+    for _ in range(model.agreed.config.num_levels):
+        prefix = prefix.extended(answer)
+        yield bits, _quality(prefix.render(), pixels)
+
+
+def _tables(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
+    bits = 0.0
+    for level in _each_level(model, pixels):
+        bits += level.table_bits
+        yield bits, _quality(level.prefix.render(), pixels)
+
+
+# --- the lossless layer
+
+
+@dataclass(frozen=True)
+class LosslessLayerRate:
+    """Bits of a picture's lossless layer built on one level, whose own layers take `level_bits`.
+
+    `direct_bits`: without fine latents; `net_bits`: with bits back; `gross_bits`: with the same latents and no refund;
+    `elbo_bits`: the negative ELBO by the tables, latents drawn anew, every tile with latents. No container, no checksums.
+    """
+
+    level: int
+    level_bits: int
+    direct_bits: int
+    net_bits: int
+    gross_bits: float
+    elbo_bits: float
+
+
+def lossless_layer(pixels: Pixels) -> list[LosslessLayerRate]:
+    """What the lossless layer of a picture costs from each level that it may be built on, coded with the shipped model."""
+    from hcodec import models
+    from hcodec.coders.tiles import Source
+    from hcodec.models import registry
+
+    model = models.load("photo")
+    lossless, rates, level_bits = registry.load_lossless(model.fingerprint), [], 0
+    for level in _each_level(model, pixels):
+        level_bits += 8 * len(level.layer())
+        if level.number in lossless.starts:
+            rates.append(_lossless_layer_on(lossless, Source(level.prefix.at_finest(), level.number, False), pixels, level_bits))
+    return rates
+
+
+def _lossless_layer_on(lossless: Any, source: Any, pixels: Pixels, level_bits: int) -> LosslessLayerRate:
+    from hcodec.coders.tiles import push_picture
+    from hcodec.coding.stack import Stack
+
+    direct, net = Stack(), Stack()
+    push_picture(lossless, direct, source, pixels, False)
+    pushed = push_picture(lossless, net, source, pixels, True)
+    direct_bits, net_bits = (8 * len(stack.to_bytes()) for stack in (direct, net))
+    elbo_bits = _elbo_bits(lossless, source, pixels)
+    return LosslessLayerRate(source.start, level_bits, direct_bits, net_bits, pushed.gross_bits, elbo_bits)
+
+
+def _elbo_bits(lossless: Any, source: Any, pixels: Pixels) -> float:
+    from hcodec.coders.tiles import Source, estimate
+    from hcodec.container.lossless_layer import tiles
+
+    found = 0.0
+    for tile in tiles(*pixels.shape[:2]):
+        of_tile = Source(source.state[tile.cells].contiguous(), source.start, False)
+        found += estimate(lossless, of_tile, pixels[tile.inside], True)
+    return found

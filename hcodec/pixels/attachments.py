@@ -1,0 +1,27 @@
+"""What comes along with the pixels of a picture, to bytes and back: the one place that knows both forms.
+
+Room: pixels (encode step 11, decode step 9), between `picture` and the bytes of files and archives. Imports `alpha`,
+`metadata`, `picture` and `container.attachments` only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hcodec.container.attachments import Attachments
+from hcodec.pixels.alpha import decode_alpha, encode_alpha
+from hcodec.pixels.metadata import Metadata
+from hcodec.pixels.picture import Picture
+
+
+def detach(picture: Picture) -> Attachments:
+    """Returns what comes along with a picture, as bytes."""
+    alpha = b"" if picture.alpha is None else encode_alpha(picture.alpha)
+    return Attachments(picture.metadata.icc, picture.metadata.exif, picture.metadata.xmp, alpha)
+
+
+def attach(picture: Picture, attachments: Attachments) -> Picture:
+    """Returns the picture with what comes along. Raises FormatError if the alpha channel is damaged or of another size."""
+    height, width = picture.pixels.shape[:2]
+    alpha = decode_alpha(attachments.alpha, height, width) if attachments.alpha else None
+    return replace(picture, alpha=alpha, metadata=Metadata(attachments.icc, attachments.exif, attachments.xmp))
