@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -85,8 +86,8 @@ def at_most_one(**values: object) -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Limits the threads that torch computes with; None leaves them as they are."""
+    """Limits the threads that torch computes with, to as many as there are processors; None leaves them as they are."""
     if threads is not None:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(min(threads, os.cpu_count() or 1))  # more win nothing, and very many crash

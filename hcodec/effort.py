@@ -56,11 +56,12 @@ def _first(encoder: Encoder, levels: int) -> Layers:
 
 def cost(model: models.Model, pixels: NDArray[np.uint8], layers: Layers) -> float:
     """Returns what the search lowers: the weighted mean over all exits of bits per pixel + lmbda * MSE, from real layers."""
-    from hcodec.models.photo.search import exit_weights
+    from hcodec.models.photo.objective import SEARCH_EXPONENT, exit_weights
 
     lmbda = model.agreed.config.lmbda
     total, num_bytes = 0.0, 0
-    for level, (weight, (layer, prefix)) in enumerate(zip(exit_weights(lmbda, len(layers)), layers, strict=True), 1):
+    weights = exit_weights(lmbda, len(layers), SEARCH_EXPONENT)
+    for level, (weight, (layer, prefix)) in enumerate(zip(weights, layers, strict=True), 1):
         num_bytes += len(layer)
         error = picture.from_tensor(prefix.render()).astype(np.int32) - pixels
         rate = 8 * num_bytes / (pixels.shape[0] * pixels.shape[1])

@@ -113,7 +113,17 @@ def _base(header: dict[str, str]) -> str:
 @functools.cache
 def load_file(path: Path, family: Family[AnyModel], device: str = "cpu") -> AnyModel:
     """Returns the model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
+    _let_forks_live()
     return family.load(path, device)
+
+
+@functools.cache
+def _let_forks_live() -> None:
+    """Gives children that are forked from now on one thread: those of their parent are gone, and torch would wait for them."""
+    import torch
+
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks either
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def _device(name: str) -> str:

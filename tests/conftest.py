@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +80,8 @@ def make_tiny_last(base: Path) -> Path:
     from hcodec.models import registry, weights_file
     from hcodec.models.lossless import export
     from hcodec.models.lossless.network import LosslessNetwork
-    from hcodec.models.lossless.train import initialize, samples
+    from hcodec.models.lossless.samples import samples
+    from hcodec.models.lossless.task import initialize
     from hcodec.models.tables import likelihood
 
     model = registry.load_file(base, registry.PHOTO)
@@ -118,3 +121,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def picture() -> np.ndarray:
     """A 96 x 128 picture."""
     return render(96, 128)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that goes on by one second whenever it is looked at: learning rates depend on the time that was spent."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+
+
+@pytest.fixture
+def normal_denormals() -> Iterator[None]:
+    """Undoes what training scripts set for their process."""
+    import torch
+
+    yield
+    torch.set_flush_denormal(False)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -140,6 +141,17 @@ def test_a_broken_write_leaves_nothing(monkeypatch, folder, stream, failure):
 
 
 # ---- pipes and reports
+
+
+def test_any_number_of_threads_is_safe():
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 100_000):
+            assert hcodec("decode", "img.hcodec", "-o", f"{count}.png", "-j", count).exit_code == 0
+    finally:
+        torch.set_num_threads(before)
+    one, many = (np.asarray(Image.open(f"{count}.png")).astype(int) for count in (1, 100_000))
+    assert np.abs(one - many).max() <= 1
 
 
 def test_pipes(png, pixels, stream):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 
@@ -413,3 +416,28 @@ def test_a_picture_can_be_given_directly(picture, data):
     source = Picture(picture, None, False, replace(read(picture).metadata, xmp=b"<x/>"))
     assert decode_picture(encode(source, model="tiny")).metadata.xmp == b"<x/>"
     assert (decode_picture(data).notes, decode_picture(data).alpha) == ((), None)
+
+
+FORK = """
+import multiprocessing, sys
+import numpy as np, torch
+import hcodec
+
+pixels = np.load(sys.argv[1])
+
+def digest(_):
+    data = hcodec.encode(pixels, model="tiny")
+    return data, np.asarray(hcodec.decode(data)).tobytes()
+
+torch.set_num_threads(2)
+own = digest(0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(digest, range(2)).get(timeout=60) == [own, own]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_forked_children_code_as_their_parent_does(tmp_path):
+    np.save(tmp_path / "pixels.npy", render(160, 200))
+    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "pixels.npy")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

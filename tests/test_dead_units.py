@@ -11,7 +11,7 @@ from conftest import make_network
 from hcodec.models.blocks import Spread
 from hcodec.models.photo.config import CONFIGS
 from hcodec.models.photo.network import Network
-from hcodec.models.photo.train import prefix_curve
+from hcodec.models.photo.task import prefix_curve
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 from hcodec.models.training.dead_units import Watch, balance, restart
 
@@ -62,7 +62,7 @@ def test_dead_units_live_again_and_pictures_stay_the_same(network_and_pictures):
     torch.testing.assert_close(average.latents[1].posterior.prior.weight, network.latents[1].posterior.prior.weight)
 
 
-def test_revived_units_are_positive_half_of_the_time(network_and_pictures):
+def test_restarted_units_are_positive_half_of_the_time(network_and_pictures):
     network, pictures = network_and_pictures
     module = network.latents[2].posterior
     kill(module, slice(None))

@@ -70,8 +70,10 @@ ARROWS = {
 TRAINING = {"models.training"} | {
     f"models.{family}.{name}"
     for family in ("photo", "lossless", "small")
-    for name in ("train", "trainer", "export", "unquantize", "initialize", "bound", "thumbnails")
+    for name in ("train", "task", "samples", "export", "unquantize", "initialize", "bound", "thumbnails")
 }
+# the only names of modules that may import models.training: scripts and what these are made of
+SCRIPTS = {"train", "export", "task", "samples", "thumbnails"}
 # room -> what it may import from outside, beside the standard library
 OUTSIDE = {
     "container": set(),
@@ -183,6 +185,18 @@ def test_nothing_imports_training():
     for module, path in SOURCES.items():
         if not is_training(module):
             assert not {name for name in inside(path) if is_training(name)}, module
+
+
+def test_only_scripts_import_training():
+    for module, path in SOURCES.items():
+        if not lies_in(module, {"models.training"}) and any(lies_in(name, {"models.training"}) for name in inside(path)):
+            assert module.rpartition(".")[2] in SCRIPTS, module
+
+
+def test_one_class_trains():
+    """The trainer is not written again for a family: nobody else steps an optimizer."""
+    stepping = {module for module, path in SOURCES.items() if "optimizer.step()" in path.read_text(encoding="utf-8")}
+    assert stepping == {"models.training.loop"}
 
 
 def test_there_is_no_circle():

@@ -107,7 +107,7 @@ def test_tiles_cover_the_picture(monkeypatch):
 
 
 def test_coarse_exits_count_more_and_every_exit_is_visited():
-    weights = search.exit_weights((0.001, 0.01, 0.1), 2)
+    weights = search.exit_weights((0.001, 0.01, 0.1), 2, search.SEARCH_EXPONENT)
     assert sum(weights) == pytest.approx(1) and weights[0] / weights[1] == pytest.approx(10**0.4)
     assert sorted(search._order(7)) == list(range(1, 8)) and search._order(1) == [1]
 

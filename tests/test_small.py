@@ -21,12 +21,13 @@ from hcodec.coders import small_chain
 from hcodec.coding.stack import Stack
 from hcodec.errors import FormatError, ModelError, PictureError
 from hcodec.models import registry, weights_file
-from hcodec.models.small import export, thumbnails, train
+from hcodec.models.small import export, task, thumbnails, train
 from hcodec.models.small.bound import lower_bound_bits
 from hcodec.models.small.config import CONFIGS
 from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent, descend_with
 from hcodec.models.small.network import SmallNetwork
 from hcodec.models.small.planes import Colors, Grays
+from hcodec.models.training.loop import Recipe, Trainer
 from hcodec.pixels import picture
 
 NAMES = ("tiny", "tiny-gray")
@@ -130,7 +131,7 @@ def test_integers_do_what_floats_do(model):
     pixels = np.stack(make(30, 32, 32, model != "tiny"))
     torch.manual_seed(0)
     exact = lower_bound_bits(registry.load_small(model).network, pixels).mean().item() / pixels[0].size
-    assert sum(train.lower_bound(make_network(model), pixels)) == pytest.approx(exact, rel=0.02)
+    assert sum(task.lower_bound(make_network(model), pixels)) == pytest.approx(exact, rel=0.02)
 
 
 def test_a_posterior_off_by_one_unit_is_noticed(monkeypatch):
@@ -328,11 +329,12 @@ def test_training_and_export_run(tmp_path):
 def test_training_lowers_the_bound():
     torch.manual_seed(0)
     pixels = np.stack(make(16, 32, 32, gray=True))
-    trainer = train.Trainer(SmallNetwork(CONFIGS["tiny-gray"]), thumbnails.Digits(pixels, 0), minutes=1.0)
-    before = sum(train.lower_bound(trainer.network, pixels))
+    training = task.SmallTask(SmallNetwork(CONFIGS["tiny-gray"]), thumbnails.Digits(pixels, 0))
+    trainer = Trainer(training, Recipe(minutes=1.0, batch=16, rate=3e-3, clip=2.0))
+    before = sum(task.lower_bound(trainer.network, pixels))
     for _ in range(30):
-        trainer.advance(16, 3e-3)
-    assert sum(train.lower_bound(trainer.network, pixels)) < before
+        trainer.advance()
+    assert sum(task.lower_bound(trainer.network, pixels)) < before
     assert trainer.skipped == 0
 
 

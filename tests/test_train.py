@@ -1,12 +1,12 @@
-"""Training on a few rendered pictures: it learns, it resumes exactly, and what it exports is a codec."""
+"""Training `photo` on a few rendered pictures: it learns, and what it exports is a codec. All families: test_trainer.py."""
 
 from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -22,39 +22,26 @@ from hcodec.models.photo.config import CONFIGS
 from hcodec.models.photo.export import main
 from hcodec.models.photo.initialize import initialize
 from hcodec.models.photo.network import Network
-from hcodec.models.photo.objective import exit_weights
-from hcodec.models.photo.trainer import _MOST_SKIPPED, Recipe, Trainer, parameter_groups
-from hcodec.models.training import data, drawn
+from hcodec.models.photo.objective import SEARCH_EXPONENT, TRAINING_EXPONENT, exit_weights
+from hcodec.models.photo.task import Objective, PhotoTask, parameter_groups, prefix_curve
+from hcodec.models.training import data, drawn, parts
+from hcodec.models.training.loop import Recipe, Trainer
 from hcodec.pixels import picture
 
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that goes on by one second whenever it is looked at: the learning rate depends on time spent."""
-    ticks = itertools.count()
-    monkeypatch.setattr(train.time, "perf_counter", lambda: float(next(ticks)))
+pytestmark = pytest.mark.usefixtures("normal_denormals")
 
 
-@pytest.fixture(autouse=True)
-def normal_denormals():
-    yield
-    torch.set_flush_denormal(False)  # `train.main` sets it for its process
-
-
-def make_trainer(seed=0, minutes=1.0, crop=64):
+def make_trainer(seed=0, minutes=1.0, crop=64, objective=None):
     torch.manual_seed(seed)
     crops = data.Crops([render(100, 140, i) for i in range(4)], crop, seed)
     network = Network(CONFIGS["tiny"])
     initialize(network, data.to_float(crops.batch(8)))
-    return Trainer(network, crops, Recipe(minutes=minutes, batch=4, crop=crop, warmup_steps=5), torch.device("cpu"))
+    return Trainer(PhotoTask(network, crops, objective), Recipe(minutes=minutes, batch=4, warmup_steps=5))
 
 
-def everything(trainer):
-    """Returns every number of the training state, and the next random numbers."""
-    tensors = [*trainer.network.state_dict().values(), *trainer.average.state_dict().values()]
-    for moments in trainer.optimizer.state_dict()["state"].values():
-        tensors += [value for value in moments.values() if isinstance(value, torch.Tensor)]
-    return [*tensors, torch.rand(3), torch.from_numpy(trainer.crops.random.random(3))]
+def crops_of(trainer, count):
+    """Returns random crops as the network takes them."""
+    return data.to_float(trainer.task.crops.batch(count))
 
 
 # Learning
@@ -62,11 +49,11 @@ def everything(trainer):
 
 def test_a_few_steps_lower_the_loss(clock):
     trainer = make_trainer()
-    fixed = data.to_float(trainer.crops.batch(8))
+    fixed = crops_of(trainer, 8)
 
     def loss():
         """The objective that is trained, on fixed pictures: mean over exits, weighted as in training."""
-        points = zip(train.prefix_curve(trainer.network, fixed), CONFIGS["tiny"].lmbda, trainer.weight.tolist(), strict=True)
+        points = zip(prefix_curve(trainer.network, fixed), CONFIGS["tiny"].lmbda, trainer.task.weight.tolist(), strict=True)
         return sum(weight * (bpp + lmbda * 255**2 / 10 ** (psnr / 10)) for (bpp, psnr), lmbda, weight in points)
 
     before = loss()
@@ -80,7 +67,7 @@ def test_a_few_steps_lower_the_loss(clock):
 def test_the_initialization_codes_from_the_first_step():
     """More levels, more bits and more quality, before anything was learned."""
     trainer = make_trainer()
-    curve = train.prefix_curve(trainer.network, data.to_float(trainer.crops.batch(8)))
+    curve = prefix_curve(trainer.network, crops_of(trainer, 8))
     assert [bpp for bpp, _ in curve] == sorted(bpp for bpp, _ in curve)
     assert [psnr for _, psnr in curve] == sorted(psnr for _, psnr in curve)
     assert curve[-1][1] > curve[0][1] + 3
@@ -88,21 +75,22 @@ def test_the_initialization_codes_from_the_first_step():
 
 def test_exits_are_spread_over_all_levels():
     trainer = make_trainer()
-    counts = np.bincount([level for _ in range(50) for level in trainer._draw_exits(16)], minlength=4)
+    counts = np.bincount([level for _ in range(50) for level in trainer.task.draw_exits(16)], minlength=4)
     assert counts[0] == 0 and counts.sum() == 800
-    assert counts[3] == pytest.approx(trainer.recipe.last_exit * 800, abs=30) and counts[1] == pytest.approx(counts[2], abs=30)
+    share = trainer.task.objective.last_exit
+    assert counts[3] == pytest.approx(share * 800, abs=30) and counts[1] == pytest.approx(counts[2], abs=30)
 
 
 def test_exits_fall_along_the_batch_and_the_network_insists_on_that():
     trainer = make_trainer()
-    assert all(exits == sorted(exits, reverse=True) for exits in (trainer._draw_exits(7) for _ in range(20)))
+    assert all(exits == sorted(exits, reverse=True) for exits in (trainer.task.draw_exits(7) for _ in range(20)))
     with pytest.raises(ValueError, match="exits must not rise"):
-        trainer.network(data.to_float(trainer.crops.batch(2)), [1, 2], hard=True)
+        trainer.network(crops_of(trainer, 2), [1, 2], hard=True)
 
 
 def test_a_picture_codes_the_same_beside_others_that_exit_elsewhere():
     trainer = make_trainer()
-    x = data.to_float(trainer.crops.batch(3))
+    x = crops_of(trainer, 3)
     with torch.no_grad():
         together, bits = trainer.network(x, [3, 2, 1], hard=True)
         for i, exit_level in enumerate((3, 2, 1)):
@@ -113,7 +101,7 @@ def test_a_picture_codes_the_same_beside_others_that_exit_elsewhere():
 
 def test_every_weight_has_a_gradient_even_if_no_picture_keeps_all_levels():
     trainer = make_trainer()
-    x_hat, bits = trainer.network(data.to_float(trainer.crops.batch(2)), [1, 1], hard=False)
+    x_hat, bits = trainer.network(crops_of(trainer, 2), [1, 1], hard=False)
     (x_hat.sum() + bits.sum()).backward()
     assert not bits[:, 1:].any() and all(parameter.grad is not None for parameter in trainer.network.parameters())
 
@@ -121,7 +109,7 @@ def test_every_weight_has_a_gradient_even_if_no_picture_keeps_all_levels():
 def test_the_network_compiles_as_a_whole():
     """Nothing in it asks the device for a number, so a GPU never waits; the compiled network has the same gradients."""
     trainer = make_trainer()
-    x, exits = data.to_float(trainer.crops.batch(4)), trainer._draw_exits(4)
+    x, exits = crops_of(trainer, 4), trainer.task.draw_exits(4)
     gradients = []
     for network in (trainer.network, torch.compile(trainer.network, fullgraph=True, dynamic=False, backend="aot_eager")):
         x_hat, bits = network(x, exits, hard=True)
@@ -136,52 +124,26 @@ def test_batches_of_fifteen_have_one_mix_of_exits():
     """For seven levels and a last exit of one fifth: then a compiled network is compiled once."""
     trainer = make_trainer()
     trainer.network.config = CONFIGS["photo"]
-    mixes = [{tuple(trainer._draw_exits(count)) for _ in range(100)} for count in (30, 32)]
+    mixes = [{tuple(trainer.task.draw_exits(count)) for _ in range(100)} for count in (30, 32)]
     assert len(mixes[0]) == 1 < len(mixes[1])
 
 
 def test_exits_weigh_about_one_over_their_rate():
-    weights = exit_weights(torch.tensor([0.001, 0.01, 0.1]))
-    assert weights.mean() == pytest.approx(1) and weights[0] / weights[1] == pytest.approx(10**0.55)
+    weights = exit_weights((0.001, 0.01, 0.1), 3, TRAINING_EXPONENT)
+    assert sum(weights) == pytest.approx(1) and weights[0] / weights[1] == pytest.approx(10**0.55)
+    searched = exit_weights((0.001, 0.01, 0.1), 2, SEARCH_EXPONENT)
+    assert sum(searched) == pytest.approx(1) and searched[0] / searched[1] == pytest.approx(10**0.4)
 
 
 def test_a_level_whose_bits_cost_more_gets_fewer(clock):
-    cheap, dear = make_trainer(), make_trainer()
-    dear.bit_prices = torch.tensor([1.0, 20.0, 1.0])
-    fixed, spent = data.to_float(cheap.crops.batch(8)), []
+    cheap, dear = make_trainer(), make_trainer(objective=Objective(bit_prices=(1.0, 20.0, 1.0)))
+    fixed, spent = crops_of(cheap, 8), []
     for trainer in (cheap, dear):
         for _ in range(60):
             trainer.advance()
-        curve = train.prefix_curve(trainer.network, fixed)
+        curve = prefix_curve(trainer.network, fixed)
         spent.append(curve[1][0] - curve[0][0])
     assert spent[1] < 0.9 * spent[0]
-
-
-def test_a_gradient_that_is_not_finite_is_skipped_and_does_no_harm(clock):
-    trainer = make_trainer()
-    trainer.advance()
-    before = [tensor.clone() for tensor in trainer.network.state_dict().values()]
-    weight = next(trainer.network.parameters())
-    trainer._update(weight.sum() * float("nan"))
-    assert trainer.skipped == 1
-    assert all(torch.equal(new, old) for new, old in zip(trainer.network.state_dict().values(), before, strict=True))
-    assert trainer.advance()["skipped"] == 1 and trainer.skipped == 1
-
-
-def test_training_goes_back_to_its_average_when_no_step_is_finite_any_more(clock):
-    """Weights from which every loss is infinite would be skipped for ever: a run was lost to that."""
-    trainer = make_trainer()
-    for _ in range(3):
-        trainer.advance()
-    trainer.network.latents[0].project.weight.data.fill_(float("inf"))
-    for _ in range(_MOST_SKIPPED):
-        trainer.advance()
-    assert trainer.skipped == _MOST_SKIPPED
-    for found, wanted in zip(trainer.network.parameters(), trainer.average.parameters(), strict=True):
-        assert torch.equal(found, wanted)
-    for _ in range(3):
-        trainer.advance()
-    assert trainer.skipped == _MOST_SKIPPED
 
 
 def test_every_parameter_is_in_one_group_and_blocks_go_slower():
@@ -197,31 +159,7 @@ def test_every_parameter_is_in_one_group_and_blocks_go_slower():
     assert share[id(latent.posterior.fc2.weight)] == share[id(network.synthesis.block.fc2.bias)] == 0.2
 
 
-# Resuming
-
-
-def test_resume_is_exact(clock, tmp_path):
-    straight = make_trainer()
-    for _ in range(6):
-        straight.advance()
-
-    halved = make_trainer()
-    for _ in range(3):
-        halved.advance()
-    halved.save(tmp_path / "checkpoint.pt")
-    resumed = make_trainer(seed=77)  # other weights, other random numbers: all of it must come from the checkpoint
-    resumed.restore(tmp_path / "checkpoint.pt")
-    for _ in range(3):
-        resumed.advance()
-    assert (resumed.step, resumed.seconds, resumed.skipped) == (straight.step, straight.seconds, straight.skipped) == (6, 6, 0)
-    after_resumed = everything(resumed)
-    # both share torch's random numbers, so those of `straight` are set to where it left off, by doing it again
-    again = make_trainer()
-    for _ in range(6):
-        again.advance()
-    for found, wanted in zip(after_resumed, everything(again), strict=True):
-        assert torch.equal(found, wanted)
-    assert list(tmp_path.iterdir()) == [tmp_path / "checkpoint.pt"]
+# Starting
 
 
 def test_starting_from_weights_takes_the_average_and_a_new_budget(clock, tmp_path):
@@ -239,6 +177,16 @@ def test_starting_from_weights_takes_the_average_and_a_new_budget(clock, tmp_pat
         assert name.endswith(measured) or torch.allclose(second["network"][name], value, atol=0.02), name
 
 
+def test_weights_come_back_in_parts_from_which_training_starts(tmp_path):
+    write_shard(tmp_path / "shard.tar", [render(70, 70)])
+    arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--minutes", 0.002)
+    run(train.main, *arguments, "--out", tmp_path / "a", "--part-megabytes", 0.5, "--device", "cpu")
+    weights, whole = parts.read(tmp_path / "a"), torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["average"]
+    assert len(list((tmp_path / "a").glob("part_*.pt"))) > 3
+    assert all(torch.equal(weights[name], value) for name, value in whole.items()) and len(weights) == len(whole)
+    run(train.main, *arguments, "--out", tmp_path / "b", "--start", tmp_path / "a", "--arriving", tmp_path)
+
+
 def test_starting_from_a_weights_file(tiny, tmp_path):
     write_shard(tmp_path / "shard.tar", [render(70, 70)])
     arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--device", "cpu")
@@ -246,7 +194,7 @@ def test_starting_from_a_weights_file(tiny, tmp_path):
     assert " 0 skipped" in shown and (tmp_path / "new" / "checkpoint.pt").exists()
 
 
-def test_starting_from_a_checkpoint_from_before_there_were_laps(clock, tmp_path):
+def test_starting_from_a_checkpoint_from_before_there_were_overlaps(clock, tmp_path):
     trainer = make_trainer()
     trainer.save(tmp_path / "old.pt")
     state = torch.load(tmp_path / "old.pt", weights_only=True)
@@ -263,7 +211,7 @@ def test_the_rate_warms_up_and_falls_with_the_budget(clock):
     rates = []
     for step, seconds in ((0, 0.0), (4, 0.0), (99, 30.0), (99, 60.0), (99, 90.0)):
         trainer.step, trainer.seconds = step, seconds
-        rates.append(trainer._rate() / trainer.recipe.rate)
+        rates.append(trainer.rate() / trainer.recipe.rate)
     assert rates == pytest.approx([0.2, 1.0, 0.505, 0.01, 0.01])
 
 
@@ -322,6 +270,31 @@ def test_crops_are_mirrored_and_turned_and_nothing_else():
         assert (crop == (window.swapaxes(0, 1) if turned else window)).all()
         directions.append((*down, *across))
     assert sorted(set(directions)) == [(0, -1, 0, 1, 0, 0), (0, 1, 0, 1, 0, 0), (1, 0, 0, 0, -1, 0), (1, 0, 0, 0, 1, 0)]
+
+
+def test_pictures_can_be_added_to_crops_and_others_keep_their_turn():
+    flat = [np.full((64, 64, 3), value, np.uint8) for value in (10, 20, 30)]
+    crops = data.Crops(flat[:1], 64, 0, flat[1:2])
+    crops.add([flat[2], np.zeros((60, 60, 3), np.uint8)])
+    batch = crops.batch(300)
+    assert set(batch.unique().tolist()) == {10, 20, 30} and crops.fine.tolist() == [True, False, True]
+    assert not (batch[:100, 0, 0, 0] == 20).any()  # the first third keeps most levels
+    assert torch.equal(data.Crops(flat, 64, 0).batch(9), data.Crops(flat, 64, 0).batch(9))
+
+
+def test_shards_that_arrive_during_a_run_are_taken_in(tmp_path):
+    (tmp_path / "half.tar").write_bytes(b"not yet a tar")
+    arrivals, crops = data.Arrivals(tmp_path, every=0.01), data.Crops([render(64, 64)], 64, 0)
+    task = PhotoTask(Network(CONFIGS["tiny"]), crops, arrivals=arrivals)
+    assert task.batch(1)[0].shape == (1, 3, 64, 64) and len(crops.shapes) == 1
+    write_shard(tmp_path / "new.part", [render(70, 80), render(90, 64)])
+    (tmp_path / "new.part").rename(tmp_path / "new.tar")
+    for _ in range(500):
+        task.batch(1)
+        if len(crops.shapes) > 1:
+            break
+        time.sleep(0.01)
+    assert crops.shapes.tolist() == [[64, 64], [70, 80], [90, 64]] and arrivals.known == {tmp_path / "new.tar"}
 
 
 def test_coarse_pictures_do_not_get_what_keeps_most_levels():

@@ -9,7 +9,7 @@ from conftest import make_network
 from hcodec.models import weights_file
 from hcodec.models.photo.agreed import MEAN_UNIT
 from hcodec.models.photo.export import export_agreed
-from hcodec.models.photo.train import prefix_curve
+from hcodec.models.photo.task import prefix_curve
 from hcodec.models.photo.unquantize import unquantize
 
 

@@ -36,7 +36,7 @@ from hcodec.models.integer.quantize import (
 from hcodec.models.lossless.config import BASE, CHANNELS, GROUP, LATENT, PHASES, SPREAD, START_LEVELS
 from hcodec.models.lossless.integer import COEFFICIENT_STEPS, FED_UNIT, OUTPUT_UNITS, VALUE_LIMIT, IntegerLossless, TileWalk
 from hcodec.models.lossless.network import Fine, LosslessNetwork, Phase, Predictor, Stage
-from hcodec.models.lossless.train import Sample, samples
+from hcodec.models.lossless.samples import Sample, samples
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
 from hcodec.models.training import data
@@ -132,7 +132,7 @@ def _export_fine(tensors: Tensors, fine: Fine, seen: Seen) -> None:
 
 @torch.no_grad()
 def export_exact(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Tensor) -> Tensors:
-    """Returns the integer tensors of the lossless layer, calibrated on a batch as `train.Crops` gives it."""
+    """Returns the integer tensors of the lossless layer, calibrated on a batch as `samples.Crops` gives it."""
     seen = observe(network, states, x, starts)
     tensors: Tensors = {"embed": (network.embed / STATE_UNIT).round().to(torch.int32)}
     export_block(tensors, "block", network.block, seen["block"][0][0])

@@ -31,7 +31,7 @@ _LOWEST = {LOG_SCALE_STEP: MIN_LOG_SCALE, TAIL_STEP: MIN_TAIL}
 
 @torch.no_grad()
 def unquantize_lossless(network: LosslessNetwork, tensors: Tensors) -> None:
-    """Fills a lossless layer that `train.initialize` has set up with what `weights_file.read_exact` found."""
+    """Fills a lossless layer that `task.initialize` has set up with what `weights_file.read_exact` found."""
     network.embed.copy_(tensors["embed"] * STATE_UNIT)
     unquantize_block(network.block, tensors, "block")
     base_units = _base_units(network, tensors)

@@ -128,16 +128,26 @@ class Network(nn.Module):
         pixels = pixels + depth_to_space(fine, 4) / 8
         return (pixels[:, :height, :width] + 0.5).permute(0, 3, 1, 2)
 
-    def forward(self, x: Tensor, exits: Sequence[int], hard: bool) -> tuple[Tensor, Tensor]:
+    def noise(self, batch: int, height: int, width: int) -> list[Tensor]:
+        """Returns what stands for rounding in training: uniform numbers in [-1/2, 1/2), (B, H_l, W_l, C_l) for each latent."""
+        grids = [(batch, -(-height // each.stride), -(-width // each.stride), each.channels) for each in self.ordered_latents()]
+        return [torch.rand(grid, device=self.start.device) - 0.5 for grid in grids]
+
+    def forward(
+        self, x: Tensor, exits: Sequence[int], hard: bool, noise: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Returns the reconstructions (B, 3, H, W) and the estimated bits (B, num_levels) of streams that end at exits.
 
         exits: one of num_levels..1 for each picture, falling along the batch; later levels stay at the prior mean and cost
         nothing. Plain numbers, so that shapes are known without asking the device.
         hard: estimate the rate on rounded symbols instead of on noisy ones (Ballé et al. 2017, arXiv 1611.01704, Eq. 10);
-        the state always gets rounded ones (Minnen and Singh 2020, arXiv 2007.08739, section 3.4).
+        the state always gets rounded ones (Minnen and Singh 2020, arXiv 2007.08739, section 3.4). noise: as `noise` returns it,
+        which is called if it is None; a captured step must get it from outside, so that it is new every time.
         """
         if any(later > earlier for earlier, later in itertools.pairwise(exits)):
             raise ValueError("exits must not rise along the batch")
+        noise = self.noise(len(x), *x.shape[2:]) if noise is None and not hard else noise
+        pending = iter(noise or ())  # one for each latent, in order
         features = self.analyze(x)
         bits: list[Tensor] = [x.new_zeros(len(x)) for _ in range(self.config.num_levels)]
 
@@ -149,11 +159,20 @@ class Network(nn.Module):
             mean, log_scale = (part[:kept] for part in prior)
             residual = latent.posterior(state[:kept], features[latent.stride][:kept], mean, log_scale)
             symbols = residual + (residual.round() - residual).detach()
-            coded = symbols if hard else residual + torch.rand_like(residual) - 0.5
+            coded = symbols if hard else residual + next(pending)[:kept]
             cost = symbol_bits(coded, log_scale).sum((1, 2, 3)) * active
             bits[latent.level - 1] = bits[latent.level - 1] + F.pad(cost, (0, len(x) - kept))
             return F.pad(symbols * active, (0, 0) * 3 + (0, len(x) - kept))
 
         end = descend(self, self.begin(len(x), *x.shape[2:]), answer)
-        weights = F.one_hot(torch.tensor(exits, device=x.device) - 1, self.config.num_levels).float()
+        weights = per_exit(torch.eye(self.config.num_levels, device=x.device), exits)
         return self.synthesize(end.state, weights, *x.shape[2:]), torch.stack(bits, 1)
+
+
+def per_exit(rows: Tensor, exits: Sequence[int]) -> Tensor:
+    """Returns the row (num_levels, ...) of each exit, one of num_levels..1. Without numbers from the host's memory.
+
+    Nothing may be copied from there while a step is captured.
+    """
+    groups = [(exit_level, len(list(group))) for exit_level, group in itertools.groupby(exits)]
+    return torch.cat([rows[None, exit_level - 1].expand(count, *rows.shape[1:]) for exit_level, count in groups])

@@ -25,7 +25,7 @@ from hcodec.models.descend import Position, descend
 from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT, IntegerBlock, Product
 from hcodec.models.photo.agreed import MEAN_UNIT, IntegerLatent
 from hcodec.models.photo.config import COARSEST
-from hcodec.models.photo.objective import mean_squared_error
+from hcodec.models.photo.objective import SEARCH_EXPONENT, exit_weights, mean_squared_error
 from hcodec.models.rates import symbol_bits
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -41,15 +41,6 @@ _SOFT_SHARE = 0.5  # of the descent that sees soft symbols, then come rounded on
 _HARDNESS = 0.6  # of the soft symbols at last; 1 would be flat at the integers
 
 Show = Callable[[float], None]  # gets the share that is done
-
-
-def exit_weights(lmbda: tuple[float, ...], levels: int) -> tuple[float, ...]:
-    """Returns what streams that end at levels 1..levels count in the objective; sum 1.
-
-    A little more for the last levels than in training (`objective.exit_weights`): all were tuned together here.
-    """
-    weights = [(lmbda[-1] / each) ** 0.4 for each in lmbda[:levels]]
-    return tuple(weight / sum(weights) for weight in weights)
 
 
 def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambda share: None) -> list[Tensor]:
@@ -177,7 +168,7 @@ class _Search:
         posteriors = (latent.posterior for latent in model.network.ordered_latents())
         self.all_latents = [_Latent(*pair) for pair in zip(model.agreed.latents, posteriors, strict=True)]
         self.latents = [latent for latent in self.all_latents if latent.level <= levels]
-        self.levels, self.weights = levels, exit_weights(self.config.lmbda, levels)
+        self.levels, self.weights = levels, exit_weights(self.config.lmbda, levels, SEARCH_EXPONENT)
         self.num_silent = symbol_tables.split(model.tables)[0]
         self.half = _is_bfloat16_fast(model.device)
 

@@ -26,7 +26,7 @@ from hcodec.models.small.config import COARSEST, NUM_COEFFICIENTS, config_from
 from hcodec.models.small.integer import COEFFICIENT_STEPS, INPUT_STEPS, IntegerSmall
 from hcodec.models.small.network import SmallLatent, SmallNetwork, noise
 from hcodec.models.small.planes import NUM_PLANES, Pixels
-from hcodec.models.small.train import open_source, to_values
+from hcodec.models.small.task import open_source, to_values
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
 

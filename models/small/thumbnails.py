@@ -63,6 +63,7 @@ class Thumbnails:
         area = self.crops.shapes.prod(1)
         weights = area * np.where(area < 90 * 90, 2.0, 1.0)
         self.crops.weights = weights / weights.sum()
+        self.random = self.crops.random
 
     def batch(self, count: int) -> Pixels:
         """Returns uint8 (count, 32, 32, 3)."""

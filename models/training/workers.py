@@ -1,8 +1,8 @@
-"""Several processes that train one network together, each on crops of its own; now and then they average their weights.
+"""Several processes that train one network together, each on examples of its own, and average their weights now and then.
 
-Room: training. Local SGD (Stich 2018, arXiv 1805.09767): between two averages nobody waits for anybody, so two
-processes of one thread each see a quarter more pictures than one of two threads, whose threads wait for each other
-after every operation. With one process, nothing here does anything.
+Room: training. Local SGD (Stich 2018, arXiv 1805.09767): in between nobody waits for anybody, so two processes of one thread
+each see a quarter more pictures than one of two threads, whose threads wait for each other after every operation. In a
+process that trains alone nothing here does anything.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ STEPS_APART = 20  # between two averages: 66 MB are exchanged in a tenth of a se
 
 
 def launch(num_workers: int, job: Callable[..., None], *arguments: Any) -> None:
-    """Runs job(rank, *arguments) in `num_workers` processes that can exchange tensors, or in this one if that is 1."""
+    """Runs job(*arguments) in `num_workers` processes that know each other, or in this one if that is 1."""
     if num_workers == 1:
-        job(0, *arguments)
+        job(*arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            spawn(_work, (num_workers, Path(folder) / "meeting", job, arguments), num_workers)
+            spawn(_work, (num_workers, Path(folder) / "rendezvous", job, arguments), num_workers)
         except ProcessExitedException as error:
             if error.exit_code < 0:  # killed by a signal
                 raise
             sys.exit(error.exit_code)
 
 
-def _work(rank: int, num_workers: int, meeting: Path, job: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _work(rank: int, num_workers: int, rendezvous: Path, job: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     # torch has workers interrupted when their parent dies, and a job in the background ignores interrupts
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    torch.distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=num_workers)
+    torch.distributed.init_process_group("gloo", init_method=rendezvous.as_uri(), rank=rank, world_size=num_workers)
     try:
-        job(rank, *arguments)
+        job(*arguments)
     except click.ClickException as error:  # wrong options are wrong in all processes: the first one says so
         if rank == 0:
             error.show()
@@ -55,14 +55,19 @@ def count() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
+def rank() -> int:
+    """Returns the number of this process, from 0."""
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
 def steps_apart() -> int:
     """Returns how many steps each process takes from one average to the next: 1 where there is only one."""
     return STEPS_APART if count() > 1 else 1
 
 
 @torch.no_grad()
-def meet(tensors: list[Tensor]) -> None:
-    """Replaces each tensor by its mean over the processes. Float32, the same shapes everywhere."""
+def average(tensors: list[Tensor]) -> None:
+    """Replaces each tensor by its mean over the processes. One float type, the same shapes everywhere."""
     if count() > 1:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.all_reduce(flat)
@@ -70,12 +75,20 @@ def meet(tensors: list[Tensor]) -> None:
 
 
 @torch.no_grad()
-def follow(tensors: list[Tensor]) -> None:
-    """Replaces each tensor by what the first process (rank 0) has in its place. Float32, the same shapes everywhere."""
+def broadcast(tensors: list[Tensor]) -> None:
+    """Replaces each tensor by that of the first process (rank 0). One type, the same shapes everywhere."""
     if count() > 1:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         torch.distributed.broadcast(flat, 0)
         _put_back(flat, tensors)
+
+
+def gather(value: Any) -> list[Any]:
+    """Returns what every process has given, by rank."""
+    values = [value] * count()
+    if count() > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def _put_back(flat: Tensor, tensors: list[Tensor]) -> None:

@@ -1,0 +1,105 @@
+"""What the trainer needs to know of the lossless layer: where it starts, its loss, its validation.
+
+Room: network, training only; `train.py` is the script, `samples.py` makes what it trains on. The loss is the number of bits per
+sub-pixel; half of the pictures go without fine latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hcodec.models import weights_file
+from hcodec.models.lossless.config import BASE, ORDER, START_LEVELS
+from hcodec.models.lossless.network import LosslessNetwork
+from hcodec.models.lossless.samples import Crops, Sample
+from hcodec.models.lossless.unquantize import unquantize_lossless
+from hcodec.models.photo.model import Model
+from hcodec.models.training.loop import adamw
+from hcodec.models.training.script import averaged_weights
+
+Batch = tuple[Tensor, Tensor, Tensor]  # as `Crops.batch` returns it
+
+
+class LosslessTask:
+    """Trains `network` on crops of samples; `valid` is what it is validated on."""
+
+    def __init__(self, network: LosslessNetwork, crops: Crops, valid: Sequence[Sample] = ()) -> None:
+        self.network, self.crops, self.valid = network, crops, valid
+        self.device = network.embed.device
+
+    def batch(self, count: int) -> Batch:
+        """Returns random crops: states, pixels and which start each has."""
+        states, x, starts = (tensor.to(self.device) for tensor in self.crops.batch(count))
+        return states, x, starts
+
+    def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Any]]:
+        """Returns bits per sub-pixel; logs them without ("direct") and with fine latents, and of each part."""
+        del progress
+        states, x, starts = batch
+        present = (torch.arange(len(x), device=self.device) // 2 % 2).float()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            bits = self.network(states, x, starts, present)
+        total = torch.stack(list(bits.values())).sum(0) / x[0].numel()
+        kinds = {name: total.detach()[present == kind].mean() for name, kind in (("direct", 0), ("latents", 1))}
+        return total.mean(), kinds | {name: value.detach().mean() / x[0].numel() for name, value in bits.items()}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns all parameters as one group."""
+        return [{"params": list(self.network.parameters()), "share": 1.0}]
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Returns AdamW."""
+        return adamw(groups)
+
+    @torch.no_grad()
+    def validate(self, average: LosslessNetwork) -> str:
+        """Returns estimated bits per sub-pixel, of this layer alone, for each start, without and with fine latents."""
+        if not self.valid:
+            return ""
+        totals = torch.zeros(len(self.valid[0].states), 2)
+        for sample in self.valid:
+            for start in range(len(totals)):
+                for kind in (0, 1):
+                    totals[start, kind] += self._bits(average, sample, start, kind) / len(self.valid)
+        lines = (f"{k}: {direct:.4f} {latents:.4f}" for k, (direct, latents) in enumerate(totals.tolist(), 1))
+        return "  ".join(lines) + "  bits per sub-pixel"
+
+    def _bits(self, network: LosslessNetwork, sample: Sample, start: int, kind: int) -> float:
+        """Returns bits per sub-pixel of one picture from one start, with fine latents if kind is 1."""
+        states, x = sample.states[start : start + 1].to(self.device), sample.pixels[None].float().to(self.device)
+        numbers = torch.tensor([start], device=self.device), torch.tensor([float(kind)], device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            bits = network(states, x, *numbers)
+        return sum(value.item() for value in bits.values()) / x.numel()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the random crops."""
+        return {"crops": self.crops.random.bit_generator.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` returned."""
+        self.crops.random.bit_generator.state = state["crops"]
+
+
+def initialize(network: LosslessNetwork, base: Model, levels: Sequence[int] = START_LEVELS) -> None:
+    """Sets what shows the state to the base's own transform, so that training starts from about its picture."""
+    network.embed.data = base.network.synthesis.embed.data[[level - 1 for level in levels]].clone()
+    weight = torch.randn(8, 8, BASE, network.show.weight.shape[1]) * 0.02
+    dct = base.network.dct.T.reshape(8, 8, 3, -1)[:, :, list(ORDER)]
+    weight[:, :, :3] = 0
+    weight[:, :, :3, : dct.shape[-1]] = dct
+    network.show.weight.data = weight.flatten(0, 2)
+    network.show.gain_in[: dct.shape[-1]] = base.network.sigma
+
+
+def start_from(network: LosslessNetwork, path: Path) -> None:
+    """Fills the network with the averaged weights of a checkpoint, or those of a weights file."""
+    if path.suffix == ".safetensors":
+        unquantize_lossless(network, weights_file.read_exact(path)[1])
+    else:
+        network.load_state_dict(averaged_weights(path))
