@@ -33,13 +33,13 @@ class _Seen:
 
 
 class Watch:
-    """What enters and leaves all blocks of a network when pictures (B, 3, H, W) keep every level."""
+    """What enters the first matrices of all blocks of a network, and leaves them, when pictures (B, 3, H, W) keep every level."""
 
     @torch.no_grad()
     def __init__(self, network: Network, pictures: Tensor) -> None:
         self.seen: dict[nn.Module, _Seen] = {}
         blocks = [module for module in network.modules() if isinstance(module, Block)]
-        hooks = [m.register_forward_hook(self._note) for m in (*blocks, *(block.fc1 for block in blocks))]
+        hooks = [block.fc1.register_forward_hook(self._note) for block in blocks]
         network(pictures, [network.config.num_levels] * len(pictures), hard=True)
         for hook in hooks:
             hook.remove()
