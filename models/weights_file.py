@@ -112,18 +112,13 @@ def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], byte
         tensors = load_file(str(path))
         config = config_from(json.loads(head["config"]))
         agreed = {name.removeprefix("agreed/"): t for name, t in tensors.items() if name.startswith("agreed/")}
-        floats = {_current(name.removeprefix("float/")): t for name, t in tensors.items() if name.startswith("float/")}
+        floats = {name.removeprefix("float/"): t for name, t in tensors.items() if name.startswith("float/")}
         found = fingerprint(asdict(config), agreed)
     except (SafetensorError, OSError, AttributeError, TypeError, ValueError, KeyError) as error:
         raise ModelError(f"{path.name} cannot be read: {error}") from None
     if found.hex() != head.get("fingerprint"):
         raise ModelError(f"{path.name} is damaged: its fingerprint is {found.hex()}, not {head.get('fingerprint')}")
     return config, agreed, floats, found
-
-
-def _current(name: str) -> str:
-    """Returns what a float tensor of a file is called today."""
-    return name.replace(".lap.", ".overlap.").replace(".lane_gain", ".coefficient_gain")
 
 
 def summary(path: Path) -> ModelSummary:

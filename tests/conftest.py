@@ -48,7 +48,7 @@ def make_network() -> tuple[Network, torch.Tensor]:
     initialize(network, batch)
     for latent in network.ordered_latents():
         latent.head.weight.normal_(std=0.1)
-        for block in (latent.refine, latent.block):
+        for block in (*latent.refine, latent.block):
             block.fc2.weight.normal_(std=0.005)
     return network, batch
 

@@ -1,4 +1,4 @@
-"""Dead hidden units are found and started anew; balance and centers change numbers, not pictures."""
+"""Dead hidden units are found and started anew; balance changes numbers, not pictures; float branches get centers once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import make_network
 
-from hcodec.models.blocks import Spread
+from hcodec.models.blocks import Block, FloatBranch
 from hcodec.models.photo.config import CONFIGS
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.task import prefix_curve
@@ -26,9 +26,6 @@ def kill(module, units):
     """Makes some hidden units of a block silent for ever, as training at too high a rate does."""
     module.fc1.weight.data[units] = 0
     module.fc1.bias.data[units] = -5
-    if hasattr(module, "prior"):
-        module.prior.weight.data[units] = 0
-        module.prior.bias.data[units] = 0
 
 
 def same_curve(network, other, pictures, rel=0.003, db=0.03):
@@ -49,26 +46,27 @@ def test_nothing_is_done_where_every_unit_lives(network_and_pictures):
 def test_dead_units_live_again_and_pictures_stay_the_same(network_and_pictures):
     network, pictures = network_and_pictures
     restart(network, network, pictures)
-    victims = [network.latents[2].block, network.latents[1].posterior, network.synthesis.block, network.analysis.stem_blocks[0]]
+    refine, tail = network.latents[0].refine[1], network.synthesis.fine_blocks[0]
+    victims = [network.latents[2].block, refine, tail, network.analysis.stem_blocks[0]]
     for module in victims:
         kill(module, slice(3, 8))
     average, dead = copy.deepcopy(network), copy.deepcopy(network)
     assert restart(network, average, pictures) == 5 * len(victims)
     watch = Watch(network, pictures)
-    assert not any(watch.dead(module).any() for module in watch.spreads)
+    assert set(watch.blocks) == {module for module in network.modules() if isinstance(module, Block)}
+    assert not any(watch.dead(block).any() for block in watch.blocks)
     same_curve(network, dead, pictures)
     same_curve(average, dead, pictures)
     torch.testing.assert_close(average.latents[2].head.weight, network.latents[2].head.weight)
-    torch.testing.assert_close(average.latents[1].posterior.prior.weight, network.latents[1].posterior.prior.weight)
+    torch.testing.assert_close(average.latents[0].refine[1].fc1.weight, refine.fc1.weight)
 
 
 def test_restarted_units_are_positive_half_of_the_time(network_and_pictures):
     network, pictures = network_and_pictures
-    module = network.latents[2].posterior
-    kill(module, slice(None))
+    block = network.latents[2].block
+    kill(block, slice(None))
     restart(network, network, pictures)
-    seen = Watch(network, pictures).seen
-    hidden = seen[module.fc1].outputs + seen[module.prior].outputs
+    hidden = Watch(network, pictures).seen[block.fc1].outputs
     assert 0.3 < (hidden > 0).float().mean() < 0.7
     assert hidden.mean(0).abs().max() < 0.2 and hidden.std(0).max() < 1.5
 
@@ -79,35 +77,68 @@ def test_balance_brings_channels_to_one_and_changes_no_picture(network_and_pictu
     balance(network, pictures)
     same_curve(network, before, pictures, rel=1e-3, db=1e-3)
     watch = Watch(network, pictures)
-    for module in watch.spreads:
-        if not module.centered:
-            size = watch.seen[module.fc1].inputs.square().mean(0).sqrt()
-            assert size.max() < 1.01
-            assert (module.balance <= 10).all()
-    again = [module.balance.clone() for module in watch.spreads]
+    for block in watch.blocks:
+        size = watch.seen[block.fc1].inputs.square().mean(0).sqrt()
+        assert size.max() < 1.01
+        assert (block.balance <= 10).all()
+    again = [block.balance.clone() for block in watch.blocks]
     balance(network, pictures)
-    for module, wanted in zip(watch.spreads, again, strict=True):
-        torch.testing.assert_close(module.balance, wanted, rtol=0.02, atol=0)
+    for block, wanted in zip(watch.blocks, again, strict=True):
+        torch.testing.assert_close(block.balance, wanted, rtol=0.02, atol=0)
 
 
-def test_a_lost_block_is_centered_on_what_it_gets(network_and_pictures):
+def branches_of(network):
+    return [module for module in network.modules() if isinstance(module, FloatBranch)]
+
+
+def seen_by_branches(network, pictures):
+    """Returns what every float branch gets on pictures (cells, width), centered and balanced but not limited."""
+    seen = {}
+
+    def note(branch, inputs):
+        seen[branch] = ((inputs[0] - branch.center) * branch.balance).flatten(0, -2)
+
+    hooks = [branch.register_forward_pre_hook(note) for branch in branches_of(network)]
+    network(pictures, [network.config.num_levels] * len(pictures), hard=True)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def test_every_float_branch_is_centered_on_what_it_gets(network_and_pictures):
+    """Also if what comes before it changes what it gets by being centered."""
     network, pictures = network_and_pictures
-    module = network.synthesis.block
-    network.synthesis.embed.data += 40.0  # far from zero, where a unit's sign hangs on one sum of weights
-    kill(module, slice(None))
-    dead = copy.deepcopy(network)
+    network.synthesis.embed.data += 40.0
+    for branch in branches_of(network):
+        branch.fc2.weight.normal_(std=0.2)
     balance(network, pictures)
-    assert module.center.mean() > 20
-    seen = Watch(network, pictures).seen[module].inputs
-    assert ((seen - module.center) * module.balance).std(0).max() < 1.01
-    same_curve(network, dead, pictures)
+    assert network.synthesis.blocks[0].center.mean() > 20
+    seen = seen_by_branches(network, pictures)
+    assert set(seen) == set(branches_of(network)) and len(seen) == 8
+    for branch, inputs in seen.items():
+        assert inputs.mean(0).abs().max() < 0.01
+        moved = branch.balance < 9.9  # next to nothing moves in the others, and that is not blown up
+        torch.testing.assert_close(inputs.std(0)[moved], torch.ones(int(moved.sum())), rtol=0.01, atol=0)
+        assert moved.any() and (inputs.std(0) < 1.01).all() and (branch.balance < 10.01).all()
 
 
-def test_only_what_need_not_agree_is_centered():
+def test_float_branches_are_centered_once(network_and_pictures):
+    """They are no more without effect later, and what they compute must not jump when training goes on."""
+    network, pictures = network_and_pictures
+    balance(network, pictures)
+    before = {name: value.clone() for name, value in network.state_dict().items() if name.endswith(".center")}
+    assert len(before) == 8 and all(value.any() for value in before.values())
+    network.synthesis.embed.data += 40.0
+    balance(network, pictures)
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+
+
+def test_only_what_need_not_agree_is_made_of_float_branches():
     network = Network(CONFIGS["photo"])
-    centered = {name for name, module in network.named_modules() if isinstance(module, Spread) and module.centered}
-    assert all(name.startswith(("analysis.blocks.", "synthesis.block")) or name.endswith(".posterior") for name in centered)
-    assert len(centered) == 7 + 8 + 1
+    names = {name for name, module in network.named_modules() if isinstance(module, FloatBranch)}
+    assert all(name.startswith(("analysis.", "synthesis.")) or name.endswith(".posterior.correct") for name in names)
+    assert len(names) == (3 + 2 + 3 + 4 + 4) + 8 + (1 + 2)
+    assert {name for name, _ in network.named_buffers() if name.endswith(".center")} == {f"{name}.center" for name in names}
 
 
 def test_scales_end_where_the_grid_of_scales_ends(network_and_pictures):

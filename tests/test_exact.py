@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -289,7 +290,7 @@ def test_every_product_of_the_model_is_exact_at_its_worst_input(agreed):
     """The input that makes the largest sum, and the order of summation that reaches it first."""
     checked = 0
     for latent in agreed.latents:
-        for block in (latent.refine, latent.block):
+        for block in (*latent.refine, latent.block):
             for part in filter(None, (block.fc1, block.fc2, block.head)):
                 order = part.weight[0].argsort()
                 for x in (1023 * part.weight.sign(), 1023 * -part.weight.sign()):
@@ -297,7 +298,24 @@ def test_every_product_of_the_model_is_exact_at_its_worst_input(agreed):
                     wanted = x.long() @ part.weight.long().T + part.bias.long()
                     assert (found.long() == wanted).all()
                     checked += 1
-    assert checked == 2 * 5 * len(agreed.latents)
+    assert [len(latent.refine) for latent in agreed.latents] == [2, 1, 1, 1]
+    assert checked == 2 * (2 * 5 + 3 * 4)
+
+
+def test_every_refining_block_counts(tiny, agreed):
+    """None of them may be left out on the way from the weights file to a prior."""
+    config, integers, _, _ = weights_file.read(tiny)
+    wanted = first_mean(agreed)
+    for j in range(config.refine_blocks[64]):
+        name = f"latents.0.refine.{j}.fc2.gain"
+        idle = Agreed(config, {**integers, name: 0 * integers[name]})
+        assert not torch.equal(first_mean(idle), wanted), j
+
+
+def first_mean(agreed):
+    """Returns the prior mean of the first latent."""
+    with exact_products():
+        return agreed.latents[0].prior(agreed.begin(64, 64).state)[1].mean
 
 
 def first_row_full(tensor):
@@ -315,7 +333,8 @@ def not_a_number(tensor):
 @pytest.mark.parametrize(
     ("name", "harm"),
     [
-        ("latents.0.refine.fc1.weight", first_row_full),
+        ("latents.0.refine.0.fc1.weight", first_row_full),
+        ("latents.0.refine.1.fc2.weight", first_row_full),
         ("latents.1.block.kernel.weight", first_row_full),
         ("latents.2.block.head.weight", first_row_full),
         ("latents.0.block.gain", not_a_number),
@@ -337,9 +356,9 @@ def test_a_model_whose_weights_are_not_certified_does_not_load(tiny, tmp_path, n
 
 def test_a_missing_tensor_is_named(tiny):
     config, integers, _, _ = weights_file.read(tiny)
-    del integers["latents.1.project.weight"]
-    with pytest.raises(ModelError, match=r"latents\.1\.project\.weight"):
-        Agreed(config, integers)
+    for name in ("latents.1.project.weight", "latents.0.refine.1.kernel.weight"):
+        with pytest.raises(ModelError, match=re.escape(name)):
+            Agreed(config, {other: tensor for other, tensor in integers.items() if other != name})
     integers["up.8.weight"] = integers.pop("up.16.weight")
     with pytest.raises(ModelError, match=r"up\.16\.weight"):
         Agreed(replace(config), integers)

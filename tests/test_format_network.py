@@ -1,6 +1,11 @@
-"""The section "The network of the lossless layer" of FORMAT.md, as a program in numpy's integers, against the one that codes."""
+"""Two sections of FORMAT.md, as programs in numpy's integers, against the ones that code.
+
+"The agreed path" and "The network of the lossless layer".
+"""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
@@ -9,8 +14,10 @@ from conftest import render
 from test_lossless import source_of
 
 from hcodec.models import weights_file
+from hcodec.models.descend import descend
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.lossless.integer import IntegerLossless, TileWalk
+from hcodec.models.photo.agreed import Agreed
 
 STATE = 2**22 - 1
 
@@ -48,16 +55,12 @@ def pairs(maps, pixel):
     return (corner + moved(corner, 1, 0)) / 2, (center + moved(center, 0, -1)) / 2
 
 
-class Text:
-    """What the text says; the state is int64 (H, W, width)."""
+class Arithmetic:
+    """Products and blocks; the state is int64 (H, W, width)."""
 
-    def __init__(self, tensors, level_state, start):
+    def __init__(self, tensors):
         self.t = {name: tensor.numpy() for name, tensor in tensors.items()}
-        self.state = clamp(level_state + self.t["embed"][start], STATE)
-        self.block("block")
-        self.base = children(self.product("show", self.state, 1023, wide=True), 8)
-        self.shown = self.base[..., :3] + 1024
-        self.state = self.product("enter", self.state, STATE, wide=True)
+        self.state = None
 
     def product(self, name, x, limit, low=None, wide=False):
         kind = np.float64 if wide else np.float32
@@ -77,12 +80,55 @@ class Text:
     def block(self, name):
         h = self.product(f"{name}.fc1", self.expand(name, self.state), 1023, low=0)
         self.add(f"{name}.fc2", h)
-
-    def head(self, name, x):
-        return self.product(f"{name}.head", self.product(f"{name}.fc1", x, 1023, low=0), 2**60)
+        return h
 
     def add(self, name, x, wide=False):
         self.state = clamp(self.state + self.product(name, x, STATE, wide=wide), STATE)
+
+
+class AgreedText(Arithmetic):
+    """What the text says of the agreed path."""
+
+    def __init__(self, config, tensors, height, width):
+        super().__init__(tensors)
+        self.config, self.height, self.width, self.stride = config, height, width, 64
+        rows, columns = self.grid()
+        self.state = np.broadcast_to(self.t["start"].astype(np.int64), (rows, columns, len(self.t["start"])))
+
+    def grid(self):
+        return -(-self.height // self.stride), -(-self.width // self.stride)
+
+    def walk(self):
+        """Yields prior mean and scale index of one latent after another; the symbols are sent."""
+        strides = [stride for latents in self.config["levels"] for stride, _ in latents]
+        for i, stride in enumerate(strides):
+            while self.stride > stride:
+                self.stride //= 2
+                rows, columns = self.grid()
+                self.state = children(self.product(f"up.{self.stride}", self.state, STATE, wide=True), 2)[:rows, :columns]
+            for j in range(self.config["refine_blocks"][str(stride)]):
+                self.block(f"latents.{i}.refine.{j}")
+            y = self.product(f"latents.{i}.block.head", self.block(f"latents.{i}.block"), 2**60)
+            mean, index = np.split(y, 2, -1)
+            mean = clamp(mean, 2**18)
+            symbols = yield mean, np.clip(index, 0, 79)
+            self.add(f"latents.{i}.project", mean + 256 * symbols, wide=True)
+        yield None
+
+
+class Text(Arithmetic):
+    """What the text says of the lossless layer."""
+
+    def __init__(self, tensors, level_state, start):
+        super().__init__(tensors)
+        self.state = clamp(level_state + self.t["embed"][start], STATE)
+        self.block("block")
+        self.base = children(self.product("show", self.state, 1023, wide=True), 8)
+        self.shown = self.base[..., :3] + 1024
+        self.state = self.product("enter", self.state, STATE, wide=True)
+
+    def head(self, name, x):
+        return self.product(f"{name}.head", self.product(f"{name}.fc1", x, 1023, low=0), 2**60)
 
     def latents(self, part, state):
         y = self.head(f"fine.{part}", self.expand(f"fine.{part}", state))
@@ -137,6 +183,27 @@ class Text:
         v = clamp(np.concatenate([known[pixel] - shown[pixel], r, np.abs(r)], -1), 2047)
         self.add(f"{name}.feed", v)
         return v
+
+
+def test_the_text_gives_the_same_agreed_path(tiny):
+    config, tensors, _, _ = weights_file.read(tiny)
+    agreed, random = Agreed(config, tensors), np.random.default_rng(0)
+    text = AgreedText(json.loads(weights_file.header(tiny)["config"]), tensors, 70, 150)
+    walk = text.walk()
+    mean, index = next(walk)
+
+    def answer(latent, state, prior):
+        """Returns random symbols, with which the text goes on, too."""
+        nonlocal mean, index
+        assert (mean == prior.mean[0].numpy()).all() and (index == prior.index[0].numpy()).all(), latent.index
+        assert (text.state == state[0].numpy()).all()
+        symbols = random.integers(-3, 4, mean.shape)
+        mean, index = walk.send(symbols) or (None, None)
+        return torch.from_numpy(symbols[None]).float()
+
+    with exact_products():
+        position = descend(agreed, agreed.begin(70, 150), answer)
+    assert mean is None and (text.state == position.state[0].numpy()).all()
 
 
 @pytest.mark.parametrize(("start", "with_latents"), [(2, False), (3, True)])

@@ -9,11 +9,22 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import make_network, render
 
 from hcodec import models
 from hcodec.models import weights_file
-from hcodec.models.blocks import LowerBound, Overlap, depth_to_space, depthwise, pad_even, pad_to, space_to_depth
+from hcodec.models.blocks import (
+    FloatBlock,
+    FloatBranch,
+    LowerBound,
+    Overlap,
+    depth_to_space,
+    depthwise,
+    pad_even,
+    pad_to,
+    space_to_depth,
+)
 from hcodec.models.descend import descend
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.integer.products import STATE_LIMIT
@@ -80,6 +91,98 @@ def test_depthwise_pads_with_zeros():
     weight, bias = torch.zeros(6, 1, 3, 3), torch.zeros(6)
     weight[:, 0, 0, 1] = 1
     assert torch.equal(depthwise(x, weight, bias)[:, 1:], x[:, :-1]) and not depthwise(x, weight, bias)[:, 0].any()
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_depthwise_kernels_may_have_any_odd_size(size):
+    x, weight, bias = torch.randn(1, 4, 3, 2), torch.randn(2, 1, size, size), torch.randn(2)
+    padded = F.pad(x, (0, 0, *[size // 2] * 4))
+    windows = padded.unfold(1, size, 1).unfold(2, size, 1)  # (1, 4, 3, 2, size, size)
+    torch.testing.assert_close(depthwise(x, weight, bias), (windows * weight[:, 0]).sum((-2, -1)) + bias)
+
+
+@torch.no_grad()
+def random_branch(branch):
+    """Returns the branch with all weights, center and balance drawn at random."""
+    for tensor in branch.state_dict().values():
+        tensor.normal_(std=0.3)
+    branch.balance.uniform_(0.5, 2)
+    return branch
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("num_extra", [0, 2])
+@torch.no_grad()
+def test_a_float_branch_is_what_its_formula_says(gated, num_extra):
+    branch = random_branch(FloatBranch(6, 4, 3, num_extra, gated))
+    x, extra = 5 * torch.randn(2, 5, 4, 6), torch.randn(2, 5, 4, num_extra) if num_extra else None
+    y = depthwise(((x - branch.center) * branch.balance).clamp(-8, 8), branch.kernel, branch.kernel_bias)
+    for b, i, j in np.ndindex(2, 5, 4):
+        cell = y[b, i, j]
+        hidden = branch.fc1.weight @ cell / (1 + cell.square().sum() / 6).sqrt() + branch.fc1.bias
+        if num_extra:
+            hidden = hidden + branch.extra.weight @ extra[b, i, j] + branch.extra.bias
+        hidden = F.gelu(hidden)
+        if gated:
+            hidden = hidden * (branch.value.weight @ cell + branch.value.bias)
+        wanted = branch.fc2.weight @ hidden + branch.fc2.bias
+        torch.testing.assert_close(branch(x, extra)[b, i, j], wanted, atol=0.01, rtol=0.01)  # its GELU is approximate
+
+
+@torch.no_grad()
+def test_a_float_branch_starts_at_zero_and_its_gate_at_one():
+    torch.manual_seed(0)
+    gated, x = FloatBranch(192, 64, 192, gated=True), torch.randn(1, 8, 8, 192)
+    assert 0 < gated(x).abs().max() < 0.01
+    assert torch.equal(gated.value(x), torch.ones(1, 8, 8, 64))
+    plain = FloatBranch(192, 64, 192)
+    missing = plain.load_state_dict(gated.state_dict(), strict=False)
+    assert not missing.missing_keys and sorted(missing.unexpected_keys) == ["value.bias", "value.weight"]
+    assert plain.value is None and torch.equal(gated(x), plain(x))
+
+
+@torch.no_grad()
+def test_the_mean_is_padding_to_a_float_branch_and_outliers_are_limited():
+    branch = random_branch(FloatBranch(6, 4, 3, gated=True))
+    mean = branch.center.expand(1, 5, 5, 6)
+    assert torch.allclose(branch(mean), branch(mean)[:, :1, :1], atol=1e-5)  # the same at edges as inside
+    far = mean + 8 / branch.balance
+    torch.testing.assert_close(branch(far), branch(mean + 1000 / branch.balance))
+    assert not torch.allclose(branch(far), branch(mean + 7 / branch.balance))
+
+
+@torch.no_grad()
+def test_a_float_block_adds_its_branch():
+    block, x = random_branch(FloatBlock(6, 4, gated=True)), torch.randn(1, 3, 3, 6)
+    torch.testing.assert_close(block(x), x + FloatBranch.forward(block, x))
+
+
+@torch.no_grad()
+def test_a_gated_network_starts_as_one_without_gates(network):
+    plain = Network(replace(CONFIGS["tiny"], gated=False)).requires_grad_(False)
+    left = plain.load_state_dict(network.state_dict(), strict=False)
+    assert (
+        not left.missing_keys and len(left.unexpected_keys) == 2 * 8 and all(".value." in name for name in left.unexpected_keys)
+    )
+    x = to_tensor(render(64, 64))
+    for found, wanted in zip(plain(x, [3], hard=True), network(x, [3], hard=True), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@torch.no_grad()
+def test_posteriors_see_what_the_state_lacks_feature_and_prior(network):
+    """A linear product of the lack is always there; the correction depends on every part."""
+    posterior = copy.deepcopy(network.latents[0].posterior)
+    state, feature, mean, log_scale = torch.randn(4, 1, 2, 2, 192)
+    mean, log_scale = mean[..., :16], log_scale[..., :16]
+    posterior.correct.fc2.weight.zero_()
+    torch.testing.assert_close(posterior(state, feature, mean, log_scale), posterior.select(feature - state) - mean)
+    posterior.correct.fc2.weight.normal_()
+    before = posterior(state, feature, mean, log_scale)
+    both = posterior(state + 1, feature + 1, mean, log_scale)  # the same lack
+    assert not torch.equal(both, before)
+    assert not torch.equal(posterior(state, feature, mean, log_scale + 1), before)
+    assert not torch.equal(posterior(state, feature, mean + 1, log_scale) + 1, before)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (3, 1), (3, 4)])

@@ -151,12 +151,24 @@ def test_every_parameter_is_in_one_group_and_blocks_go_slower():
     groups = parameter_groups(network)
     assert sorted(id(p) for group in groups for p in group["params"]) == sorted(id(p) for p in network.parameters())
     share = {id(p): group["share"] for group in groups for p in group["params"]}
-    latent = network.latents[0]
-    fast = [latent.project.weight, latent.head.weight, latent.posterior.select.weight, network.start, network.synthesis.embed]
-    assert {share[id(p)] for p in fast} == {1.0}
-    assert share[id(latent.posterior.prior.weight)] == share[id(latent.block.fc1.bias)] == share[id(latent.block.kernel)] == 0.3
-    assert share[id(network.analysis.overlap.across.weight)] == share[id(network.synthesis.overlap.along.weight)] == 0.3
-    assert share[id(latent.posterior.fc2.weight)] == share[id(network.synthesis.block.fc2.bias)] == 0.2
+    latent, synthesis = network.latents[0], network.synthesis
+    posterior = latent.posterior
+    assert shares(share, latent.project, latent.head, posterior.select, network.analysis.stem, synthesis.fine_in) == {1.0}
+    assert share[id(network.start)] == share[id(synthesis.embed)] == 1.0
+    assert shares(share, network.analysis.overlap, synthesis.overlap) == {0.3}
+    for block in (*latent.refine, latent.block, network.analysis.stem_blocks[0], synthesis.fine_blocks[0]):
+        assert shares(share, block.fc1) == {0.3} == {share[id(block.kernel)]} and shares(share, block.fc2) == {0.2}
+    correct = posterior.correct
+    assert shares(share, correct.extra) == {0.6}
+    for branch in (correct, network.analysis.blocks["8"][0], synthesis.blocks[0], synthesis.fine_blocks[1]):
+        assert shares(share, branch.fc1, branch.value) == {0.6} == {share[id(branch.kernel)]} and shares(share, branch.fc2) == {
+            0.5
+        }
+
+
+def shares(share, *modules):
+    """Returns the shares of the learning rate that parameters of these modules have."""
+    return {share[id(parameter)] for module in modules for parameter in module.parameters()}
 
 
 # Starting
@@ -194,16 +206,18 @@ def test_starting_from_a_weights_file(tiny, tmp_path):
     assert " 0 skipped" in shown and (tmp_path / "new" / "checkpoint.pt").exists()
 
 
-def test_starting_from_a_checkpoint_from_before_there_were_overlaps(clock, tmp_path):
+def test_gates_can_be_added_to_a_network_that_was_trained_without(clock, tmp_path):
     trainer = make_trainer()
-    trainer.save(tmp_path / "old.pt")
-    state = torch.load(tmp_path / "old.pt", weights_only=True)
-    state["average"] = {name: value for name, value in state["average"].items() if ".overlap." not in name}
-    torch.save(state, tmp_path / "old.pt")
+    trainer.save(tmp_path / "plain.pt")
+    state = torch.load(tmp_path / "plain.pt", weights_only=True)
+    state["average"] = {name: value for name, value in state["average"].items() if ".value." not in name}
+    torch.save(state, tmp_path / "plain.pt")
     write_shard(tmp_path / "shard.tar", [render(70, 70)])
     arguments = ("--config", "tiny", "--data", tmp_path / "shard.tar", "--crop", 64, "--batch", 2, "--device", "cpu")
-    run(train.main, *arguments, "--start", tmp_path / "old.pt", "--out", tmp_path / "new", "--minutes", 0.002)
-    assert (tmp_path / "new" / "checkpoint.pt").exists()
+    run(train.main, *arguments, "--start", tmp_path / "plain.pt", "--out", tmp_path / "new", "--minutes", 0.002)
+    found = torch.load(tmp_path / "new" / "checkpoint.pt", weights_only=True)["network"]
+    gates = [value for name, value in found.items() if name.endswith(".value.bias")]
+    assert len(gates) == 8 and all(torch.allclose(gate, torch.ones(()), atol=0.02) for gate in gates)
 
 
 def test_the_rate_warms_up_and_falls_with_the_budget(clock):

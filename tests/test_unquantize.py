@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import make_network
@@ -49,9 +51,36 @@ def test_transforms_that_carry_the_signal_get_their_gains_and_weights_back(unqua
 
 def test_rows_are_as_long_as_at_initialization(unquantized):
     for latent in unquantized.ordered_latents():
-        for block in (latent.refine, latent.block):
+        for block in (*latent.refine, latent.block):
             torch.testing.assert_close(block.fc1.weight.norm(dim=1), torch.ones(block.fc1.out_features))
             assert (block.kernel.flatten(1).norm(dim=1) < 1.05).all()
+
+
+def test_every_refining_block_is_exported_and_comes_back(unquantized, tiny):
+    config, agreed, _, _ = weights_file.read(tiny)
+    names = {name.rsplit(".", 2)[0] for name in agreed if ".refine." in name and name.endswith(".fc2.weight")}
+    wanted = {"latents.0.refine.0", "latents.0.refine.1", *(f"latents.{i}.refine.0" for i in (1, 2, 3))}
+    assert names == wanted and config.refine_blocks == {64: 2, 32: 1, 16: 1, 8: 1}
+    network, pictures = make_network()
+    added = {}
+
+    def compare(name, block, inputs, output):
+        """Notes how much a block adds to a state that really occurs, and by how much the unquantized one's result differs."""
+        difference = unquantized.get_submodule(name)(inputs[0]) - output
+        added[name] = (output - inputs[0]).abs().mean(), difference.abs().mean()
+
+    for name in wanted:
+        network.get_submodule(name).register_forward_hook(partial(compare, name))
+    network(pictures, [3] * len(pictures), hard=True)
+    assert set(added) == wanted and all(0.001 < there > 10 * difference for there, difference in added.values()), added
+
+
+def test_gates_come_back(unquantized):
+    network, _ = make_network()
+    gates = {name: value for name, value in network.state_dict().items() if ".value." in name}
+    assert len(gates) == 2 * 8
+    for name, value in gates.items():
+        assert torch.equal(unquantized.state_dict()[name], value)
 
 
 def test_exporting_again_gives_nearly_the_same_integers(unquantized, tiny):

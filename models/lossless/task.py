@@ -87,12 +87,8 @@ class LosslessTask:
 
 
 def initialize(network: LosslessNetwork, base: Model, levels: Sequence[int] = START_LEVELS) -> None:
-    """Sets what shows the state to the base's own synthesis, so that training starts from its picture."""
-    synthesis = base.network.synthesis
-    shown, block = synthesis.block, network.block
-    block.load_state_dict(shown.state_dict(), strict=False)  # all but the center, which integers have not; the bias takes it
-    block.kernel_bias.data = shown.kernel_bias / shown.balance - shown.center * shown.kernel.sum((1, 2, 3))
-    network.embed.data = synthesis.embed.data[[level - 1 for level in levels]].clone()
+    """Sets what shows the state to the base's own transform, so that training starts from about its picture."""
+    network.embed.data = base.network.synthesis.embed.data[[level - 1 for level in levels]].clone()
     weight = torch.randn(8, 8, BASE, network.show.weight.shape[1]) * 0.02
     dct = base.network.dct.T.reshape(8, 8, 3, -1)[:, :, list(ORDER)]
     weight[:, :, :3] = 0

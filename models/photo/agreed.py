@@ -42,13 +42,14 @@ class IntegerLatent:
     level: int
     stride: int
     channels: int
-    refine: IntegerBlock
+    refine: tuple[IntegerBlock, ...]
     block: IntegerBlock
     project: Product
 
     def prior(self, state: Tensor) -> tuple[Tensor, IntegerPrior]:
         """Returns the refined state and the prior."""
-        state, _ = self.refine(state)
+        for refine in self.refine:
+            state, _ = refine(state)
         state, head = self.block(state)
         assert head is not None  # noqa: S101 (for the type checker: a latent's block has a head)
         mean = head[..., : self.channels].clamp(-MEAN_LIMIT, MEAN_LIMIT)
@@ -69,11 +70,7 @@ class Agreed:
             self.start = tensors["start"].float()
             self.up = {s: wide_weights(tensors, f"up.{s}") for s in (32, 16, 8)}
             pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
-            self.latents = [
-                IntegerLatent(i, level, stride, channels, integer_block(tensors, f"latents.{i}.refine", False),
-                              integer_block(tensors, f"latents.{i}.block", True), wide_weights(tensors, f"latents.{i}.project"))
-                for i, (level, stride, channels) in enumerate(pairs)
-            ]  # fmt: skip
+            self.latents = [_latent(config, tensors, i, *pair) for i, pair in enumerate(pairs)]
         except KeyError as missing:
             raise ModelError(f"weights lack the tensor {missing}") from None
         self._certify()
@@ -84,7 +81,8 @@ class Agreed:
         for stride, product in self.up.items():
             product.certify(f"up.{stride}", STATE_LIMIT)
         for i, latent in enumerate(self.latents):
-            latent.refine.certify(f"latents.{i}.refine")
+            for j, refine in enumerate(latent.refine):
+                refine.certify(f"latents.{i}.refine.{j}")
             latent.block.certify(f"latents.{i}.block")
             latent.project.certify(f"latents.{i}.project", 2 * MEAN_LIMIT)
 
@@ -101,3 +99,11 @@ class Agreed:
         """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
         state = depth_to_space(wide_product(state, self.up[stride]), 2)
         return state[:, : -(-height // stride), : -(-width // stride)].contiguous()
+
+
+def _latent(config: Config, tensors: Mapping[str, Tensor], index: int, level: int, stride: int, channels: int) -> IntegerLatent:
+    """Returns a latent from named integer tensors; KeyError if some are missing."""
+    name = f"latents.{index}"
+    refine = tuple(integer_block(tensors, f"{name}.refine.{j}", False) for j in range(config.refine_blocks[stride]))
+    block, project = integer_block(tensors, f"{name}.block", True), wide_weights(tensors, f"{name}.project")
+    return IntegerLatent(index, level, stride, channels, refine, block, project)

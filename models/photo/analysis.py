@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Dense, Overlap, pad_even, space_to_depth
+from hcodec.models.blocks import Block, Dense, FloatBlock, Overlap, pad_even, space_to_depth
 from hcodec.models.photo.config import NUM_COEFFICIENTS, Config
 
 
@@ -19,16 +19,17 @@ class Analysis(nn.Module):
         super().__init__()
         tail = config.tail_width
         self.stem = nn.Linear(48, tail)
-        self.stem_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
+        blocks = [Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)]
+        free = [FloatBlock(tail, config.float_hidden, config.gated) for _ in range(config.stem_float_blocks)]
+        self.stem_blocks = nn.Sequential(*blocks, *free)
         self.stem_out = nn.Linear(4 * tail, config.width[8])
         nn.init.normal_(self.stem_out.weight, std=1e-3)
         self.overlap = Overlap(NUM_COEFFICIENTS)
         self.blocks = nn.ModuleDict()
         self.down = nn.ModuleDict()
         for stride in (8, 16, 32, 64):
-            shape = config.width[stride], config.hidden[stride]
-            blocks = (Block(*shape, centered=True) for _ in range(config.analysis_blocks[stride]))
-            self.blocks[str(stride)] = nn.Sequential(*blocks)
+            shape = config.width[stride], config.analysis_hidden[stride], config.gated
+            self.blocks[str(stride)] = nn.Sequential(*(FloatBlock(*shape) for _ in range(config.analysis_blocks[stride])))
             if stride > 8:
                 self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
 

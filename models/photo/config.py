@@ -18,18 +18,30 @@ class Config:
 
     levels: for each level, coarse first, its latents as (stride, channels); strides fall along the levels.
     lmbda: weight of the MSE (0..255) against bits per pixel when the stream ends at each level.
-    width: of the state, by stride, at least 192. hidden, refine_hidden: of its blocks, with and without a latent.
+    width: of the state, by stride, at least 192. What is agreed: hidden, of the block that predicts a latent; refine_blocks,
+    refine_hidden: of the blocks before it, at least one. What is not: analysis, posteriors, synthesis at stride 8; at stride 4
+    (stem and tail) rectified blocks of tail_hidden, then stem_float_blocks and tail_float_blocks of float_hidden. gated: whether
+    what is not agreed has gates.
     """
 
     levels: tuple[tuple[tuple[int, int], ...], ...]
     lmbda: tuple[float, ...]
     width: dict[int, int] = field(default_factory=lambda: {64: 256, 32: 256, 16: 256, 8: 224})
     hidden: dict[int, int] = field(default_factory=lambda: {64: 512, 32: 512, 16: 512, 8: 384})
+    refine_blocks: dict[int, int] = field(default_factory=lambda: {64: 3, 32: 3, 16: 2, 8: 1})
     refine_hidden: dict[int, int] = field(default_factory=lambda: {64: 384, 32: 384, 16: 384, 8: 256})
-    analysis_blocks: dict[int, int] = field(default_factory=lambda: {64: 1, 32: 1, 16: 2, 8: 3})
+    analysis_blocks: dict[int, int] = field(default_factory=lambda: {64: 2, 32: 3, 16: 4, 8: 4})
+    analysis_hidden: dict[int, int] = field(default_factory=lambda: {64: 768, 32: 768, 16: 768, 8: 672})
+    posterior_hidden: dict[int, int] = field(default_factory=lambda: {64: 512, 32: 512, 16: 512, 8: 384})
+    synthesis_blocks: int = 1
+    synthesis_hidden: int = 448
     tail_width: int = 64
     tail_hidden: int = 128
     tail_blocks: int = 2
+    stem_float_blocks: int = 3
+    tail_float_blocks: int = 2
+    float_hidden: int = 256
+    gated: bool = False
 
     @property
     def num_levels(self) -> int:
@@ -51,10 +63,18 @@ CONFIGS: dict[str, Config] = {
         lmbda=(0.0003, 0.002, 0.02),
         width={64: 192, 32: 192, 16: 192, 8: 192},
         hidden={64: 16, 32: 16, 16: 16, 8: 16},
+        refine_blocks={64: 2, 32: 1, 16: 1, 8: 1},
         refine_hidden={64: 16, 32: 16, 16: 16, 8: 16},
-        analysis_blocks={64: 0, 32: 0, 16: 0, 8: 0},
+        analysis_blocks={64: 0, 32: 0, 16: 0, 8: 1},
+        analysis_hidden={64: 16, 32: 16, 16: 16, 8: 16},
+        posterior_hidden={64: 16, 32: 16, 16: 16, 8: 16},
+        synthesis_hidden=16,
         tail_width=16,
         tail_hidden=16,
         tail_blocks=1,
+        stem_float_blocks=1,
+        tail_float_blocks=1,
+        float_hidden=16,
+        gated=True,
     ),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hcodec.models import weights_file
-from hcodec.models.blocks import Dense
+from hcodec.models.blocks import Block, Dense
 from hcodec.models.descend import descend
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
@@ -47,29 +48,29 @@ def export_agreed(network: Network, pictures: Tensor) -> Tensors:
         dense = network.up[str(stride)]
         assert isinstance(dense, Dense)  # noqa: S101 (for the type checker)
         export_dense(tensors, f"up.{stride}", dense, STATE_UNIT)
-    refined = _observe_refined(network, pictures)
-    for i, latent in enumerate(network.ordered_latents()):
-        before, after = refined[i]
-        export_block(tensors, f"latents.{i}.refine", latent.refine, before)
-        hidden_units = export_block(tensors, f"latents.{i}.block", latent.block, after)
+    for i, (latent, state) in enumerate(zip(network.ordered_latents(), _observe_states(network, pictures), strict=True)):
+        for j, block in enumerate(latent.refine):
+            export_block(tensors, f"latents.{i}.refine.{j}", cast(Block, block), state)
+            state = block(state)
+        hidden_units = export_block(tensors, f"latents.{i}.block", latent.block, state)
         _export_head(tensors, f"latents.{i}.block.head", latent.head, hidden_units)
         export_dense(tensors, f"latents.{i}.project", latent.project, MEAN_UNIT)
     return tensors
 
 
-def _observe_refined(network: Network, pictures: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Returns the state (B, H_l, W_l, width) before and after each latent's refining block, all levels kept."""
-    seen: list[tuple[Tensor, Tensor]] = []
+def _observe_states(network: Network, pictures: Tensor) -> list[Tensor]:
+    """Returns the state (B, H_l, W_l, width) that each latent gets on pictures (B, 3, H, W), all levels kept."""
+    states: list[Tensor] = []
 
-    def hook(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Keeps what enters and leaves a block."""
-        seen.append((inputs[0], output))
+    def hook(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        """Keeps what enters the first block of a latent."""
+        states.append(inputs[0])
 
-    handles = [latent.refine.register_forward_hook(hook) for latent in network.ordered_latents()]
+    handles = [latent.refine.register_forward_pre_hook(hook) for latent in network.ordered_latents()]
     network(pictures, [network.config.num_levels] * len(pictures), hard=True)
     for handle in handles:
         handle.remove()
-    return seen
+    return states
 
 
 def export_float(network: Network) -> Tensors:

@@ -71,7 +71,6 @@ def _float_network(config: Config, floats: dict[str, torch.Tensor]) -> Network:
         del latent.refine, latent.block, latent.head, latent.project
     values = {name: tensor.float() for name, tensor in floats.items()}
     missing = network.load_state_dict(values, strict=False, assign=True).missing_keys
-    missing = [name for name in missing if ".overlap." not in name]  # files of the first five releases have none: it stays zero
     if missing:
         raise ValueError(f"the tensor {missing[0]} is missing")
     return network

@@ -11,7 +11,6 @@ the picture (at half resolution for each doubling of the stride) in units of the
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Dense, LowerBound, Spread, depth_to_space, pad_to, space_to_depth
+from hcodec.models.blocks import Block, Dense, FloatBranch, LowerBound, depth_to_space, pad_to, space_to_depth
 from hcodec.models.descend import Position, descend
 from hcodec.models.photo.analysis import Analysis
 from hcodec.models.photo.config import COARSEST, NUM_COEFFICIENTS, Config
@@ -30,26 +29,23 @@ from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALE
 _MAX_LOG_SCALE = MIN_LOG_SCALE + (NUM_SCALES - 1) * LOG_SCALE_STEP
 
 
-class Posterior(Spread):
-    """Posterior mean relative to the prior mean, from what the state still lacks (float, encoder only).
+class Posterior(nn.Module):
+    """Posterior mean relative to the prior mean (float, encoder only): what the state lacks, and a correction of it by context.
 
     Residual form of NVAE (Vahdat and Kautz 2020, arXiv 2007.03898, section 3.2); the unit step replaces its scale.
     """
 
-    def __init__(self, width: int, hidden: int, channels: int) -> None:
-        super().__init__(width, hidden, centered=True)
+    def __init__(self, width: int, hidden: int, channels: int, gated: bool) -> None:
+        super().__init__()
         self.select = Dense(width, channels)
-        self.prior = nn.Linear(2 * channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-        nn.init.normal_(self.prior.weight, std=0.5 / math.sqrt(2 * channels))
-        nn.init.normal_(self.fc2.weight, std=1e-3 / math.sqrt(hidden))
-        for layer in (self.prior, self.fc2):
-            nn.init.zeros_(layer.bias)
+        self.correct = FloatBranch(2 * width, hidden, channels, 2 * channels, gated)
 
-    def forward(self, lack: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-        """Returns posterior mean minus prior mean (B, H_l, W_l, C_l) from lack = feature - state (B, H_l, W_l, width)."""
-        hidden = F.relu(self.spread(lack) + self.prior(torch.cat([mean, log_scale], -1)))
-        return self.select(lack) + self.fc2(hidden) - mean
+    def forward(self, state: Tensor, feature: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        """Returns posterior minus prior mean (B, H_l, W_l, C_l) from state and feature (B, H_l, W_l, width) and the prior."""
+        lack = feature - state
+        correction = self.correct(torch.cat([lack, feature], -1), torch.cat([mean, log_scale], -1))
+        residual: Tensor = self.select(lack) + correction - mean
+        return residual.float()
 
 
 class Latent(nn.Module):
@@ -62,13 +58,14 @@ class Latent(nn.Module):
         super().__init__()
         width, hidden = config.width[stride], config.hidden[stride]
         self.level, self.stride, self.channels = level, stride, channels
-        self.refine = Block(width, config.refine_hidden[stride])
+        refine = (Block(width, config.refine_hidden[stride]) for _ in range(config.refine_blocks[stride]))
+        self.refine = nn.Sequential(*refine)
         self.block = Block(width, hidden)
         self.head = nn.Linear(hidden, 2 * channels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.project = Dense(channels, width)
-        self.posterior = Posterior(width, config.refine_hidden[stride], channels)
+        self.posterior = Posterior(width, config.posterior_hidden[stride], channels, config.gated)
 
     def prior(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the refined state, and the prior: its mean and the natural log of its logistic scale."""
@@ -160,7 +157,7 @@ class Network(nn.Module):
             kept = max(1, num_active)  # with none, one goes along for nothing: every weight has a gradient
             active = 1.0 if num_active else 0.0
             mean, log_scale = (part[:kept] for part in prior)
-            residual = latent.posterior(features[latent.stride][:kept] - state[:kept], mean, log_scale)
+            residual = latent.posterior(state[:kept], features[latent.stride][:kept], mean, log_scale)
             symbols = residual + (residual.round() - residual).detach()
             coded = symbols if hard else residual + next(pending)[:kept]
             cost = symbol_bits(coded, log_scale).sum((1, 2, 3)) * active

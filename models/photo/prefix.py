@@ -86,8 +86,8 @@ def posterior(network: Network, features: Mapping[int, Tensor]) -> Callable[[Int
 
     def answer(latent: IntegerLatent, state: Tensor, prior: IntegerPrior) -> Tensor:
         """Returns float32 (1, H_l, W_l, C_l)."""
-        lack = features[latent.stride] - state * STATE_UNIT
-        found: Tensor = latents[latent.index].posterior(lack, prior.mean * MEAN_UNIT, log_scale(prior.index))
+        own = latents[latent.index].posterior
+        found: Tensor = own(state * STATE_UNIT, features[latent.stride], prior.mean * MEAN_UNIT, log_scale(prior.index))
         return found
 
     return answer

@@ -137,15 +137,17 @@ def _carry(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class _Latent:
     """`agreed.IntegerLatent` without rounding, and the float posterior of the same latent."""
 
-    def __init__(self, agreed: IntegerLatent, posterior: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, agreed: IntegerLatent, posterior: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
         self.index, self.level, self.stride, self.channels = agreed.index, agreed.level, agreed.stride, agreed.channels
-        self.refine, self.block, self.posterior = _Block(agreed.refine), _Block(agreed.block), posterior
+        self.refine, self.posterior = [_Block(block) for block in agreed.refine], posterior
+        self.block = _Block(agreed.block)
         weight, self.bias = _folded(agreed.project, STATE_UNIT)
         self.weight = weight / MEAN_UNIT
 
     def prior(self, state: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Returns the refined state, and the prior: its mean in steps and the scale index, not rounded."""
-        state, _ = self.refine(state)
+        for refine in self.refine:
+            state, _ = refine(state)
         state, hidden = self.block(state)
         head = F.linear(hidden, *self.block.head).float() if self.block.head is not None else hidden
         mean, index = head.split(self.channels, -1)
@@ -216,7 +218,7 @@ class _Search:
             if latent.level > level:
                 return torch.zeros_like(mean)
             log_scale = MIN_LOG_SCALE + index * LOG_SCALE_STEP
-            residual = latent.posterior(features[latent.stride] - state, mean, log_scale).float() + offsets[latent.index]
+            residual = latent.posterior(state, features[latent.stride], mean, log_scale) + offsets[latent.index]
             coded = (index.round() >= self.num_silent).float()
             bits.append((_smooth_bits(residual, log_scale) * coded).sum())
             symbols, error = _rounded(residual, share)

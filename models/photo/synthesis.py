@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Overlap, depth_to_space
+from hcodec.models.blocks import Block, FloatBlock, Overlap, depth_to_space
 from hcodec.models.photo.config import NUM_COEFFICIENTS, Config
 
 
@@ -23,10 +23,13 @@ class Synthesis(nn.Module):
         width, tail = config.width[8], config.tail_width
         self.embed = nn.Parameter(torch.zeros(config.num_levels, width))
         self.coefficient_gain = nn.Parameter(torch.ones(config.num_levels, NUM_COEFFICIENTS))
-        self.block = Block(width, config.hidden[8], centered=True)
+        shape = width, config.synthesis_hidden, config.gated
+        self.blocks = nn.Sequential(*(FloatBlock(*shape) for _ in range(config.synthesis_blocks)))
         self.overlap = Overlap(NUM_COEFFICIENTS)
         self.fine_in = nn.Linear(width, 4 * tail)
-        self.fine_blocks = nn.Sequential(*(Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)))
+        blocks = [Block(tail, config.tail_hidden) for _ in range(config.tail_blocks)]
+        free = [FloatBlock(tail, config.float_hidden, config.gated) for _ in range(config.tail_float_blocks)]
+        self.fine_blocks = nn.Sequential(*blocks, *free)
         self.fine_out = nn.Linear(tail, 48)
         nn.init.normal_(self.fine_out.weight, std=1e-3)
 
@@ -35,7 +38,7 @@ class Synthesis(nn.Module):
 
         weights: (B, num_levels), convex, says which levels the state holds (two neighbours share it when a layer is cut).
         """
-        state = self.block(state + (weights @ self.embed)[:, None, None])
+        state = self.blocks(state + (weights @ self.embed)[:, None, None])
         coefficients = self.overlap(state[..., :NUM_COEFFICIENTS] * (weights @ self.coefficient_gain)[:, None, None])
         fine = self.fine_blocks(depth_to_space(self.fine_in(state).float(), 2))
         return coefficients, self.fine_out(fine).float()

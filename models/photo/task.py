@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hcodec.models.blocks import Block, Overlap
-from hcodec.models.photo.network import Network, Posterior, per_exit
+from hcodec.models.blocks import Block, FloatBranch, Overlap
+from hcodec.models.photo.network import Network, per_exit
 from hcodec.models.photo.objective import TRAINING_EXPONENT, exit_weights, mean_squared_error
 from hcodec.models.training import data
 from hcodec.models.training.dead_units import restart
@@ -23,6 +23,7 @@ from hcodec.models.training.soap import Soap
 NUM_WATCHED = 16  # crops on which units must show that they are alive
 # shares of the learning rate: of hidden units and overlaps, and of the matrices that add hidden units to the state
 _INSIDE, _OUT_OF_BLOCKS = 0.3, 0.2
+_FLOAT_INSIDE, _OUT_OF_FLOAT = 0.6, 0.5  # the same of float blocks, which start with little and are fed centered inputs
 
 Batch = tuple[Tensor, list[Tensor], list[int]]  # pictures (B, 3, H, W) in [0, 1], noise, and the exit of each, falling
 
@@ -144,16 +145,19 @@ def parameter_groups(network: Network) -> list[dict[str, Any]]:
     costs more than new units can win at first, and the cheapest way out is to silence them; so blocks go slower, last
     matrices slowest. Overlaps, which take in 384 coefficients, go slower, too.
     """
-    blocks = [module for module in network.modules() if isinstance(module, Block | Posterior)]
-    overlaps = [module for module in network.modules() if isinstance(module, Overlap)]
-    last = _ids(*(block.fc2 for block in blocks))
-    within = _ids(*blocks, *overlaps) - _ids(*(block.select for block in blocks if isinstance(block, Posterior)))
-    groups: list[dict[str, Any]] = [{"params": [], "share": share} for share in (1.0, _INSIDE, _OUT_OF_BLOCKS)]
-    for parameter in network.parameters():
-        groups[2 if id(parameter) in last else int(id(parameter) in within)]["params"].append(parameter)
-    return groups
+    share = {id(parameter): 1.0 for parameter in network.parameters()}
+    for module in network.modules():
+        if isinstance(module, Block):
+            share |= _shares(module, _INSIDE) | _shares(module.fc2, _OUT_OF_BLOCKS)
+        elif isinstance(module, FloatBranch):
+            share |= _shares(module, _FLOAT_INSIDE) | _shares(module.fc2, _OUT_OF_FLOAT)
+        elif isinstance(module, Overlap):
+            share |= _shares(module, _INSIDE)
+    return [
+        {"params": [p for p in network.parameters() if share[id(p)] == each], "share": each} for each in sorted({*share.values()})
+    ]
 
 
-def _ids(*modules: nn.Module) -> set[int]:
-    """Returns the identities of all parameters of some modules."""
-    return {id(parameter) for module in modules for parameter in module.parameters()}
+def _shares(module: nn.Module, share: float) -> dict[int, float]:
+    """Returns that share for all parameters of a module, by identity."""
+    return {id(parameter): share for parameter in module.parameters()}

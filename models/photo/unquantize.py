@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
-from hcodec.models.blocks import Dense
+from hcodec.models.blocks import Block, Dense
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import Tensors
 from hcodec.models.integer.unquantize import product, unquantize_block, unquantize_dense
@@ -33,7 +35,8 @@ def unquantize(config: Config, agreed: Tensors, floats: Tensors) -> Network:
 
 
 def _unquantize_latent(latent: Latent, agreed: Tensors, name: str) -> None:
-    unquantize_block(latent.refine, agreed, f"{name}.refine")
+    for j, block in enumerate(latent.refine):
+        unquantize_block(cast(Block, block), agreed, f"{name}.refine.{j}")
     hidden_length = unquantize_block(latent.block, agreed, f"{name}.block")
     unit = torch.full((2 * latent.channels,), MEAN_UNIT)
     unit[latent.channels :] = LOG_SCALE_STEP
