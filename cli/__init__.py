@@ -17,7 +17,7 @@ _COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, without importing any."""
-        return list(_COMMANDS)
+        return [*_COMMANDS]  # not list(): the command of that name becomes an attribute of this package
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Imports the command of that name, and no other."""

@@ -162,9 +162,7 @@ def _load(path: Path, channels: int | None = None) -> Trained:
 @THREADS
 @click.option("--count", type=click.IntRange(min=1), default=None, help="Take only so many pictures.")
 @FORCE
-def code(
-    family: str, files: tuple[Path, ...], output: str, models: Path, threads: int, count: int | None, force: bool
-) -> None:
+def code(family: str, files: tuple[Path, ...], output: str, models: Path, threads: int, count: int | None, force: bool) -> None:
     """Code pictures of one size on one stack, with bits back.
 
     FILES are pictures, folders of pictures, or MNIST's idx files. The file decodes only on this machine, with this model, this

@@ -235,6 +235,8 @@ def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | No
 
 def _check_levels(levels: int | None, present: int) -> int:
     """Returns how many levels to use of those present."""
+    if levels is not None and not isinstance(levels, int | np.integer):
+        raise HcodecError(f"levels is {levels!r}; it must be a whole number")
     if levels is not None and levels < 1:
         raise HcodecError(f"levels is {levels}; at least 1 is needed")
     if levels is not None and levels > present:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +36,7 @@ _BYTES_PER_PIXEL = 330  # peak working memory of encoding, measured; decoding ta
 class Encoder:
     """Encodes a picture, uint8 (H, W, 3).
 
-    offsets: what to add to the wanted symbols of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it.
+    offsets: what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it.
     """
 
     def __init__(self, model: models.Model, pixels: NDArray[np.uint8], offsets: Sequence[Tensor] | None = None) -> None:
@@ -71,11 +72,9 @@ class Encoder:
 
     def _candidates(self, layers: list[bytes], num_levels: int | None) -> Iterator[lossless.Candidate]:
         """Encodes level after level into `layers`, as long as more are asked for."""
-        for parts, prefix in levels.each_level(self.model, self._x):
-            if num_levels is not None and len(layers) == num_levels:
-                return
+        carried = num_levels is not None  # the file holds all of them anyway
+        for parts, prefix in islice(levels.each_level(self.model, self._x), num_levels):
             layers.append(stacked(self.tables, parts))
-            carried = num_levels is not None  # the file holds all of them anyway
             yield lossless.Candidate(len(layers), prefix, 0 if carried else 8 * sum(map(len, layers)))
 
 

@@ -441,3 +441,13 @@ def test_forked_children_code_as_their_parent_does(tmp_path):
     np.save(tmp_path / "pixels.npy", render(160, 200))
     done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "pixels.npy")], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("levels", [1.5, 2.0, "3"])
+def test_levels_must_be_a_whole_number(levels):
+    data = encode(render(32, 32), model="tiny")
+    for call in (functools.partial(encode, render(32, 32), model="tiny"), functools.partial(decode, data)):
+        with pytest.raises(HcodecError, match="whole number"):
+            call(levels=levels)
+    with pytest.raises(HcodecError, match="whole number"):
+        encode(render(32, 32), model="tiny", lossless=True, levels=levels)

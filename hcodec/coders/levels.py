@@ -100,7 +100,7 @@ def fitted(tables: SymbolTables, parts: list[Part], prefix: Prefix, x: Tensor, t
 def decoded(tables: SymbolTables, prefix: Prefix, layer: bytes, with_fit: bool) -> Prefix:
     """Returns the prefix with the level of a whole layer. Raises FormatError if it is not well-formed."""
     stack = Stack(layer)
-    extended = _popped(tables, prefix, stack, with_fit)
+    extended = popped(tables, prefix, stack, with_fit)
     stack.close()
     return extended
 
@@ -110,12 +110,13 @@ def decoded_part(tables: SymbolTables, prefix: Prefix, part: bytes, with_fit: bo
     from hcodec.models.photo.post_filter import mixed
 
     stack = Stack(part, cut=True)
-    extended = _popped(tables, prefix, stack, with_fit)
+    extended = popped(tables, prefix, stack, with_fit)
     between = mixed(prefix.post_filter, extended.post_filter, stack.share)
     return replace(extended, levels=prefix.levels + stack.share, post_filter=between)
 
 
-def _popped(tables: SymbolTables, prefix: Prefix, stack: Stack, with_fit: bool) -> Prefix:
+def popped(tables: SymbolTables, prefix: Prefix, stack: Stack, with_fit: bool = False) -> Prefix:
+    """Returns the prefix with one level more, whose symbols are popped from a stack; other things may lie below them."""
     found = post_filter.pop(tables, stack) if with_fit else None
 
     def answer(latent: IntegerLatent, state: Tensor, prior: IntegerPrior) -> Tensor:
@@ -126,11 +127,6 @@ def _popped(tables: SymbolTables, prefix: Prefix, stack: Stack, with_fit: bool) 
         return _tensor(stack.pop(tables, index), state)
 
     return replace(prefix.extended(answer), post_filter=found)
-
-
-def popped(tables: SymbolTables, prefix: Prefix, stack: Stack) -> Prefix:
-    """Returns the prefix with one level more, whose symbols come from a stack that holds other things, too."""
-    return _popped(tables, prefix, stack, False)
 
 
 def _tensor(symbols: np.ndarray[Any, Any], like: Tensor) -> Tensor:
