@@ -1,4 +1,4 @@
-"""Other pictures than those that are plotted: validation crops, and screenshots, charts and text.
+"""Other pictures than those that are plotted: validation crops.
 
 Made from the result files of `python -m benchmarks rd FOLDER`, where a folder of that name was measured.
 """
@@ -15,13 +15,12 @@ from benchmarks.reports import tables
 from benchmarks.reports.parts import Part
 from benchmarks.reports.rate_distortion import all_curves
 
-SETS = {"valid": "photographs", "graphics": "screenshots and charts"}
+SETS = {"valid": "photographs"}
 """Results folders, and what is in them."""
 _TEXT = (
     "The same on other pictures, 256x256 each, so that headers weigh more (hcodec's 60 bytes are 0.007 bpp, JPEG's ten times "
-    "that). None of the photographs was used in training; the screenshots and charts, some with text, were among the training "
-    "pictures of the lossless layer, and the levels were trained on other crops of two of them and met all of them, once each or "
-    "so, in the first minutes of their third run:"
+    "that). None of them was used in training. Screenshots and charts are missing here: all that were at hand have been trained "
+    "on."
 )
 _ANCHORS = ("jpeg-best", "jpeg2000", "webp", "avif-s8")
 _MODEL = re.compile(r"model \S+ (\w+)")
