@@ -74,6 +74,7 @@ def shared_options(batch: int, rate: float, checkpoint_minutes: float, valid: st
     ]  # fmt: skip
 
     def decorate(command: Any) -> Any:
+        """Adds the shared options to a command."""
         for option in reversed(options):
             command = option(command)
         return command
