@@ -102,6 +102,7 @@ class Network(Walk):
         number = itertools.count(1)
 
         def answer(latent: SmallLatent, state: Tensor, prior: tuple[Tensor, Tensor]) -> Tensor:
+            """Asks the lab for the value of a latent, and gives it to the network as it takes it."""
             log_scale, tail = prior
             posterior = None
             if features is not None:

@@ -49,6 +49,7 @@ class Walk(Family):
         kl: dict[str, Tensor] = {}
 
         def visit(name: str, prior: Distribution, posterior: Distribution | None) -> Tensor:
+            """Draws a variable from its posterior and counts what that costs."""
             q = _there(posterior)
             value = q.sample()
             kl[name] = total(divergence(q, prior, value, self.closed))
