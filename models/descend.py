@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from torch import Tensor
+Tensor = Any  # of torch in training, an array of numpy in coding: nothing here asks
 
 
 class Latent(Protocol):

@@ -20,6 +20,7 @@ from hcodec.errors import ModelError
 from hcodec.models import weights_file
 from hcodec.models.lossless import model as lossless
 from hcodec.models.photo import model as photo
+from hcodec.models.runtime.backend import ONNX, Backend
 from hcodec.models.small import model as small
 from hcodec.models.weights_file import ModelSummary
 
@@ -30,11 +31,11 @@ AnyModel = TypeVar("AnyModel")
 
 @dataclass(frozen=True)
 class Family(Generic[AnyModel]):
-    """Models of one kind: what it is called in messages, where its weights files lie, and what loads one onto a device."""
+    """Models of one kind: what it is called in messages, where its weights files lie, and what loads one."""
 
     name: str
     folder: str
-    load: Callable[[Path, str], AnyModel]
+    load: Callable[[Path, Backend], AnyModel]
 
     def files(self) -> dict[str, Path]:
         """Returns the weights file of each model; those that are shipped cannot be replaced."""
@@ -81,9 +82,12 @@ def find(fingerprint: bytes, family: Family[Any] = PHOTO) -> str:
     raise ModelError(f"no installed {family.name} has the fingerprint {fingerprint.hex()}; a newer version may bring it")
 
 
-def load(name: str, device: str = "cpu") -> photo.Model:
-    """Returns a photo model on a device ("auto", "cpu", "cuda"); ModelError if unknown, damaged or without that device."""
-    return load_file(PHOTO.path(name), PHOTO, _device(device))
+def load(name: str, device: str = "cpu", backend: str | None = None) -> photo.Model:
+    """Returns a photo model on a device ("auto", "cpu", "cuda"), run by a backend ("onnx", "torch"; None: what suits the device).
+
+    ModelError if it is unknown or damaged, or what is to run it is not there.
+    """
+    return load_file(PHOTO.path(name), PHOTO, Backend.chosen(backend, device))
 
 
 def load_small(name: str) -> small.SmallModel:
@@ -111,28 +115,6 @@ def _base(header: dict[str, str]) -> str:
 
 
 @functools.cache
-def load_file(path: Path, family: Family[AnyModel], device: str = "cpu") -> AnyModel:
+def load_file(path: Path, family: Family[AnyModel], backend: Backend = ONNX) -> AnyModel:
     """Returns the model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
-    _let_forks_live()
-    return family.load(path, device)
-
-
-@functools.cache
-def _let_forks_live() -> None:
-    """Gives children that are forked from now on one thread: those of their parent are gone, and torch would wait for them."""
-    import torch
-
-    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks either
-        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("no CUDA device is available; use --device cpu")
-    if name not in ("cpu", "cuda"):
-        raise ModelError(f"unknown device {name!r}; use auto, cpu or cuda")
-    return name
+    return family.load(path, backend)

@@ -11,15 +11,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcodec.errors import ModelError
 from hcodec.models.photo.config import Config
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 FINGERPRINT_BYTES = 4  # format
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,22 @@ def _restored(value: Any) -> Any:
     return tuple(_restored(item) for item in value) if isinstance(value, list | tuple) else value
 
 
-def fingerprint(about: Mapping[str, Any], agreed: Mapping[str, Tensor]) -> bytes:
+def fingerprint(about: Mapping[str, Any], agreed: Mapping[str, Array]) -> bytes:
     """Returns the first bytes of the SHA-256 of what JSON can hold about a model and of every integer tensor, by name."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(agreed):
-        tensor = agreed[name].contiguous()
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        tensor = np.asarray(agreed[name])
+        digest.update(f"\n{name} torch.{tensor.dtype} {tensor.shape}\n".encode())  # types by torch's names, as it was begun
+        digest.update(tensor.tobytes())
     return digest.digest()[:FINGERPRINT_BYTES]
 
 
-def save(path: Path, config: Config, agreed: Mapping[str, Tensor], floats: Mapping[str, Tensor], description: str) -> None:
+def save(path: Path, config: Config, agreed: Mapping[str, Array], floats: Mapping[str, Array], description: str) -> None:
     """Writes a weights file, whole or not at all: a running program may have the old one mapped into its memory."""
-    from safetensors.torch import save as pack
+    from safetensors.numpy import save as pack
 
-    tensors = {f"agreed/{name}": tensor.contiguous() for name, tensor in agreed.items()}
-    tensors |= {f"float/{name}": tensor.contiguous() for name, tensor in floats.items()}
+    tensors = {f"agreed/{name}": np.ascontiguousarray(tensor) for name, tensor in agreed.items()}
+    tensors |= {f"float/{name}": np.ascontiguousarray(tensor) for name, tensor in floats.items()}
     metadata = {
         "config": json.dumps(asdict(config)),
         "description": description,
@@ -69,20 +70,20 @@ def save(path: Path, config: Config, agreed: Mapping[str, Tensor], floats: Mappi
     _write(path, pack(tensors, metadata=metadata))
 
 
-def save_exact(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+def save_exact(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytes:
     """Writes a file of integer tensors alone, whole or not at all, and returns its fingerprint. about: as JSON takes it."""
-    from safetensors.torch import save as pack
+    from safetensors.numpy import save as pack
 
     found = fingerprint(about, tensors)
     metadata = {"about": json.dumps(about), "fingerprint": found.hex()}
-    _write(path, pack({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata))
+    _write(path, pack({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=metadata))
     return found
 
 
-def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], bytes]:
+def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Array], bytes]:
     """Returns what `save_exact` wrote and the fingerprint; ModelError unless they belong together."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     head = header(path)
     try:
@@ -102,10 +103,10 @@ def _write(path: Path, content: bytes) -> None:
     unfinished.replace(path)
 
 
-def read(path: Path) -> tuple[Config, dict[str, Tensor], dict[str, Tensor], bytes]:
-    """Returns configuration, integer tensors, float tensors and fingerprint; ModelError unless they belong together."""
+def read(path: Path) -> tuple[Config, dict[str, Array], dict[str, Array], bytes]:
+    """Returns configuration, integer tensors, float tensors (float16 or float32) and fingerprint; ModelError unless they belong together."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     head = header(path)
     try:

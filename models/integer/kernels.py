@@ -16,15 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hcodec.errors import ModelError
-
-FLOAT32_EXACT = 2**24
-FLOAT64_EXACT = 2**53
-
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Returns weight (out, in) times x (..., in) plus bias (out,)."""
-    return F.linear(x, weight, bias)
+    return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], len(weight))
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -93,42 +88,3 @@ def exact_products() -> Iterator[None]:
             yield
     finally:
         _SWITCHES.release()
-
-
-def check_device(device: torch.device) -> None:
-    """Raises ModelError unless products on the device really are exact, tried near the limits.
-
-    Environment variables can still force reduced precision upon a process (ONEDNN_DEFAULT_FPMATH_MODE, for one).
-    """
-    with exact_products():
-        for dtype, exact, widest in ((torch.float32, FLOAT32_EXACT, 2**15), (torch.float64, FLOAT64_EXACT, 2**30)):
-            for limit in (1, 1023, widest - 1):  # the wider the inputs, the narrower the weights, and the other way round
-                x = _pattern((1, 8, 8, 64), min(limit, exact // 64 - 1), 7919)
-                dense_weight = _pattern((96, 64), min(widest - 1, exact // 64 // limit - 1), 104729)
-                depth_weight = _pattern((64, 1, 3, 3), min(widest - 1, exact // 9 // limit - 1), 104729)
-                for kernel, weight in ((dense, dense_weight), (depthwise, depth_weight)):
-                    _compare(kernel, x, weight, dtype, device)
-
-
-def _compare(kernel: Any, x: Tensor, weight: Tensor, dtype: torch.dtype, device: torch.device) -> None:
-    found = kernel(x.to(device, dtype), weight.to(device, dtype), torch.zeros(len(weight), dtype=dtype, device=device))
-    if (found.cpu().long() != _reference(x, weight)).any():
-        raise ModelError(f"{device} does not multiply integers exactly in {dtype}; is reduced precision forced upon it?")
-
-
-def _reference(x: Tensor, weight: Tensor) -> Tensor:
-    """Returns what `dense` or `depthwise` must give, from int64 tensors."""
-    if weight.dim() == 2:
-        return (x[..., None, :] * weight).sum(-1)
-    height, width = x.shape[1:3]
-    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
-    shifted = (padded[:, i : i + height, j : j + width] * weight[:, 0, i, j] for i in range(3) for j in range(3))
-    return torch.stack(list(shifted)).sum(0)
-
-
-def _pattern(shape: tuple[int, ...], limit: int, stride: int) -> Tensor:
-    """Returns int64 values that look random, within the limit, some of them at it."""
-    count = torch.Size(shape).numel()
-    values = torch.arange(count) * stride % (2 * limit + 1) - limit
-    values[::17] = limit
-    return values.reshape(shape)

@@ -86,7 +86,7 @@ class Expansion:
 
     def __call__(self, state: Tensor) -> Tensor:
         """Returns activations (1, H, W, width) of a state of that shape."""
-        x = (state * self.gain).round_().clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        x = (state * self.gain).round().clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         y = depthwise(x, self.kernel.weight, self.kernel.bias)
         return requantize(y, self.kernel.gain, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
@@ -106,7 +106,7 @@ class Head:
     def __call__(self, x: Tensor) -> Tensor:
         """Returns rounded outputs (..., num_out) of activations (..., num_in)."""
         hidden = requantize(dense(x, self.fc1.weight, self.fc1.bias), self.fc1.gain, 0, ACTIVATION_LIMIT)
-        return dense(hidden, self.head.weight, self.head.bias).mul_(self.head.gain).round_()
+        return (dense(hidden, self.head.weight, self.head.bias) * self.head.gain).round()
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _phase(tensors: Mapping[str, Tensor], name: str, offset: tuple[int, int]) ->
 
 
 def _within(state: Tensor) -> Tensor:
-    return state.clamp_(-STATE_LIMIT, STATE_LIMIT)
+    return state.clamp(-STATE_LIMIT, STATE_LIMIT)
 
 
 def _added(state: Tensor, x: Tensor, product: Product) -> Tensor:
@@ -271,7 +271,7 @@ class TileWalk:
             self.state, _ = phase.refine(self.state)
             residuals = yield from self._phase(stage.pitch, phase, pixels, surroundings)
             fed = torch.cat([pixels[..., own, :] * MEAN_STEPS - shown[..., own, :], residuals, residuals.abs()], -1)
-            found[phase.offset] = fed.clamp_(-VALUE_LIMIT, VALUE_LIMIT)
+            found[phase.offset] = fed.clamp(-VALUE_LIMIT, VALUE_LIMIT)
             self.state = _added(self.state, found[phase.offset], phase.feed)
         order = ((0, 0), (0, 1), (1, 0), (1, 1))
         return depth_to_space(torch.cat([found[o] for o in order], -1), 2), depth_to_space(pixels.flatten(-2), 2)
@@ -283,7 +283,7 @@ class TileWalk:
         activations = phase.expand(self.state)
         residuals = away = activations[..., :0]
         for channel, head in enumerate(phase.heads):
-            before = torch.cat([residuals, residuals.abs()], -1).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+            before = torch.cat([residuals, residuals.abs()], -1).clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
             outputs = head(torch.cat([activations, before], -1))
             mean, scale, shape = _pixel_parameters(outputs, channel, surroundings, residuals)
             fixed, detail, slant = (x[..., min(channel, x.shape[-1] - 1)] for x in surroundings)

@@ -30,7 +30,7 @@ class LosslessModel:
     num_latents: int
 
 
-def load(path: Path, device: str) -> LosslessModel:
+def load(path: Path, backend: object) -> LosslessModel:
     """Returns the lossless layer in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
     import torch
 

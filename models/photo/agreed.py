@@ -15,13 +15,11 @@ from torch import Tensor
 from hcodec.errors import ModelError
 from hcodec.models.blocks import depth_to_space
 from hcodec.models.descend import Position
-from hcodec.models.integer.products import STATE_LIMIT, IntegerBlock, Product, integer_block, wide_product, wide_weights
+from hcodec.models.integer.certificate import STATE_LIMIT
+from hcodec.models.integer.products import IntegerBlock, Product, integer_block, wide_product, wide_weights
 from hcodec.models.photo.config import COARSEST, Config
+from hcodec.models.photo.walk import MEAN_LIMIT, MEAN_UNIT
 from hcodec.models.tables.scales import NUM_SCALES
-
-MEAN_UNIT = 2.0**-8  # one integer step of a prior mean and of a decoded latent, in quantization steps
-MEAN_LIMIT = 2**18
-
 
 _MEAN_STEPS = round(1 / MEAN_UNIT)
 
@@ -58,11 +56,11 @@ class IntegerLatent:
     def advance(self, state: Tensor, prior: IntegerPrior, symbols: Tensor) -> Tensor:
         """Returns the state with the decoded latent added; symbols (B, H, W, C), of magnitude MAX_SYMBOL at most."""
         z_hat = prior.mean + symbols * _MEAN_STEPS
-        return (state + wide_product(z_hat, self.project)).clamp_(-STATE_LIMIT, STATE_LIMIT)
+        return (state + wide_product(z_hat, self.project)).clamp(-STATE_LIMIT, STATE_LIMIT)
 
 
 class Agreed:
-    """The whole agreed path, from named integer tensors; certified at construction."""
+    """The whole agreed path, from named integer tensors; `integer.certificate` certifies them."""
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor]) -> None:
         self.config = config
@@ -73,18 +71,6 @@ class Agreed:
             self.latents = [_latent(config, tensors, i, *pair) for i, pair in enumerate(pairs)]
         except KeyError as missing:
             raise ModelError(f"weights lack the tensor {missing}") from None
-        self._certify()
-
-    def _certify(self) -> None:
-        if not self.start.abs().max() <= STATE_LIMIT:
-            raise ModelError("weights of start break the exactness certificate (beyond the state's limit)")
-        for stride, product in self.up.items():
-            product.certify(f"up.{stride}", STATE_LIMIT)
-        for i, latent in enumerate(self.latents):
-            for j, refine in enumerate(latent.refine):
-                refine.certify(f"latents.{i}.refine.{j}")
-            latent.block.certify(f"latents.{i}.block")
-            latent.project.certify(f"latents.{i}.project", 2 * MEAN_LIMIT)
 
     def ordered_latents(self) -> list[IntegerLatent]:
         """Returns the latents in coding order, coarse first."""
@@ -95,10 +81,13 @@ class Agreed:
         state = self.start.expand(1, -(-height // COARSEST), -(-width // COARSEST), -1)
         return Position(state, COARSEST, height, width)
 
+    def ascended(self, state: Tensor, stride: int) -> Tensor:
+        """Returns the state at `stride`, of twice as many rows and columns, from the one at twice that stride."""
+        return depth_to_space(wide_product(state, self.up[stride]), 2)
+
     def ascend(self, state: Tensor, stride: int, height: int, width: int) -> Tensor:
         """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
-        state = depth_to_space(wide_product(state, self.up[stride]), 2)
-        return state[:, : -(-height // stride), : -(-width // stride)].contiguous()
+        return self.ascended(state, stride)[:, : -(-height // stride), : -(-width // stride)]
 
 
 def _latent(config: Config, tensors: Mapping[str, Tensor], index: int, level: int, stride: int, channels: int) -> IntegerLatent:

@@ -5,6 +5,9 @@ Room: photo (encode step 5).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,15 +36,26 @@ class Analysis(nn.Module):
             if stride > 8:
                 self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
 
-    def forward(self, coefficients: Tensor, patches: Tensor) -> dict[int, Tensor]:
-        """Returns {stride: feature} from whitened coefficients (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
+    def stemmed(self, coefficients: Tensor, patches: Tensor) -> Tensor:
+        """Returns the signal (B, H/8, W/8, width) from whitened coefficients (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
         fine = self.stem_blocks(self.stem(patches).float())
         stem = self.stem_out(space_to_depth(fine, 2))
-        x = F.pad(self.overlap(coefficients), (0, stem.shape[-1] - NUM_COEFFICIENTS)) + stem
+        return F.pad(self.overlap(coefficients), (0, stem.shape[-1] - NUM_COEFFICIENTS)) + stem
+
+    def blocks_at(self, stride: int) -> nn.Sequential:
+        """Returns the blocks of a stride."""
+        return cast(nn.Sequential, self.blocks[str(stride)])
+
+    def halved(self, stride: int) -> Callable[[Tensor], Tensor]:
+        """Returns what leads to a stride from half that stride, given an even number of rows and columns."""
+        return lambda x: self.down[str(stride)](space_to_depth(x, 2))
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """Returns {stride: feature} from what `stemmed` gives."""
         features = {}
         for stride in (8, 16, 32, 64):
             if stride > 8:
-                x = self.down[str(stride)](space_to_depth(pad_even(x), 2))
-            x = self.blocks[str(stride)](x)
+                x = self.halved(stride)(pad_even(x))
+            x = self.blocks_at(stride)(x)
             features[stride] = x
         return features

@@ -1,63 +1,86 @@
-"""A photo model ready to code, from its weights file. torch is imported only when a file is really loaded."""
+"""A photo model ready to code, from its weights file. torch is imported only where it is to run the model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hcodec.errors import ModelError
 from hcodec.models import weights_file
+from hcodec.models.integer.certificate import certify, certify_vector
+from hcodec.models.photo.walk import LIMITS, Walk
+from hcodec.models.runtime.backend import Backend
+from hcodec.models.tables import symbol_tables
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
     from hcodec.models.photo.agreed import Agreed
     from hcodec.models.photo.config import Config
     from hcodec.models.photo.network import Network
+    from hcodec.models.runtime.torch_steps import TorchStep
+
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)  # == of arrays is no bool
 class Model:
-    """A model ready to code: float network, integer agreed path, table weights (int32), fingerprint, device."""
+    """A model ready to code: its walk, table weights (int32), name, fingerprint, and the weights file that it came from."""
 
-    network: Network
-    agreed: Agreed
-    tables: np.ndarray
+    walk: Walk
+    tables: NDArray[np.int32]
+    name: str
     fingerprint: bytes
-    device: torch.device
+    path: Path
+
+    @property
+    def config(self) -> Config:
+        """What shapes it."""
+        return self.walk.config
 
 
-def load(path: Path, device: str) -> Model:
+def load(path: Path, backend: Backend) -> Model:
     """Returns the model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
-    import torch
-
-    from hcodec.models.integer.kernels import check_device
-    from hcodec.models.photo.agreed import Agreed
-
     config, integers, floats, fingerprint = weights_file.read(path)
-    where = torch.device(device)
-    check_device(where)
     try:
-        flat = _checked_tables(integers)
-        network = _float_network(config, floats)
-        agreed = Agreed(config, {name: tensor.to(where) for name, tensor in integers.items()})
+        symbol_tables.split(integers["tables.weights"])
+        certify(integers, LIMITS)
+        certify_vector(integers, "start")
+        weights = {f"agreed/{name}": tensor for name, tensor in integers.items()}
+        weights |= {f"float/{name}": tensor for name, tensor in floats.items()}
+        steps = backend.steps(path, weights, lambda: torch_steps(config, integers, floats))
+        walk = Walk(config, steps, integers["start"].astype(np.float32))
     except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch on tensors of wrong shapes
         line = " ".join(str(error).split())
         raise ModelError(f"{path.name} does not fit together: {line}") from None
-    return Model(network.to(where), agreed, flat, fingerprint, where)
+    return Model(walk, integers["tables.weights"], path.stem, fingerprint, path)
 
 
-def _checked_tables(integers: dict[str, torch.Tensor]) -> np.ndarray:
-    from hcodec.models.tables import symbol_tables
+def torch_steps(config: Config, integers: Arrays, floats: Arrays) -> dict[str, TorchStep]:
+    """Returns the steps of a model as torch runs them."""
+    from hcodec.models.photo.steps import steps
 
-    flat = integers["tables.weights"].numpy()
-    symbol_tables.split(flat)
-    return flat
+    return steps(*_networks(config, integers, floats))
 
 
-def _float_network(config: Config, floats: dict[str, torch.Tensor]) -> Network:
+def torch_networks(path: Path) -> tuple[Network, Agreed]:
+    """Returns the networks in a weights file, for those who need gradients."""
+    config, integers, floats, _ = weights_file.read(path)
+    return _networks(config, integers, floats)
+
+
+def _networks(config: Config, integers: Arrays, floats: Arrays) -> tuple[Network, Agreed]:
+    import torch
+
+    from hcodec.models.photo.agreed import Agreed
+
+    agreed = Agreed(config, {name: torch.from_numpy(tensor) for name, tensor in integers.items()})
+    return _float_network(config, {name: torch.from_numpy(tensor) for name, tensor in floats.items()}), agreed
+
+
+def _float_network(config: Config, floats: dict[str, Any]) -> Network:
     """Returns the network without its agreed parts, which only `Agreed` computes."""
     import torch
 
@@ -72,5 +95,5 @@ def _float_network(config: Config, floats: dict[str, torch.Tensor]) -> Network:
     values = {name: tensor.float() for name, tensor in floats.items()}
     missing = network.load_state_dict(values, strict=False, assign=True).missing_keys
     if missing:
-        raise ValueError(f"the tensor {missing[0]} is missing")
+        raise ModelError(f"the tensor {missing[0]} is missing")
     return network

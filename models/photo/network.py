@@ -107,9 +107,14 @@ class Network(nn.Module):
 
     def analyze(self, x: Tensor) -> dict[int, Tensor]:
         """Returns {stride: feature (B, ceil(H/s), ceil(W/s), width)}."""
-        pixels = pad_to(x - 0.5, 8).permute(0, 2, 3, 1)
+        features: dict[int, Tensor] = self.analysis(self.stem(pad_to(x, 8).permute(0, 2, 3, 1)))
+        return features
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        """Returns the signal (B, H/8, W/8, width) that analysis starts from; pixels (B, H, W, 3), H and W multiples of 8."""
+        pixels = pixels - 0.5
         coefficients = F.linear(space_to_depth(pixels, 8), self.dct) * 255 / self.sigma
-        return self.analysis(coefficients, space_to_depth(pixels, 4) * 4)
+        return self.analysis.stemmed(coefficients, space_to_depth(pixels, 4) * 4)
 
     def begin(self, batch: int, height: int, width: int) -> Position:
         """Returns where the way down begins: the learned constant on the grid of the coarsest stride."""
@@ -122,11 +127,15 @@ class Network(nn.Module):
         return state[:, : -(-height // stride), : -(-width // stride)]
 
     def synthesize(self, state: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
-        """Returns the picture (B, 3, H, W), not clipped; weights as in `Synthesis.forward`."""
+        """Returns the picture (B, 3, H, W), not clipped; weights as in `Synthesis.refined`."""
+        pixels = self.pixels(self.synthesis.refined(state, weights), weights)
+        return pixels[:, :height, :width].permute(0, 3, 1, 2)
+
+    def pixels(self, state: Tensor, weights: Tensor) -> Tensor:
+        """Returns pixels (B, 8 rows, 8 columns, 3) of a state from `Synthesis.refined`."""
         coefficients, fine = self.synthesis(state, weights)
         pixels = depth_to_space(F.linear(coefficients * (self.sigma / 255), self.dct.T), 8)
-        pixels = pixels + depth_to_space(fine, 4) / 8
-        return (pixels[:, :height, :width] + 0.5).permute(0, 3, 1, 2)
+        return pixels + depth_to_space(fine, 4) / 8 + 0.5
 
     def noise(self, batch: int, height: int, width: int) -> list[Tensor]:
         """Returns what stands for rounding in training: uniform numbers in [-1/2, 1/2), (B, H_l, W_l, C_l) for each latent."""

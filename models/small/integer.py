@@ -67,14 +67,14 @@ class SmallIntegerLatent:
 
     def posterior(self, lack: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean in eighths and scale index of the posterior; lack: feature - state, overwritten; scale: the prior's."""
-        lack, head = self.inference(lack.clamp_(-STATE_LIMIT, STATE_LIMIT))
+        lack, head = self.inference(lack.clamp(-STATE_LIMIT, STATE_LIMIT))
         assert head is not None  # noqa: S101 (for the type checker)
-        mean = wide_product(lack, self.select).add_(head[..., : self.channels]).clamp_(-MEAN_LIMIT, MEAN_LIMIT)
-        return mean, (scale + head[..., self.channels :]).clamp_(MIN_INDEX, NUM_SCALES - 1)
+        mean = (wide_product(lack, self.select) + head[..., : self.channels]).clamp(-MEAN_LIMIT, MEAN_LIMIT)
+        return mean, (scale + head[..., self.channels :]).clamp(MIN_INDEX, NUM_SCALES - 1)
 
     def advance(self, state: Tensor, prior: tuple[Tensor, Tensor], z: Tensor) -> Tensor:
         """Returns the state with the latent's value (B, H, W, C), of magnitude LATENT_LIMIT at most, added."""
-        return (state + wide_product(z, self.project)).clamp_(-STATE_LIMIT, STATE_LIMIT)
+        return (state + wide_product(z, self.project)).clamp(-STATE_LIMIT, STATE_LIMIT)
 
 
 class IntegerSmall:
@@ -133,7 +133,7 @@ class IntegerSmall:
         assert head is not None  # noqa: S101 (for the type checker)
         # the steps are powers of two: both the product and its rounding are exact
         steps = torch.tensor([STATE_UNIT * MEAN_STEPS * s for s in self.planes.spread], dtype=torch.float32)
-        mean = (state[..., :NUM_PLANES] * steps).round_() + MEAN_STEPS * torch.tensor(self.planes.center, dtype=torch.float32)
+        mean = (state[..., :NUM_PLANES] * steps).round() + MEAN_STEPS * torch.tensor(self.planes.center, dtype=torch.float32)
         scale, shape, coefficient = head.split([NUM_PLANES, NUM_PLANES, NUM_COEFFICIENTS], -1)
         limited = scale.clamp(0, NUM_SCALES - 1), shape.clamp(0, NUM_SHAPES - 1)
         return mean, *limited, coefficient.clamp(-COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)

@@ -24,7 +24,7 @@ class SmallModel:
     fingerprint: bytes
 
 
-def load(path: Path, device: str) -> SmallModel:
+def load(path: Path, backend: object) -> SmallModel:
     """Returns the chain model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
     import torch
 

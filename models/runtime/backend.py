@@ -1,0 +1,92 @@
+"""The choice of what runs a model: ONNX Runtime, or torch on a processor or a GPU.
+
+Room: runtime. Neither of them is imported before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hcodec.errors import ModelError
+from hcodec.models.runtime.check import check
+from hcodec.models.runtime.steps import Array, Steps
+
+if TYPE_CHECKING:
+    from hcodec.models.runtime.torch_steps import TorchStep
+
+BACKENDS = ("onnx", "torch")
+DEVICES = ("cpu", "cuda", "auto")
+GRAPHS = ".graphs"  # suffix of the file of graphs beside a weights file
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What runs models. name: one of BACKENDS; device: "cpu" or "cuda", the latter with torch alone."""
+
+    name: str
+    device: str
+
+    @classmethod
+    def chosen(cls, name: str | None, device: str) -> Backend:
+        """Returns the backend of a name, or None, on a device, one of DEVICES; ModelError if it is not there."""
+        if device not in DEVICES:
+            raise ModelError(f"unknown device {device!r}; use auto, cpu or cuda")
+        if name not in (*BACKENDS, None):
+            raise ModelError(f"unknown backend {name!r}; use onnx or torch")
+        if name == "onnx" and device == "cuda":
+            raise ModelError("the backend onnx runs on the processor only; use torch for CUDA")
+        if name == "torch" or device == "cuda":
+            _require_torch()
+        if device == "auto":
+            device = "cuda" if name != "onnx" and _has_cuda() else "cpu"
+        if device == "cuda" and not _has_cuda():
+            raise ModelError("no CUDA device is available; use --device cpu")
+        return cls(name or ("torch" if device == "cuda" else "onnx"), device)
+
+    def steps(self, path: Path, weights: Mapping[str, Array], torch_steps: Callable[[], Mapping[str, TorchStep]]) -> Steps:
+        """Returns the steps of a weights file, checked; ModelError if this machine does not run them exactly.
+
+        weights: its tensors by the names that graphs call them; torch_steps: makes the same steps for torch.
+        """
+        if self.name == "onnx":
+            from hcodec.models.runtime.onnx_steps import OnnxSteps
+
+            steps: Steps = OnnxSteps(path.with_suffix(GRAPHS), weights)
+        else:
+            import torch
+
+            from hcodec.models.runtime.torch_steps import TorchSteps
+
+            steps = TorchSteps(torch_steps(), torch.device(self.device))
+        _check_once(self, steps)
+        return steps
+
+
+ONNX = Backend("onnx", "cpu")
+_checked: set[Backend] = set()
+
+
+def _check_once(backend: Backend, steps: Steps) -> None:
+    """Checks a backend the first time that it is used: what it computes with is the same for all models."""
+    if backend not in _checked:
+        check(steps)
+        _checked.add(backend)
+
+
+def _require_torch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ModelError("this needs torch, which is not installed; install hcodec[torch]")
+
+
+@functools.cache
+def _has_cuda() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

@@ -1,0 +1,113 @@
+"""Turns steps of torch into a file of ONNX graphs: `python -m hcodec.models.runtime.graphs WEIGHTS`.
+
+Room: runtime, a script. A graph holds no weights: what it takes from the weights file stands in it by its name there, so
+nothing is stored twice. Needs the packages onnx and onnxscript.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hcodec.models.runtime.onnx_steps import INDEX
+from hcodec.models.runtime.torch_steps import TorchStep
+
+_OPSET = 18
+_SMALL = 16  # numbers: what is no larger stays in the graph
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same graphs give the same file
+
+
+class _Module(nn.Module):
+    def __init__(self, step: TorchStep) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Returns what the step makes of the tensors."""
+        return self.step.function(*tensors)
+
+
+def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.ndarray]) -> None:
+    """Writes the graphs of all steps, and what must be known to run them. weights: by the names that graphs call them."""
+    known = {_digest(value.astype(dtype)): (name, dtype) for name, value in weights.items() for dtype in ("float32", "float64")}
+    index, entries = {}, {}
+    for name, step in steps.items():
+        graph, used = graph_of(step, known)
+        entries[f"{name}.onnx"] = graph
+        index[name] = {"radius": step.reach.radius, "unit": step.reach.unit, "exact": step.exact, "weights": used}
+    entries[INDEX] = json.dumps(index, indent=1, sort_keys=True).encode()
+    with zipfile.ZipFile(path, "w") as file:
+        for name in sorted(entries):
+            file.writestr(zipfile.ZipInfo(name, _DATE), entries[name], zipfile.ZIP_DEFLATED)
+
+
+def _digest(value: np.ndarray) -> tuple[Any, ...]:
+    return value.dtype.str, value.shape, hash(value.tobytes())
+
+
+def graph_of(step: TorchStep, known: Mapping[tuple[Any, ...], tuple[str, str]]) -> tuple[bytes, dict[str, str]]:
+    """Returns the graph of a step and the types of the weights that it takes; ValueError if one of them has no name."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = _exported(step)
+    renamed, used = {}, {}
+    for tensor in list(model.graph.initializer):
+        value = numpy_helper.to_array(tensor)
+        if value.size <= _SMALL and _digest(value) not in known:
+            continue
+        if _digest(value) not in known:
+            raise ValueError(f"a constant of shape {value.shape} in a graph has no name in the weights file")
+        weight, dtype = known[_digest(value)]
+        renamed[tensor.name], used[weight] = weight, dtype
+        model.graph.initializer.remove(tensor)
+        if weight not in {kept.name for kept in model.graph.initializer}:
+            model.graph.initializer.append(_outside(weight, value))
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    _strip(model)
+    return model.SerializeToString(deterministic=True), used
+
+
+def _exported(step: TorchStep) -> Any:
+    """Returns torch's ONNX model of a step, whose maps may have any number of rows and columns."""
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = tuple({1: dynamic, 2: dynamic} if len(example) == example.ndim - 3 == 1 else {} for example in step.examples)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Module(step), tuple(example.clone() for example in step.examples), dynamo=True, dynamic_shapes=(shapes,), opset_version=_OPSET,
+            optimize=step.exact, verbose=False,  # what is exact runs as it stands here; of the rest, weights must stay as they are
+        )  # fmt: skip
+    assert program is not None  # noqa: S101 (for the type checker: without a file it returns the program)
+    return program.model_proto
+
+
+def _outside(name: str, value: np.ndarray) -> Any:
+    """Returns an initializer whose values are given when the graph is loaded."""
+    from onnx import TensorProto, helper
+
+    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+    tensor = TensorProto(name=name, data_type=kind, dims=value.shape, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="weights")
+    return tensor
+
+
+def _strip(model: Any) -> None:
+    """Takes out what only people would read: where each node comes from, in torch and in files of this machine."""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+

@@ -1,0 +1,81 @@
+"""Steps that ONNX Runtime runs: graphs made once from the torch networks, with the weights of the weights file.
+
+Room: runtime. Every session computes on the thread that calls it. Graphs of integers run as they are written: what
+might rewrite them (gains folded into kernels, say) is switched off, and `check` sees to it that products are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hcodec.errors import ModelError
+from hcodec.models.runtime.steps import Array, Reach, in_strips
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+INDEX = "index.json"  # in a file of graphs: for each step its reach, whether it is exact, and the type of each weight
+
+
+class OnnxSteps:
+    """The steps of one network.
+
+    path: the file of graphs; weights: by the names that the graphs call them.
+    """
+
+    def __init__(self, path: Path, weights: Mapping[str, Array]) -> None:
+        self._weights = weights
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._lock = threading.Lock()
+        try:
+            with zipfile.ZipFile(path) as file:
+                self._index = json.loads(file.read(INDEX))
+                self._graphs = {name: file.read(f"{name}.onnx") for name in self._index}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ModelError(f"{path.name} cannot be read: {error}") from None
+
+    def __call__(self, name: str, *arrays: Array) -> Sequence[Array]:
+        """Returns what a step makes of arrays."""
+        session = self._session(name)
+        names = [node.name for node in session.get_inputs()]
+        about = self._index[name]
+
+        def run(*parts: Array) -> list[Array]:
+            """Returns the results of a strip."""
+            results: list[Array] = session.run(None, dict(zip(names, parts, strict=True)))
+            return results
+
+        return in_strips(run, Reach(about["radius"], about["unit"]), arrays)
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        with self._lock:
+            if name not in self._sessions:
+                self._sessions[name] = self._open(name)
+            return self._sessions[name]
+
+    def _open(self, name: str) -> onnxruntime.InferenceSession:
+        about = self._index[name]
+        weights = {weight: self._weights[weight].astype(dtype) for weight, dtype in about["weights"].items()}
+        return session(self._graphs[name], weights, about["exact"])
+
+
+def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxruntime.InferenceSession:
+    """Returns a graph ready to run, on the calling thread alone; exact: as it is written."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    names = list(weights)
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights[name])) for name in names]
+    options.add_external_initializers(names, values)
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
