@@ -223,7 +223,7 @@ def test_the_users_defaults_change_nothing(pixels, data):
 def forged(data: bytes, last: bytes) -> bytes:
     reader = container.Reader()
     reader.feed(data)
-    return container.write(replace(header_of(data), fitted=True), [*reader.layers[:2], last])
+    return container.write(replace(header_of(data), fitted=True), [[layer] for layer in (*reader.pieces[0][:2], last)])
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_the_wildest_post_filter_gives_a_picture(pixels, data):
 def test_layers_without_a_post_filter_are_malformed_in_a_file_that_promises_them(pixels):
     model = models.load("tiny")
     plain = [stacked(levels.tables_of(model), parts) for parts, _ in levels.each_level(model, as_tensor(pixels))]
-    frame = container.Frame(width=160, height=192, fingerprint=model.fingerprint, fitted=True)
-    data = container.write(frame, plain)
+    frame = container.Frame(width=160, height=192, model="tiny", fingerprint=model.fingerprint, fitted=True)
+    data = container.write(frame, [[layer] for layer in plain])
     with pytest.raises(FormatError):
         codec.decode(data, strict=True)
 
