@@ -226,7 +226,7 @@ def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Laye
     while high - low > max(4, len(layer) // 100):
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(enough - 1, layer[:middle]) else (middle, high)
-    return container.truncate(data, num_bytes=len(whole) - (len(layer) - high))
+    return container.truncate(data, num_bytes=len(whole) - (len(layer) - high) + 1)  # one more for the number of pieces
 
 
 def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:

@@ -63,8 +63,9 @@ def rewritten(data, layers, cut=False, alpha=b"", **changes) -> bytes:
     header = container.info(data)
     known = {name: getattr(header, name) for name in ("width", "height", "model")}
     known["fingerprint"] = bytes.fromhex(header.fingerprint)
-    pieces = [[layer] for layer in layers]
-    return container.write(container.Frame(**known | changes), pieces, container.Attachments(alpha=alpha), cut=cut)
+    frame = container.Frame(**known | changes)
+    pieces = [[layer] * container.count_windows(frame.height, frame.width) for layer in layers]
+    return container.write(frame, pieces, container.Attachments(alpha=alpha), cut=cut)
 
 
 def damaged(data, level) -> bytes:

@@ -118,7 +118,7 @@ def test_feeding_in_any_pieces_is_feeding_the_whole(made, draw):
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         reader.feed(memoryview(data[start:end]))
     reader.close()
-    assert observe(reader) == observe(read_all(data))
+    assert observe(reader) == observe(read_all(data)) and reader.num_levels == min(map(len, reader.pieces))
     assert reader.attachments == Attachments(**{name: made[name] for name in (*METADATA, *VALUES) if name in made})
     assert reader.lossless == list(made.get("lossless", [b""] * reader.header.num_windows))
     found = [[pieces[level : level + 1] for pieces in reader.pieces] for level in range(len(made["layers"]))]
@@ -143,6 +143,7 @@ def test_every_prefix_gives_what_it_holds(options):
             assert growing.pieces[window] == whole
             arriving = ranges[window][len(whole)] if len(whole) < 4 else (length, 0)
             assert growing.partial(window) == data[arriving[0] : length]
+        assert growing.num_levels == min(map(len, growing.pieces), default=0)
         assert growing.complete == (length == len(data))
         if length < len(data):
             with pytest.raises(TruncatedError):

@@ -138,7 +138,7 @@ def test_what_is_reserved_for_later_versions_is_refused_by_name(after_the_size, 
 @pytest.mark.parametrize("name", [b"Photo", b"photo_1", b"ph\xf6to", b"photo\n", b"photo 1", b""])
 def test_other_names_of_models_are_refused(name):
     packed = MAGIC + b"\1\0" + bytes((len(name),)) + name + FINGERPRINT + b"\x1e\x14\x08\1\1\0" + bytes(4)
-    with pytest.raises(FormatError, match="the header is damaged: .*model's name"):
+    with pytest.raises(FormatError, match=r"the header is damaged: .*model's name"):
         parse_header(with_new_crc(packed))
 
 
@@ -372,7 +372,9 @@ def survive(data):
     return reader
 
 
-@pytest.mark.parametrize("data", [sample(), sample(**METADATA), wide(lossless=LOSSLESS), wide([*WIDE_LAYERS[:2], [b"1"]], cut=True)])
+@pytest.mark.parametrize(
+    "data", [sample(), sample(**METADATA), wide(lossless=LOSSLESS), wide([*WIDE_LAYERS[:2], [b"1"]], cut=True)]
+)
 def test_every_single_bit_flip_of_the_header_is_refused(data):
     for position in range(8 * parse_header(data).header_bytes):
         broken = bytearray(data)

@@ -23,15 +23,17 @@ class Reader:
     """Takes a file in pieces of any size and gives out its parts as soon as they are whole.
 
     `header`: None until it has arrived, and the lists below are empty until then; `pieces`: for each window the whole and
-    undamaged pieces of consecutive levels, coarse first; `lossless`: for each window its piece of the lossless layer, empty
-    until whole; `damaged`: window -> the number (from 1) of its first layer with a wrong checksum, from which on its pieces
-    are ignored; `attachments`: each empty until whole; `complete`: every promised byte has arrived; `num_bytes_fed`.
+    undamaged pieces of consecutive levels, coarse first; `num_levels`: how many levels are whole in every window;
+    `lossless`: for each window its piece of the lossless layer, empty until whole; `damaged`: window -> the number (from 1)
+    of its first layer with a wrong checksum, from which on its pieces are ignored; `attachments`: each empty until whole;
+    `complete`: every promised byte has arrived; `num_bytes_fed`.
     Memory is taken for bytes that have arrived, never for bytes that are promised.
     """
 
     def __init__(self) -> None:
         self.header: Header | None = None
         self.pieces: list[list[bytes]] = []
+        self.num_levels = 0
         self.lossless: list[bytes] = []
         self.damaged: dict[int, int] = {}
         self.attachments = NOTHING
@@ -44,11 +46,6 @@ class Reader:
         self._header_parser = HeaderParser()
         self._parser: Iterator[None] | None = None
         self._refusal: FormatError | None = None
-
-    @property
-    def num_levels(self) -> int:
-        """How many levels are whole in every window."""
-        return min(map(len, self.pieces), default=0)
 
     @property
     def damage(self) -> list[str]:
@@ -118,6 +115,8 @@ class Reader:
                     yield from self._skip(piece.num_bytes)
                 else:
                     yield from self._parse_piece(header, number, window, piece)
+            if not self.damaged and number <= header.num_levels - header.cut:
+                self.num_levels = number
         yield from self._parse_section(header.back_bytes)
         self.complete = True
         while True:
