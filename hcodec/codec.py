@@ -64,7 +64,7 @@ def encode(
     loaded = models.load(model, device)
     count = _check_levels(levels, loaded.agreed.config.num_levels)
     layers = encode_layers(loaded, source.pixels, count, effort, on_progress)
-    data = _pack(source, loaded.fingerprint, [layer for layer, _ in layers], fitted=True)
+    data = _pack(source, model, loaded.fingerprint, [layer for layer, _ in layers], fitted=True)
     if target_psnr is not None:
         data = _cut_to_psnr(data, source, loaded, layers, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
@@ -84,7 +84,7 @@ def encode_lossless(
     loaded = models.load(model, device)
     _check_levels(levels, loaded.agreed.config.num_levels)
     layers, code = Encoder(loaded, source.pixels).lossless_layers(source.gray, levels)
-    return _pack(source, loaded.fingerprint, layers, code.data), code
+    return _pack(source, model, loaded.fingerprint, layers, code.data), code
 
 
 def decode(
@@ -121,18 +121,18 @@ def decode_picture(
     reader = Reader()
     reader.feed(_read(data))
     header = reader.known_header()
-    if not reader.layers:
+    if not reader.num_levels:
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)
-    if levels is not None and reader.damaged == len(reader.layers) + 1 <= min(levels, header.num_levels):
-        raise FormatError(f"layer {reader.damaged} is damaged")
-    count = _check_levels(levels, len(reader.layers))
+    if levels is not None and reader.damaged.get(0) == reader.num_levels + 1 <= min(levels, header.num_levels):
+        raise FormatError(f"layer {reader.num_levels + 1} is damaged")
+    count = _check_levels(levels, reader.num_levels)
     decoder = Decoder.open(header, device)
-    _push_levels(decoder, reader.layers[:count], strict)
-    if levels is None and reader.lossless:
-        _push_lossless(decoder, reader.lossless, strict)
-    part = reader.partial if levels is None and decoder.num_levels == count else b""
+    _push_levels(decoder, reader.pieces[0][:count], strict)
+    if levels is None and reader.lossless[0]:
+        _push_lossless(decoder, reader.lossless[0], strict)
+    part = reader.partial(0) if levels is None and decoder.num_levels == count else b""
     pixels = _pixels(decoder, part, strict, temperature, seed)
     return replace(picture_of(reader, pixels, strict), exact=decoder.exact is not None)
 
@@ -191,11 +191,16 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 
-def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], lossless: bytes = b"", fitted: bool = False) -> bytes:
+def _pack(
+    source: Picture, model: str, fingerprint: bytes, layers: Sequence[bytes], lossless: bytes = b"", fitted: bool = False
+) -> bytes:
     height, width = source.pixels.shape[:2]
     fitted = fitted and level_coder.is_fitted(height, width)
-    frame = container.Frame(width=width, height=height, fingerprint=fingerprint, gray=source.gray, fitted=fitted)
-    return container.write(frame, layers, attachments.detach(source), lossless=lossless)
+    frame = container.Frame(
+        width=width, height=height, model=model, fingerprint=fingerprint, gray=source.gray, fitted=fitted
+    )
+    pieces = [[layer] for layer in layers]
+    return container.write(frame, pieces, attachments.detach(source), lossless=[lossless] if lossless else ())
 
 
 def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
@@ -221,7 +226,7 @@ def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Laye
     while high - low > max(4, len(layer) // 100):
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(enough - 1, layer[:middle]) else (middle, high)
-    return container.truncate(data, num_bytes=len(whole) - (len(layer) - high))
+    return container.truncate(data, num_bytes=len(whole) - (len(layer) - high) + 1)  # one more for the number of pieces
 
 
 def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:

@@ -50,12 +50,12 @@ class StreamDecoder:
         """
         self._reader.feed(data)
         before = self.levels_decoded
-        if not self._fault and self._reader.layers[before:]:
-            self._push_all(self._open(), self._reader.layers[before:])
-        if not self._fault and self._reader.lossless and self._decoder and self._decoder.exact is None:
+        if not self._fault and self._reader.num_levels > before:
+            self._push_all(self._open(), self._reader.pieces[0][before:])
+        if not self._fault and any(self._reader.lossless) and self._decoder and self._decoder.exact is None:
             self._push_lossless(self._decoder)
         if self._reader.damaged:
-            self._stop(self._reader.damage)
+            self._stop(self._reader.damage[0])
         return self.levels_decoded - before
 
     def image(self) -> Image.Image:
@@ -86,14 +86,14 @@ class StreamDecoder:
 
     def _push_lossless(self, decoder: Decoder) -> None:
         try:
-            decoder.push_lossless(self._reader.lossless)
+            decoder.push_lossless(self._reader.lossless[0])
         except (FormatError, ModelError) as error:
             self._stop(f"{error}; it was ignored")
 
     def _pixels(self, decoder: Decoder) -> NDArray[np.uint8]:
         if not self._fault:
             try:
-                return decoder.pixels(self._reader.partial)
+                return decoder.pixels(self._reader.partial(0))
             except FormatError as error:
                 self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
         return decoder.pixels()
