@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcodec.container.windows import Window
+from hcodec.errors import HcodecError
 from hcodec.models.photo.config import FINEST
 from hcodec.models.photo.prefix import synthesize
 from hcodec.models.photo.walk import Walk
@@ -37,6 +38,18 @@ class Rectangle:
     def of(cls, window: Window) -> Rectangle:
         """Returns the place of a window."""
         return cls(window.top, window.left, window.top + window.height, window.left + window.width)
+
+    @classmethod
+    def chosen(cls, region: tuple[int, int, int, int] | None, height: int, width: int) -> Rectangle:
+        """Returns a region (x, y, width, height) of a picture of that size, None being all of it; HcodecError if it lies beyond."""
+        whole = cls(0, 0, height, width)
+        if region is None:
+            return whole
+        x, y, wide, high = region
+        wanted = cls(y, x, y + high, x + wide)
+        if wanted.is_empty or wanted.shared(whole) != wanted:
+            raise HcodecError(f"the region {x},{y},{wide},{high} is not within the picture of {width}x{height} pixels")
+        return wanted
 
     @property
     def inside(self) -> tuple[slice, slice]:

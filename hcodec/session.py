@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec import models
+from hcodec import memory, models
 from hcodec.coders import levels
 from hcodec.coders.levels import Wanted
 from hcodec.container import Header, Reader
@@ -28,6 +28,7 @@ from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 from hcodec.pixels.attachments import attach
 from hcodec.pixels.picture import Picture
 
+_BYTES_PER_PIXEL = 24  # of a large picture: peak working memory beside that of the windows in work, measured
 Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
 
@@ -109,6 +110,15 @@ class Decoder:
         if self._held:
             each(self.prefix, range(len(self.windows)))
 
+    @property
+    def num_levels(self) -> int:
+        """How many whole levels are decoded in every window."""
+        return min(self.levels_of(index) for index in range(len(self.windows)))
+
+    def levels_of(self, index: int) -> int:
+        """Returns how many whole levels of a window have arrived and are well-formed."""
+        return int(self.prefix(index).levels)
+
     def prefix(self, index: int) -> Prefix:
         """Returns the whole levels of a window."""
         window, held = self.windows[index], self._held[index] if self._held else None
@@ -117,7 +127,7 @@ class Decoder:
             for piece in self.reader.pieces[index][int(prefix.levels) : self.limit]:
                 if index in self.faults:
                     break
-                prefix = levels.decoded(self.tables, prefix, piece, self.header.offsets)
+                prefix = levels.decoded(self.tables, prefix, piece, self.header.fitted)
         except FormatError as error:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
         if self._held:
@@ -131,7 +141,7 @@ class Decoder:
         if not part or int(prefix.levels) < len(self.reader.pieces[index]):
             return prefix
         try:
-            return levels.decoded_part(self.tables, prefix, part, self.header.offsets)
+            return levels.decoded_part(self.tables, prefix, part, self.header.fitted)
         except FormatError as error:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
             return prefix
@@ -148,16 +158,23 @@ class Decoder:
         return mosaic.render(self.model.walk, state, region)
 
 
-def picture_of(reader: Reader, pixels: Pixels, strict: bool = False) -> Picture:
-    """Returns the Picture of decoded pixels with the alpha and metadata that the reader has so far.
+def picture_of(reader: Reader, pixels: Pixels, strict: bool = False, region: Rectangle | None = None) -> Picture:
+    """Returns the Picture of decoded pixels, of the whole or of a region, with the alpha and metadata that the reader has so far.
 
     Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
     """
-    plain = Picture(pixels, gray=reader.known_header().gray)
+    header = reader.known_header()
+    size = header.height, header.width
+    plain, inside = Picture(pixels, gray=header.gray), (region or Rectangle(0, 0, *size)).inside
     try:
-        return attach(plain, reader.attachments)
+        return attach(plain, reader.attachments, size, inside)
     except FormatError as error:
         if strict:
             raise
         warnings.warn(str(error), HcodecWarning, stacklevel=3)
-        return attach(plain, replace(reader.attachments, alpha=b""))
+        return attach(plain, replace(reader.attachments, alpha=b""), size, inside)
+
+
+def check_memory(height: int, width: int) -> None:
+    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
+    memory.check(height * width, _BYTES_PER_PIXEL)
