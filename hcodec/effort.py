@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hcodec import memory
 from hcodec.coders.levels import Level
-from hcodec.container.windows import Window
+from hcodec.container.window import Window
 from hcodec.errors import HcodecError
 from hcodec.mosaic import Rectangle, to_pixels
 from hcodec.session import Encoder

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.container.windows import Window
+from hcodec.container.window import Window
 from hcodec.errors import HcodecError
 from hcodec.models.photo.config import FINEST
 from hcodec.models.photo.prefix import synthesize

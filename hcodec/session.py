@@ -18,7 +18,7 @@ from hcodec import memory, models
 from hcodec.coders import levels
 from hcodec.coders.levels import Wanted
 from hcodec.container import Header, Reader
-from hcodec.container.windows import Window, windows
+from hcodec.container.window import Window, windows
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.models.photo.prefix import Prefix, posterior
 from hcodec.models.photo.walk import analyze

@@ -9,7 +9,7 @@ from hcodec.container.header import Frame, Header
 from hcodec.container.info import Info, LevelInfo, LosslessInfo, info
 from hcodec.container.reader import Reader
 from hcodec.container.table import Layer, Piece
-from hcodec.container.windows import Window, count_windows, windows
+from hcodec.container.window import Window, count_windows, windows
 from hcodec.container.writer import truncate, write
 
 __all__ = [

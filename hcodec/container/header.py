@@ -1,7 +1,7 @@
 """The header of a file: what it says of its picture, and the table of its layers.
 
 Room: container, below `reader` and `writer` (encode step 11, decode step 2). Every range is checked here, before anyone
-takes memory on the file's word. FORMAT.md, "Synopsis". Imports `fields`, `chunks`, `table`, `windows`, `errors` and
+takes memory on the file's word. FORMAT.md, "Synopsis". Imports `fields`, `chunks`, `table`, `window`, `errors` and
 Python's own modules only: no numpy, no torch, no Pillow.
 """
 
@@ -25,7 +25,7 @@ from hcodec.container.fields import (
     pack_varint,
 )
 from hcodec.container.table import CUT_LOSSLESS, Layer, Shape, TableParser, pack_table
-from hcodec.container.windows import count_windows
+from hcodec.container.window import count_windows
 from hcodec.errors import FormatError, TruncatedError
 
 MAGIC = b"\x89HCP\r\n\x1a"  # format: not text (0x89), and broken by any change of line ends (CR LF, Ctrl-Z)

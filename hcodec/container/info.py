@@ -15,7 +15,7 @@ from hcodec.container import lossless_layer
 from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
-from hcodec.container.windows import windows
+from hcodec.container.window import windows
 from hcodec.errors import FormatError
 
 _NAMED = (Cicp, Chromaticities, Density)

@@ -13,7 +13,7 @@ from hcodec.container import chunks
 from hcodec.container.attachments import NOTHING
 from hcodec.container.header import Header, HeaderParser
 from hcodec.container.table import Piece
-from hcodec.container.windows import windows
+from hcodec.container.window import windows
 from hcodec.errors import FormatError, TruncatedError
 
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"

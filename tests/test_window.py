@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcodec.container import Window, count_windows, windows
-from hcodec.container.windows import EDGE
+from hcodec.container.window import EDGE
 
 
 @settings(max_examples=30, deadline=None)
