@@ -189,7 +189,7 @@ def _pack(
     height, width = source.pixels.shape[:2]
     model = encoder.model
     frame = container.Frame(
-        width=width, height=height, model=model.name, fingerprint=model.fingerprint, gray=source.gray, fitted=encoder.with_offsets
+        width=width, height=height, model=model.name, fingerprint=model.fingerprint, gray=source.gray, offsets=encoder.with_offsets
     )  # fmt: skip
     return container.write(frame, layers, attachments.detach(source), lossless=lossless)
 

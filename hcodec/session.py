@@ -127,7 +127,7 @@ class Decoder:
             for piece in self.reader.pieces[index][int(prefix.levels) : self.limit]:
                 if index in self.faults:
                     break
-                prefix = levels.decoded(self.tables, prefix, piece, self.header.fitted)
+                prefix = levels.decoded(self.tables, prefix, piece, self.header.offsets)
         except FormatError as error:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
         if self._held:
@@ -141,7 +141,7 @@ class Decoder:
         if not part or int(prefix.levels) < len(self.reader.pieces[index]):
             return prefix
         try:
-            return levels.decoded_part(self.tables, prefix, part, self.header.fitted)
+            return levels.decoded_part(self.tables, prefix, part, self.header.offsets)
         except FormatError as error:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
             return prefix

@@ -32,8 +32,8 @@ MAGIC = b"\x89HCP\r\n\x1a"  # format: not text (0x89), and broken by any change 
 VERSION = 1  # format
 
 _DRAFT = b"\x89HCO\r\n\x1a"  # how files of before version 1 began
-_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _FITTED = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
-_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _FITTED
+_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _OFFSETS = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
+_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _OFFSETS
 _MODEL = re.compile(r"[a-z0-9-]*")  # format, as those below
 _NAME = Range("length of the model's name", 1, 32)
 _FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT_BYTES)
@@ -48,8 +48,8 @@ class Frame:
     """What a file says of its picture, layers apart.
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
-    and hyphens; `fingerprint`: the first 4 bytes of its digest; `gray`: the picture has one channel; `fitted`: levels
-    bring what was fitted to the picture.
+    and hyphens; `fingerprint`: the first 4 bytes of its digest; `gray`: the picture has one channel; `offsets`: latents
+    bring scale offsets.
     """
 
     width: int
@@ -57,7 +57,7 @@ class Frame:
     model: str
     fingerprint: bytes
     gray: bool = False
-    fitted: bool = False
+    offsets: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def pack_header(header: Header) -> bytes:
 
 def _flags(header: Header) -> int:
     sections = _FRONT * (header.front_bytes > 0) | _BACK * (header.back_bytes > 0)
-    kinds = _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | _FITTED * header.fitted
+    kinds = _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | _OFFSETS * header.offsets
     return kinds | sections
 
 
@@ -197,7 +197,7 @@ def _parse_start(cursor: Cursor) -> dict[str, Any]:
         "width": width,
         "height": height,
         "gray": bool(flags & _GRAY),
-        "fitted": bool(flags & _FITTED),
+        "offsets": bool(flags & _OFFSETS),
         "cut": bool(flags & _CUT),
         "lossless": bool(flags & _LOSSLESS),
         "front_bytes": cursor.varint(_SECTION) if flags & _FRONT else 0,
