@@ -95,6 +95,7 @@ class PixelTables:
         """Returns the positions of all values in coding order, and the runs of one table in it."""
         flat = indices.ravel().astype(np.uint16)
         order = np.argsort(flat, kind="stable")
-        ends = np.bincount(flat).cumsum().tolist()
-        begins = [0, *ends][:-1]
-        return order, [(table, begin, end) for table, (begin, end) in enumerate(zip(begins, ends, strict=True)) if begin < end]
+        counts = np.bincount(flat)
+        tables = counts.nonzero()[0]
+        ends = counts[tables].cumsum()
+        return order, list(zip(tables.tolist(), (ends - counts[tables]).tolist(), ends.tolist(), strict=True))
