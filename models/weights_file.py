@@ -104,7 +104,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read(path: Path) -> tuple[Config, dict[str, Array], dict[str, Array], bytes]:
-    """Returns configuration, integer tensors, float tensors (float16 or float32) and fingerprint; ModelError unless they belong together."""
+    """Returns configuration, integer tensors, float tensors (float16, float32), fingerprint; ModelError unless they fit."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

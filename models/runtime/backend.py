@@ -26,7 +26,7 @@ GRAPHS = ".graphs"  # suffix of the file of graphs beside a weights file
 
 @dataclass(frozen=True)
 class Backend:
-    """What runs models. name: one of BACKENDS, or None for the one that suits; device: "cpu" or "cuda", the latter with torch alone."""
+    """What runs models. name: one of BACKENDS, or None for what suits; device: "cpu" or "cuda", the latter with torch alone."""
 
     name: str | None
     device: str

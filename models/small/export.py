@@ -1,10 +1,8 @@
 """Turns a checkpoint into the weights of a chain model: `python -m hcodec.models.small.export CHECKPOINT --data DATA --out FILE`.
 
-Beside the weights file it writes the graphs that ONNX Runtime runs it by.
-
 Room: small, a script. As in `photo/export.py`, every product is quantized against the activations that come before
 it, and its weights are made as fine as its exactness certificate allows. The coding tables are those of the mixtures
-themselves; counting real values brought nothing.
+themselves; counting real values brought nothing. Beside the weights file it writes the graphs that run it.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ from torch import Tensor, nn
 from hcodec.models import weights_file
 from hcodec.models.blocks import Block, Dense, pad_even, space_to_depth
 from hcodec.models.descend import Position, at_stride, descend
-from hcodec.models.integer.certificate import certify, certify_vector
-from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify, certify_vector
+from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import Tensors, activation_units, export_block, export_dense, integer_product, put
 from hcodec.models.runtime import graphs
 from hcodec.models.runtime.backend import GRAPHS

@@ -1,6 +1,7 @@
 """The steps of a chain model: the pieces of `IntegerSmall` that `walk` and graphs are made of.
 
-Room: small. Nothing is computed here that is not a method of `IntegerSmall` or its latents; indices and values come and go as int32.
+Room: small. Nothing is computed here that is not a method of `IntegerSmall` or its latents. Indices and values come and
+go as int32.
 """
 
 from __future__ import annotations

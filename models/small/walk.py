@@ -140,7 +140,7 @@ def _evened(x: Array) -> Array:
 
 @dataclass(frozen=True)
 class SmallPixels:
-    """The likelihood of one picture's planes, each given those before it; arrays int32 (H, W, 3), as `IntegerSmall.parameters`."""
+    """The likelihood of one picture's planes, each given those before it; int32 (H, W, 3), from the step `pixels`."""
 
     walk: Walk
     mean: Ints
