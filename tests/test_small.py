@@ -205,7 +205,7 @@ def test_models_are_known_by_name_and_fingerprint():
 
 
 def test_damaged_weights_are_refused(folder, tmp_path):
-    _, tensors, _ = weights_file.read_exact(folder / "tiny.safetensors")
+    about, tensors, _ = weights_file.read_exact(folder / "tiny.safetensors")
     broken = {
         "loud": tensors | {"latents.0.select.weight": tensors["latents.0.select.weight"] * 1e12},
         "lost": {name: tensor for name, tensor in tensors.items() if name != "last.head.gain"},
