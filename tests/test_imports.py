@@ -37,7 +37,7 @@ ARROWS = {
     "stream": {"errors", "pixels", "container", "session"},
     "packing": {"errors", "memory", "pixels", "container", "coders.kinds"},
     "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "coders.kinds"},
-    "models": {"errors", "models.registry", "models.weights_file", "models.photo.model"},
+    "models": {"errors", "models.registry", "models.weights_file"},
     "models.tables": set(),
     "models.blocks": set(),
     "models.descend": set(),
@@ -212,7 +212,7 @@ def loaded_with(module):
         name = pending.pop()
         inner = name.removeprefix("hcodec").removeprefix(".")
         if name not in found and name.startswith("hcodec") and inner in SOURCES:
-            pending.extend(imports(SOURCES[inner], into_functions=False))
+            pending += [name.rpartition(".")[0], *imports(SOURCES[inner], into_functions=False)]
         found.add(name)
     return found
 
