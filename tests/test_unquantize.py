@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_network
 
 from hcodec.models import weights_file
-from hcodec.models.photo.agreed import MEAN_UNIT
 from hcodec.models.photo.export import export_agreed
 from hcodec.models.photo.task import prefix_curve
 from hcodec.models.photo.unquantize import unquantize
+from hcodec.models.photo.walk import MEAN_UNIT
 
 
 @pytest.fixture(scope="module")
