@@ -133,17 +133,15 @@ def _weights(values: Ints, prediction: Prediction) -> Ints:
     """Returns weights by least squares, in two rounds; what was predicted to be wide counts less, and so does what is far off."""
     if not values.size:
         return np.zeros(len(prediction.terms), dtype=np.int32)
-    import torch  # whose threads run anyway; those of numpy's products would wait for them
-
     spread = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + prediction.scale * likelihood.LOG_SCALE_STEP)
-    residual = torch.from_numpy((values * MEAN_STEPS - prediction.mean) / spread)
-    terms = torch.from_numpy(prediction.terms / (4 * spread))
-    products = terms @ terms.T
-    products += torch.diag(_RIDGE * products.diagonal() + 1e-6)
-    weights = torch.linalg.solve(products, terms @ residual.clamp(-_FAR, _FAR))
-    weights += torch.linalg.solve(products, terms @ (residual - weights @ terms).clamp(-_FAR, _FAR))
-    steps: Ints = (weights * (_WEIGHT_STEPS // 4)).round().clamp(-MAX_DISTANCE, MAX_DISTANCE).numpy().astype(np.int32)
-    return steps
+    residual = (values * MEAN_STEPS - prediction.mean) / spread
+    terms = prediction.terms / (4 * spread)
+    products = np.einsum("in,jn->ij", terms, terms)  # not @, whose threads would wait for each other
+    products += np.diag(_RIDGE * products.diagonal() + 1e-6)
+    weights = np.linalg.solve(products, np.einsum("in,n->i", terms, residual.clip(-_FAR, _FAR)))
+    far = residual - np.einsum("i,in->n", weights, terms)
+    weights += np.linalg.solve(products, np.einsum("in,n->i", terms, far.clip(-_FAR, _FAR)))
+    return np.rint(weights * (_WEIGHT_STEPS // 4)).clip(-MAX_DISTANCE, MAX_DISTANCE).astype(np.int32)
 
 
 def coded(corrections: tuple[Correction, ...], num_values: int) -> list[Coded]:

@@ -14,16 +14,16 @@ from hcodec.models.runtime.steps import Reach
 from hcodec.models.runtime.torch_steps import TorchStep, check_step
 
 _ROWS, _COLUMNS = 4, 6  # of the maps that show shapes
-_TWO_KERNELS = Reach(2)
+_WHOLE = Reach(unit=2**20)  # a tile fits the cache nearly: cutting it into strips wins nothing
 
 
 def steps(network: IntegerLossless) -> dict[str, TorchStep]:
     """Returns all steps, by name: `begin`; `stage.P` of a pitch; of each phase I `phase.P.I`, `channel.P.I.C` and `feed.P.I`; `check`."""
     width = len(network.block.gain)
-    named = {"check": check_step(), "begin": TorchStep(network.begin, (_map(width), torch.zeros(width)), Reach(1))}
+    named = {"check": check_step(), "begin": TorchStep(network.begin, (_map(width), torch.zeros(width)), _WHOLE)}
     for pitch, stage in network.stages.items():
         before = _map(WIDTH[2 * pitch]), _map(16 * pitch * pitch * BASE), _map(4 * CHANNELS), _map(4 * VALUES)
-        named[f"stage.{pitch}"] = TorchStep(stage.enter, before)
+        named[f"stage.{pitch}"] = TorchStep(stage.enter, before, _WHOLE)
     for pitch, phases in network.phases.items():
         for i, phase in enumerate(phases):
             named |= _phase(f"{pitch}.{i}", phase, _map(WIDTH[pitch]))
@@ -32,10 +32,10 @@ def steps(network: IntegerLossless) -> dict[str, TorchStep]:
 
 def _phase(name: str, phase: IntegerPhase, state: Tensor) -> dict[str, TorchStep]:
     cell, around = _map(4 * CHANNELS), _map(3 * CHANNELS)
-    named = {f"phase.{name}": TorchStep(phase.begin, (state, cell, cell), _TWO_KERNELS)}
+    named = {f"phase.{name}": TorchStep(phase.begin, (state, cell, cell), _WHOLE)}
     for channel in range(1, CHANNELS):
-        named[f"channel.{name}.{channel}"] = TorchStep(phase.channel, (state, around, _map(channel), _map(channel)))
-    return named | {f"feed.{name}": TorchStep(phase.feed_back, (state, cell, _map(CHANNELS), _map(CHANNELS)))}
+        named[f"channel.{name}.{channel}"] = TorchStep(phase.channel, (state, around, _map(channel), _map(channel)), _WHOLE)
+    return named | {f"feed.{name}": TorchStep(phase.feed_back, (state, cell, _map(CHANNELS), _map(CHANNELS)), _WHOLE)}
 
 
 def _map(channels: int) -> Tensor:
