@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -46,6 +45,20 @@ class MetadataKinds(click.ParamType):
         return kinds
 
 
+class Region(click.ParamType):
+    """A rectangle in pixels, such as 512,256,300,200: x, y, width and height."""
+
+    name = "X,Y,W,H"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The four numbers; that they lie within the picture is seen when it is known."""
+        if isinstance(value, tuple):
+            return value
+        if not re.fullmatch(r"\d+,\d+,\d+,\d+", value):
+            self.fail(f"{value!r} is not a region such as 512,256,300,200 (x, y, width and height).", param, ctx)
+        return tuple(map(int, value.split(",")))
+
+
 def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     """One decorator that adds all `options`, in their order."""
 
@@ -63,7 +76,7 @@ FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite existing fil
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take the files in folders, too.")
 QUIET = click.option("--quiet", is_flag=True, help="No reports, only warnings and errors.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Report one JSON object a line, on stdout unless data is.")
-MODEL = click.option("--model", default="photo", show_default=True, metavar="NAME", help="The model to encode with.")
+MODEL = click.option("--model", default="photo-1", show_default=True, metavar="NAME", help="The model to encode with.")
 SEVERAL_INPUTS = together(
     INPUTS,
     click.option("-o", "--output", metavar="OUT", help="A file, a folder (DIR/), or - for stdout."),
@@ -74,6 +87,7 @@ COMPUTE = together(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True,
         help="Where to compute; the result is the same.",
     ),
+    click.option("--backend", type=click.Choice(["onnx", "torch"]), help="What computes; the result is the same.  [default: onnx]"),
     click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with."),
 )  # fmt: skip
 
@@ -86,8 +100,8 @@ def at_most_one(**values: object) -> None:
 
 
 def set_threads(threads: int | None) -> None:
-    """Limits the threads that torch computes with, to as many as there are processors; None leaves them as they are."""
+    """Limits the threads that hcodec computes with; None leaves them at one for each processor."""
     if threads is not None:
-        import torch
+        from hcodec.models.runtime import threads as pool
 
-        torch.set_num_threads(min(threads, os.cpu_count() or 1))  # more win nothing, and very many crash
+        pool.set_threads(threads)

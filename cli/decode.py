@@ -12,7 +12,7 @@ import click
 
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
-from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, set_threads
+from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Region, set_threads
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _ENDINGS = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "PPM": ".ppm"}
 @click.command()
 @SEVERAL_INPUTS
 @click.option("--levels", type=click.IntRange(min=1), metavar="N", help="Decode the first N levels only.")
+@click.option("--region", type=Region(), metavar="X,Y,W,H", help="Decode this part of the picture only, in pixels.")
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="T",
               help="Sample what is missing: 0 gives the likeliest picture, 1 plausible detail.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of that sampling.")
@@ -43,6 +44,7 @@ def command(
     \b
       hcodec decode img.hcodec                     # img.png
       hcodec decode img.hcodec -o preview.jpg --levels 2
+      hcodec decode img.hcodec -o part.png --region 512,256,300,200
       hcodec decode *.hcodec -o out/ --format webp
       head -c 5000 img.hcodec | hcodec decode - > preview.png
     """
@@ -78,7 +80,7 @@ def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[byt
     data = read_bytes(job.source)
     archive.refuse(data)
     info = container.info(data)
-    models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"])  # once, before the clock starts
+    models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     decoded = codec.decode_picture(data, **settings)
     target = BytesIO()

@@ -75,7 +75,7 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     from hcodec.pixels import picture
 
     source = read_bytes(job.source)
-    models.load(settings["model"], settings["device"])  # once, before the clock starts
+    models.load(settings["model"], settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source)
     for note in image.notes:
@@ -83,7 +83,7 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)
         return data, _report(len(source), data, perf_counter() - start)
-    options = {name: settings[name] for name in ("model", "metadata", "device")}
+    options = {name: settings[name] for name in ("model", "metadata", "device", "backend")}
     data, last = codec.encode_lossless(image, levels=settings["levels"], **options)
     report = _lossless_report(_report(len(source), data, perf_counter() - start), data, last)
     if level_cost:

@@ -48,19 +48,36 @@ def _picture_lines(info: Info) -> Iterator[str]:
     pixels = "gray" if info.gray else "RGB"
     bpp = 8 * info.file_bytes / (info.width * info.height)
     state = "complete" if info.complete else f"the first of {info.total_bytes:,}"
-    yield f"  picture    {info.width}x{info.height}, {pixels}{' with alpha' if info.has_alpha else ''}"
+    windows = f", {info.num_windows} windows" if info.num_windows > 1 else ""
+    yield f"  picture    {info.width}x{info.height}, {pixels}{' with alpha' if info.has_alpha else ''}{windows}"
     yield f"  file       {info.file_bytes:,} bytes, {bpp:.3f} bpp, {state}"
-    yield f"  model      {info.fingerprint}{_model_name(info.fingerprint)}, file format {info.version}"
+    yield f"  model      {info.model} {info.fingerprint}{_lack(info.fingerprint)}, file format {info.version}"
     sizes = {"alpha": info.alpha_bytes, "ICC": info.icc_bytes, "Exif": info.exif_bytes, "XMP": info.xmp_bytes}
-    extras = [f"{name} {num_bytes:,} bytes" for name, num_bytes in sizes.items() if num_bytes]
+    extras = [*(f"{name} {num_bytes:,} bytes" for name, num_bytes in sizes.items() if num_bytes), *_values(info)]
     yield f"  container  {info.container_bytes:,} bytes" + "".join(f", {extra}" for extra in extras)
 
 
-def _model_name(fingerprint: str) -> str:
+def _values(info: Info) -> Iterator[str]:
+    """What came along and is not bytes; of texts only how many, for they may hold anything."""
+    if info.cicp:
+        yield f"CICP {'/'.join(map(str, info.cicp))}"
+    if info.chromaticities:
+        yield "chromaticities"
+    if info.gamma:
+        yield f"gamma {info.gamma / 100_000:g}"
+    if info.density:
+        yield f"{info.density.x}x{info.density.y} pixels per {'meter' if info.density.unit else 'unknown unit'}"
+    if info.orientation:
+        yield f"orientation {info.orientation} in the source"
+    if info.text:
+        yield f"{len(info.text)} texts" if len(info.text) > 1 else "1 text"
+
+
+def _lack(fingerprint: str) -> str:
     from hcodec import models
 
-    names = [name for name in models.names() if models.summary(name).fingerprint == fingerprint]
-    return f" ({names[0]})" if names else " (not installed)"
+    installed = any(models.summary(name).fingerprint == fingerprint for name in models.names())
+    return "" if installed else " (not installed)"
 
 
 def _level_lines(info: Info) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """encode() and decode(): the one file that knows pictures, networks, entropy coding and bytes.
 
 Room: codec (encode steps 2 to 11, decode steps 2 to 9). Both go through a `session`: `Encoder` makes layers of a
-picture, `Decoder` a picture of layers. torch comes in when a model is loaded, not before.
+picture, `Decoder` a picture of layers. Networks come in when a model is loaded, not before.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec import container, models
-from hcodec.coders import levels as level_coder
-from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
-from hcodec.effort import Layers, encode_layers
-from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, TruncatedError
+from hcodec.effort import encode_layers
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
+from hcodec.exact import LosslessCode, exact_layers, exact_pixels
+from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
-from hcodec.session import Decoder, Encoder, check_memory, picture_of
+from hcodec.session import Decoder, Encoder, Pixels, check_memory, picture_of
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
+Region = tuple[int, int, int, int]  # x, y, width, height in pixels
 METADATA_KINDS = blobs.KINDS
+DEFAULT_MODEL = "photo-1"
+Show = Callable[[float], None]
 
 
 def encode(
@@ -39,11 +41,12 @@ def encode(
     target_bpp: float | None = None,
     target_size: int | None = None,
     target_psnr: float | None = None,
-    model: str = "photo",
+    model: str = DEFAULT_MODEL,
     metadata: Collection[str] = METADATA_KINDS,
     effort: int = 1,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: Show | None = None,
     device: str = "cpu",
+    backend: str | None = None,
 ) -> bytes:
     """Returns the picture as an hcodec file.
 
@@ -52,21 +55,21 @@ def encode(
     None keeps those that make the smallest file. target_bpp (bits per pixel, container included), target_size
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
-    effort: 1 to 4; above 1, symbols are searched for that make every prefix better, in about 15, 20 or 50 seconds a megapixel on
-    two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share of the search that is done, 0 to 1.
-    device: "auto", "cpu" or "cuda".
+    effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
+    seconds a megapixel on two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share that is done,
+    0 to 1. device: "auto", "cpu" or "cuda"; backend: "onnx" or "torch", None for what suits the device.
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
     _check_options((target_bpp, target_size, target_psnr), lossless, effort)
     if lossless:
-        return encode_lossless(image, levels=levels, model=model, metadata=metadata, device=device)[0]
+        chosen = {"levels": levels, "model": model, "metadata": metadata, "device": device, "backend": backend}
+        return encode_lossless(image, on_progress=on_progress, **chosen)[0]
     source = _source(image, metadata)
-    loaded = models.load(model, device)
-    count = _check_levels(levels, loaded.agreed.config.num_levels)
-    layers = encode_layers(loaded, source.pixels, count, effort, on_progress)
-    data = _pack(source, loaded.fingerprint, [layer for layer, _ in layers], fitted=True)
+    encoder = Encoder(models.load(model, device, backend), source.pixels)
+    count = _check_levels(levels, encoder.model.config.num_levels)
+    data = _pack(source, encoder, encode_layers(encoder, count, effort, on_progress or _ignore))
     if target_psnr is not None:
-        data = _cut_to_psnr(data, source, loaded, layers, target_psnr)
+        data = _cut_to_psnr(data, source.pixels, device, backend, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
     return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
 
@@ -75,44 +78,56 @@ def encode_lossless(
     image: ImageSource,
     *,
     levels: int | None = None,
-    model: str = "photo",
+    model: str = DEFAULT_MODEL,
     metadata: Collection[str] = METADATA_KINDS,
+    on_progress: Show | None = None,
     device: str = "cpu",
+    backend: str | None = None,
 ) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
     source = _source(image, metadata)
-    loaded = models.load(model, device)
-    _check_levels(levels, loaded.agreed.config.num_levels)
-    layers, code = Encoder(loaded, source.pixels).lossless_layers(source.gray, levels)
-    return _pack(source, loaded.fingerprint, layers, code.data), code
+    encoder = Encoder(models.load(model, device, backend), source.pixels)
+    if levels is not None:
+        _check_levels(levels, encoder.model.config.num_levels)
+    layers, lossless, code = exact_layers(encoder, source.gray, levels, on_progress or _ignore)
+    return _pack(source, encoder, layers, lossless), code
+
+
+def _ignore(share: float) -> None:
+    """Shows nothing."""
 
 
 def decode(
     data: bytes | str | os.PathLike[str] | BinaryIO,
     *,
     levels: int | None = None,
+    region: Region | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     device: str = "cpu",
+    backend: str | None = None,
     strict: bool = False,
 ) -> Image.Image:
     """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
 
-    levels: stop after that many; TruncatedError if the file has fewer. temperature: 0 puts missing levels at their
-    prior mean, above 0 samples them (1 is the prior itself) with `seed`. What is lost (a damaged layer, a missing end)
-    is warned of as HcodecWarning, or raised with strict. Raises FormatError, TruncatedError, ModelError, OSError.
+    levels: stop after that many; TruncatedError if the file has fewer. region: x, y, width and height of the part to decode,
+    in pixels; only its windows are. temperature: 0 puts missing levels at their prior mean, above 0 samples them (1 is the
+    prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
+    strict. Raises FormatError, TruncatedError, ModelError, HcodecError (a region beyond the picture), OSError.
     """
-    decoded = decode_picture(data, levels=levels, temperature=temperature, seed=seed, device=device, strict=strict)
-    return picture.to_image(decoded)
+    chosen = {"temperature": temperature, "seed": seed, "device": device, "backend": backend, "strict": strict}
+    return picture.to_image(decode_picture(data, levels=levels, region=region, **chosen))
 
 
 def decode_picture(
     data: bytes | str | os.PathLike[str] | BinaryIO,
     *,
     levels: int | None = None,
+    region: Region | None = None,
     temperature: float = 0.0,
     seed: int = 0,
     device: str = "cpu",
+    backend: str | None = None,
     strict: bool = False,
 ) -> Picture:
     """Returns what `decode` returns, as a Picture."""
@@ -121,57 +136,34 @@ def decode_picture(
     reader = Reader()
     reader.feed(_read(data))
     header = reader.known_header()
-    if not reader.layers:
+    rectangle = Rectangle.chosen(region, header.height, header.width)
+    count = _levels_present(reader, levels, strict)
+    decoder = Decoder.open(reader, device, backend, count if levels is not None else None)
+    exact = exact_pixels(decoder, rectangle, strict) if levels is None else None
+    pixels = decoder.pixels(rectangle, temperature, seed) if exact is None else exact
+    _report_faults(decoder, strict)
+    shown = picture_of(reader, pixels, strict, rectangle)
+    return replace(shown, exact=exact is not None)
+
+
+def _levels_present(reader: Reader, levels: int | None, strict: bool) -> int:
+    """Returns how many levels to decode; reports what cannot be used."""
+    if not any(reader.pieces) or not (reader.num_levels or reader.damaged):
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)
-    if levels is not None and reader.damaged == len(reader.layers) + 1 <= min(levels, header.num_levels):
-        raise FormatError(f"layer {reader.damaged} is damaged")
-    count = _check_levels(levels, len(reader.layers))
-    decoder = Decoder.open(header, device)
-    _push_levels(decoder, reader.layers[:count], strict)
-    if levels is None and reader.lossless:
-        _push_lossless(decoder, reader.lossless, strict)
-    part = reader.partial if levels is None and decoder.num_levels == count else b""
-    pixels = _pixels(decoder, part, strict, temperature, seed)
-    return replace(picture_of(reader, pixels, strict), exact=decoder.exact is not None)
+    worst = min(reader.damaged.values(), default=None)
+    if levels is not None and worst is not None and worst <= min(levels, reader.known_header().num_levels):
+        raise FormatError(f"layer {worst} is damaged")
+    return _check_levels(levels, max(map(len, reader.pieces)))
 
 
-def _push_levels(decoder: Decoder, layers: Sequence[bytes], strict: bool) -> None:
-    """Decodes layers until one proves to be malformed in spite of its checksum; the levels before it stay."""
-    try:
-        for layer in layers:
-            decoder.push(layer)
-    except FormatError as error:
-        if strict or not decoder.num_levels:
-            raise
-        _warn_of_level(decoder, error)
-
-
-def _pixels(decoder: Decoder, part: bytes, strict: bool, temperature: float, seed: int) -> NDArray[np.uint8]:
-    """Returns the picture, with the beginning of a layer unless that is malformed."""
-    try:
-        return decoder.pixels(part, temperature, seed)
-    except FormatError as error:
-        if strict:
-            raise
-        _warn_of_level(decoder, error)
-        return decoder.pixels(b"", temperature, seed)
-
-
-def _warn_of_level(decoder: Decoder, error: FormatError) -> None:
-    line = f"level {decoder.num_levels + 1} is malformed, it was ignored: {error}"
-    warnings.warn(line, HcodecWarning, stacklevel=5)
-
-
-def _push_lossless(decoder: Decoder, data: bytes, strict: bool) -> None:
-    """Decodes the lossless layer; if it is malformed in spite of its checksum, or its weights are missing, the levels stay."""
-    try:
-        decoder.push_lossless(data)
-    except (FormatError, ModelError) as error:
-        if strict:
-            raise
-        warnings.warn(f"{error}; it was ignored", HcodecWarning, stacklevel=4)
+def _report_faults(decoder: Decoder, strict: bool) -> None:
+    """Warns of levels that were malformed in spite of their checksum, or raises it; raises it if nothing was left of a window."""
+    for index, line in sorted(decoder.faults.items()):
+        if strict or not decoder.levels_of(index):
+            raise FormatError(line)
+        warnings.warn(line, HcodecWarning, stacklevel=4)
 
 
 def _check_options(targets: Sequence[float | None], lossless: bool, effort: int) -> None:
@@ -191,37 +183,38 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 
-def _pack(source: Picture, fingerprint: bytes, layers: Sequence[bytes], lossless: bytes = b"", fitted: bool = False) -> bytes:
+def _pack(
+    source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()
+) -> bytes:
     height, width = source.pixels.shape[:2]
-    fitted = fitted and level_coder.is_fitted(height, width)
-    frame = container.Frame(width=width, height=height, fingerprint=fingerprint, gray=source.gray, fitted=fitted)
+    model = encoder.model
+    frame = container.Frame(
+        width=width, height=height, model=model.name, fingerprint=model.fingerprint, gray=source.gray, offsets=encoder.with_offsets
+    )  # fmt: skip
     return container.write(frame, layers, attachments.detach(source), lossless=lossless)
 
 
-def _cut_to_psnr(data: bytes, source: Picture, model: models.Model, layers: Layers, target: float) -> bytes:
+def _cut_to_psnr(data: bytes, pixels: Pixels, device: str, backend: str | None, target: float) -> bytes:
     """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
-    tables, with_fit = level_coder.tables_of(model), level_coder.is_fitted(*source.pixels.shape[:2])
 
-    def reaches(level: int, part: bytes = b"") -> bool:
-        """Whether the levels so far, and a part of the next layer, reach the target."""
-        prefix = layers[level - 1][1]
-        if part:
-            prefix = level_coder.decoded_part(tables, prefix, part, with_fit)
-        return picture.psnr(picture.from_tensor(prefix.render()), source.pixels) >= target
+    def reaches(prefix: bytes) -> bool:
+        """Whether a file reaches the target."""
+        reader = Reader()
+        reader.feed(prefix)
+        return picture.psnr(Decoder.open(reader, device, backend).pixels(), pixels) >= target
 
-    enough = next((level for level in range(1, len(layers) + 1) if reaches(level)), None)
+    header = container.read_all(data)[1]
+    whole = [container.truncate(data, levels=level) for level in range(1, header.num_levels + 1)]
+    enough = next((level for level, prefix in enumerate(whole) if reaches(prefix)), None)
     if enough is None:
         warnings.warn(f"the PSNR stays below {target} dB with all levels", HcodecWarning, stacklevel=3)
         return data
-    whole = container.truncate(data, levels=enough)
-    if enough == 1:
-        return whole
-    layer = layers[enough - 1][0]
-    low, high = 0, len(layer)
-    while high - low > max(4, len(layer) // 100):
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(enough - 1, layer[:middle]) else (middle, high)
-    return container.truncate(data, num_bytes=len(whole) - (len(layer) - high))
+    best, low = whole[enough], len(whole[enough - 1]) if enough else len(whole[0])
+    step = max(4, (len(best) - low) // 100)
+    while len(best) - low > step:
+        shorter = container.truncate(data, num_bytes=(low + len(best)) // 2)
+        best, low = (shorter, low) if reaches(shorter) else (best, max(len(shorter), low + 1))
+    return best
 
 
 def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:

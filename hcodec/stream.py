@@ -6,31 +6,29 @@ Room: codec (decode steps 2 to 9 with the state held open). Must not import mode
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from PIL import Image
 
 from hcodec.container import Header, Reader
-from hcodec.errors import FormatError, HcodecWarning, ModelError, TruncatedError
+from hcodec.errors import FormatError, HcodecWarning, TruncatedError
+from hcodec.exact import exact_pixels
+from hcodec.mosaic import Rectangle
 from hcodec.pixels import picture
 from hcodec.session import Decoder, picture_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class StreamDecoder:
     """Takes a file in pieces of any size; gives a better picture after each of its layers.
 
-    device: "auto", "cpu" or "cuda".
+    device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None for what suits the device.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
-        self._device = device
+    def __init__(self, device: str = "cpu", backend: str | None = None) -> None:
+        self._device, self._backend = device, backend
         self._reader = Reader()
         self._decoder: Decoder | None = None
-        self._fault = ""  # why decoding ended early
+        self._told: set[str] = set()  # warnings that were given
 
     @property
     def header(self) -> Header | None:
@@ -39,33 +37,36 @@ class StreamDecoder:
 
     @property
     def levels_decoded(self) -> int:
-        """How many whole levels the present state holds."""
+        """How many whole levels the present state holds, everywhere in the picture."""
         return self._decoder.num_levels if self._decoder else 0
 
     def feed(self, data: bytes) -> int:
         """Takes the next bytes and returns how many levels they completed.
 
-        A damaged layer ends decoding with one HcodecWarning; the levels before it stay.
+        Damage ends decoding there with one HcodecWarning; the levels before it stay.
         Raises FormatError (not ours, newer, damaged header), ModelError, PictureError (not enough memory).
         """
         self._reader.feed(data)
         before = self.levels_decoded
-        if not self._fault and self._reader.layers[before:]:
-            self._push_all(self._open(), self._reader.layers[before:])
-        if not self._fault and self._reader.lossless and self._decoder and self._decoder.exact is None:
-            self._push_lossless(self._decoder)
-        if self._reader.damaged:
-            self._stop(self._reader.damage)
+        if any(self._reader.pieces):
+            self._open().advance()
+        self._warn(self._reader.damage)
         return self.levels_decoded - before
 
-    def image(self) -> Image.Image:
-        """Returns the picture so far, the bytes of an unfinished layer included.
+    def image(self, region: tuple[int, int, int, int] | None = None) -> Image.Image:
+        """Returns the picture so far, or its region (x, y, width, height), as a Pillow image, an unfinished layer included.
 
-        Raises TruncatedError before the first level, FormatError if that level is damaged.
+        Raises TruncatedError before the first level, FormatError if that level is damaged, HcodecError (a region beyond it).
         """
-        if self._decoder is None or not self._decoder.num_levels:
-            raise FormatError(self._fault) if self._fault else TruncatedError("the first level has not arrived yet")
-        return picture.to_image(picture_of(self._reader, self._pixels(self._decoder)))
+        decoder = self._decoder
+        if decoder is None or not any(decoder.levels_of(index) for index in range(len(decoder.windows))):
+            faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
+            raise FormatError(faults[0]) if faults else TruncatedError("the first level has not arrived yet")
+        rectangle = Rectangle.chosen(region, decoder.header.height, decoder.header.width)
+        exact = exact_pixels(decoder, rectangle, strict=False) if all(self._reader.lossless) else None
+        pixels = decoder.pixels(rectangle) if exact is None else exact
+        self._warn(decoder.faults.values())
+        return picture.to_image(picture_of(self._reader, pixels, region=rectangle))
 
     def close(self) -> None:
         """Says that no more bytes will come; TruncatedError if something that the file promises is missing."""
@@ -73,32 +74,11 @@ class StreamDecoder:
 
     def _open(self) -> Decoder:
         if self._decoder is None:
-            assert self._reader.header is not None  # noqa: S101 (for the type checker: layers come after the header)
-            self._decoder = Decoder.open(self._reader.header, self._device)
+            self._decoder = Decoder.open(self._reader, self._device, self._backend, hold=True)
         return self._decoder
 
-    def _push_all(self, decoder: Decoder, layers: list[bytes]) -> None:
-        try:
-            for layer in layers:
-                decoder.push(layer)
-        except FormatError as error:
-            self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
-
-    def _push_lossless(self, decoder: Decoder) -> None:
-        try:
-            decoder.push_lossless(self._reader.lossless)
-        except (FormatError, ModelError) as error:
-            self._stop(f"{error}; it was ignored")
-
-    def _pixels(self, decoder: Decoder) -> NDArray[np.uint8]:
-        if not self._fault:
-            try:
-                return decoder.pixels(self._reader.partial)
-            except FormatError as error:
-                self._stop(f"level {self.levels_decoded + 1} is malformed, it was ignored: {error}")
-        return decoder.pixels()
-
-    def _stop(self, line: str) -> None:
-        if not self._fault:
-            warnings.warn(line, HcodecWarning, stacklevel=4)
-            self._fault = line
+    def _warn(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if line not in self._told:
+                warnings.warn(line, HcodecWarning, stacklevel=3)
+                self._told.add(line)

@@ -20,7 +20,7 @@ from hcodec.errors import ModelError
 from hcodec.models import weights_file
 from hcodec.models.lossless import model as lossless
 from hcodec.models.photo import model as photo
-from hcodec.models.runtime.backend import ONNX, Backend
+from hcodec.models.runtime.backend import ANY, Backend
 from hcodec.models.small import model as small
 from hcodec.models.weights_file import ModelSummary
 
@@ -115,6 +115,6 @@ def _base(header: dict[str, str]) -> str:
 
 
 @functools.cache
-def load_file(path: Path, family: Family[AnyModel], backend: Backend = ONNX) -> AnyModel:
+def load_file(path: Path, family: Family[AnyModel], backend: Backend = ANY) -> AnyModel:
     """Returns the model in a weights file, verified: fingerprint, exactness certificate, tables, shapes."""
     return family.load(path, backend)

@@ -104,7 +104,7 @@ def decoded(data: bytes, device: str = "cpu") -> list[torch.Tensor]:
     model, fitted = models.load("tiny", device), reader.known_header().fitted
     tables, found = SymbolTables(model.tables), list[torch.Tensor]()
     position = model.agreed.begin(HEIGHT, WIDTH)
-    for level, layer in enumerate(reader.layers, 1):
+    for level, layer in enumerate(reader.pieces[0], 1):
         stack = Stack(layer)
         if fitted:
             weights = post_filter.pop(tables, stack)
@@ -139,8 +139,8 @@ def lossless_file(pixels: np.ndarray, layout: Layout) -> bytes:
         lossless_layer.BITS_BACK, stack.to_bytes(), 2, last.fingerprint, pushed.flags, pushed.crcs
     )
     height, width = pixels.shape[:2]
-    frame = container.Frame(width=width, height=height, fingerprint=model.fingerprint)
-    return container.write(frame, layers, lossless=parts.pack())
+    frame = container.Frame(width=width, height=height, model="tiny", fingerprint=model.fingerprint)
+    return container.write(frame, [[layer] for layer in layers], lossless=[parts.pack()])
 
 
 def exact(data: bytes) -> str:

@@ -276,7 +276,7 @@ def test_strangers_are_refused(stranger):
 
 
 def test_a_picture_and_an_archive_are_told_apart():
-    one = container.write(container.Frame(width=3, height=2, fingerprint=b"mod1"), [b"layer"])
+    one = container.write(container.Frame(width=3, height=2, model="m", fingerprint=b"mod1"), [[b"layer"]])
     with pytest.raises(FormatError, match=r"one picture, not an archive: .*hcodec decode"):
         listing(one)
 

@@ -96,7 +96,7 @@ def test_info_has_a_row_for_it(pixels):
     assert hcodec("info", "bad.hcodec").stdout.splitlines()[-1].endswith("corrupt")
     reader = container.Reader()
     reader.feed(data)
-    Path("odd.hcodec").write_bytes(container.write(reader.header, reader.layers, lossless=b"\7"))
+    Path("odd.hcodec").write_bytes(container.write(reader.header, [[layer] for layer in reader.pieces[0]], lossless=[b"\7"]))
     assert hcodec("info", "odd.hcodec").stdout.splitlines()[-1].endswith("malformed")
 
 

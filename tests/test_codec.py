@@ -47,7 +47,7 @@ def data(picture) -> bytes:
 def layers(data) -> list[bytes]:
     reader = container.Reader()
     reader.feed(data)
-    return reader.layers
+    return reader.pieces[0]
 
 
 def pixels_of(source, **options) -> np.ndarray:
@@ -61,8 +61,11 @@ def quality(source, picture, **options) -> float:
 def rewritten(data, layers, cut=False, alpha=b"", **changes) -> bytes:
     """Returns a file with other layers and right checksums, as an attacker would write it."""
     header = container.info(data)
-    fields = {"width": header.width, "height": header.height, "fingerprint": bytes.fromhex(header.fingerprint)}
-    return container.write(container.Frame(**fields | changes), layers, container.Attachments(alpha=alpha), cut=cut)
+    known = {name: getattr(header, name) for name in ("width", "height", "model")}
+    known["fingerprint"] = bytes.fromhex(header.fingerprint)
+    frame = container.Frame(**known | changes)
+    pieces = [[layer] * container.count_windows(frame.height, frame.width) for layer in layers]
+    return container.write(frame, pieces, container.Attachments(alpha=alpha), cut=cut)
 
 
 def damaged(data, level) -> bytes:
@@ -138,7 +141,7 @@ def test_layers_are_as_long_as_the_model_estimates():
     reader = container.Reader()
     reader.feed(data)
     total = 0.0
-    for layer in reader.layers:
+    for layer in reader.pieces[0]:
         parts, prefix = parts_of(tables, prefix, layer)
         estimated = sum(tables.estimate(*part) for part in parts)
         assert abs(8 * len(layer) - estimated) < 0.01 * estimated + 64

@@ -12,18 +12,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcodec import container
-from hcodec.container import Attachments, Frame, Reader, info, truncate, write
-from hcodec.container.header import Header, LayerEntry, parse_header
+from hcodec.container import Attachments, Frame, Header, Layer, Piece, Reader, info, truncate, write
+from hcodec.container.attachments import Chromaticities, Cicp, Density
+from hcodec.container.header import parse_header
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
 FINGERPRINT = b"\x12\x34\x56\x78"
 LAYERS = [b"coarse", b"", b"finer and longer", bytes(range(200))]
 METADATA = {"alpha": b"\x80", "icc": b"profile", "exif": b"II*\0exif", "xmp": b"<x:xmpmeta/>"}
+VALUES = {
+    "cicp": Cicp(1, 13, 0, 1),
+    "chromaticities": Chromaticities(31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+    "gamma": 45455,
+    "density": Density(2835, 2835, 1),
+    "orientation": 6,
+    "text": (("Title", "Heidenröslein"), ("Author", "")),
+}
+WIDE = {"width": 2100, "height": 20}  # three windows
+WIDE_LAYERS = [[b"coarse", b"", b"c"], [b"", b"", b""], [b"finer", b"x", b"finest"], [bytes(range(200)), b"", bytes(130)]]
+LOSSLESS = [b"exact", b"e", b"exactly"]
 
 
-def sample(layers=LAYERS, cut=False, width=30, height=20, fingerprint=FINGERPRINT, gray=False, **attachments):
-    frame = Frame(width=width, height=height, fingerprint=fingerprint, gray=gray)
-    return write(frame, layers, Attachments(**attachments), cut=cut)
+def sample(layers=LAYERS, cut=False, width=30, height=20, model="photo-1", fingerprint=FINGERPRINT, gray=False, lossless=(),
+           **attachments):  # fmt: skip
+    """A file; a layer of bytes has one piece."""
+    frame = Frame(width=width, height=height, model=model, fingerprint=fingerprint, gray=gray)
+    pieces = [[layer] if isinstance(layer, bytes) else layer for layer in layers]
+    return write(frame, pieces, Attachments(**attachments), lossless=lossless, cut=cut)
+
+
+def wide(layers=WIDE_LAYERS, **options):
+    return sample(layers, **WIDE, **options)
 
 
 def read_all(data):
@@ -34,8 +53,9 @@ def read_all(data):
 
 def observe(reader):
     """Everything a reader shows."""
-    names = ("header", "layers", "partial", "damaged", "attachments", "warnings", "complete")
-    return {name: getattr(reader, name) for name in names}
+    names = ("header", "pieces", "lossless", "num_levels", "damaged", "damage", "attachments", "warnings", "complete")
+    partial = [reader.partial(window) for window in range(len(reader.pieces))]
+    return {name: getattr(reader, name) for name in names} | {"partial": partial}
 
 
 def with_new_crc(packed):
@@ -43,52 +63,87 @@ def with_new_crc(packed):
     return packed + zlib.crc32(packed).to_bytes(4, "little")
 
 
+def by_window(layers):
+    """The pieces of whole layers, window by window."""
+    return [list(pieces) for pieces in zip(*layers, strict=True)]
+
+
+@st.composite
+def files(draw):
+    """A file of any kind, and what it is made of: size, layers of pieces, options for `sample`."""
+    width, height = draw(st.sampled_from([(1, 1), (30, 20), (1025, 3), (2100, 20), (1100, 1030), (5, 4000)]))
+    num_windows = container.count_windows(height, width)
+    row = st.lists(st.binary(max_size=150), min_size=num_windows, max_size=num_windows)
+    layers = draw(st.lists(row, min_size=1, max_size=6))
+    blobs = {name: draw(st.binary(max_size=40)) for name in METADATA}
+    values = {name: value for name, value in VALUES.items() if draw(st.booleans())}
+    kind = draw(st.sampled_from(["plain", "cut", "lossless"]))
+    options = {"gray": draw(st.booleans()), **blobs, **values}
+    if kind == "cut" and len(layers) > 1:
+        layers[-1] = layers[-1][: draw(st.integers(1, num_windows))]
+        layers[-1][-1] += b"."
+        options["cut"] = True
+    if kind == "lossless":
+        options["lossless"] = [piece + b"." for piece in draw(row)]
+    return {"width": width, "height": height, "layers": layers, **options}
+
+
 # Round trips
 
 
-def test_what_is_written_is_read():
-    reader = read_all(sample(gray=True, **METADATA))
+@pytest.mark.parametrize(("write_it", "layers"), [(sample, [LAYERS]), (wide, by_window(WIDE_LAYERS))])
+def test_what_is_written_is_read(write_it, layers):
+    reader = read_all(write_it(gray=True, **METADATA, **VALUES))
     reader.close()
-    assert reader.complete and reader.layers == LAYERS and reader.damaged is None and reader.warnings == []
-    assert reader.attachments == Attachments(**METADATA)
-    assert (reader.header.width, reader.header.height, reader.header.fingerprint) == (30, 20, FINGERPRINT)
-    assert reader.header.gray and not reader.header.cut and reader.partial == b""
+    assert reader.complete and reader.pieces == layers and not reader.damaged and reader.warnings == []
+    assert reader.attachments == Attachments(**METADATA, **VALUES) and reader.num_levels == 4
+    assert (reader.header.model, reader.header.fingerprint) == ("photo-1", FINGERPRINT)
+    assert reader.header.gray and not reader.header.cut and not any(map(reader.partial, range(len(layers))))
+    assert reader.lossless == [b""] * len(layers)
+
+
+def test_lossless_pieces_are_read_and_are_no_level():
+    reader = read_all(wide(lossless=LOSSLESS))
+    assert reader.lossless == LOSSLESS and reader.pieces == by_window(WIDE_LAYERS) and reader.complete
+    assert (reader.num_levels, reader.header.num_levels, len(reader.header.layers)) == (4, 4, 5)
+    assert read_all(wide(lossless=LOSSLESS)[:-1]).lossless == [*LOSSLESS[:2], b""]
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.binary(max_size=300), min_size=1, max_size=32),
-    st.tuples(*[st.binary(max_size=200)] * 4),
-    st.booleans(),
-    st.integers(1, 1 << 15),
-    st.integers(1, 1 << 15),
-    st.data(),
-)
-def test_feeding_in_any_pieces_is_feeding_the_whole(layers, blobs, gray, width, height, draw):
-    data = sample(layers, width=width, height=height, gray=gray, **dict(zip(METADATA, blobs, strict=True)))
+@given(files(), st.data())
+def test_feeding_in_any_pieces_is_feeding_the_whole(made, draw):
+    data = sample(**made)
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=10)))
-    pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     reader = Reader()
-    for piece in pieces:
-        reader.feed(memoryview(piece))
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        reader.feed(memoryview(data[start:end]))
     reader.close()
-    assert observe(reader) == observe(read_all(data))
-    assert reader.layers == layers and reader.attachments == Attachments(**dict(zip(METADATA, blobs, strict=True)))
+    assert observe(reader) == observe(read_all(data)) and reader.num_levels == min(map(len, reader.pieces))
+    assert reader.attachments == Attachments(**{name: made[name] for name in (*METADATA, *VALUES) if name in made})
+    assert reader.lossless == list(made.get("lossless", [b""] * reader.header.num_windows))
+    found = [[pieces[level : level + 1] for pieces in reader.pieces] for level in range(len(made["layers"]))]
+    if made.get("cut"):
+        cut = len(made["layers"][-1]) - 1
+        found[-1][cut] = [reader.partial(cut)]
+    assert [[piece for pieces in layer for piece in pieces] for layer in found] == made["layers"]
 
 
-@pytest.mark.parametrize("metadata", [{}, METADATA])
-def test_every_prefix_gives_what_it_holds(metadata):
-    data = sample(**metadata)
-    whole = read_all(data)
-    ends = [whole.header.prefix_bytes(levels) for levels in range(len(LAYERS) + 1)]
+@pytest.mark.parametrize("options", [{}, METADATA | VALUES, {"lossless": LOSSLESS}])
+def test_every_prefix_gives_what_it_holds(options):
+    data = wide(**options)
+    header = read_all(data).header
+    ends = [header.prefix_bytes(levels) for levels in range(len(header.layers) + 1)]
+    ranges = [[header.piece_range(layer, window) for layer in range(1, 5)] for window in range(3)]
     growing = Reader()
     for length in range(len(data) + 1):
         growing.feed(data[length - 1 : length] if length else b"")
         assert observe(growing) == observe(read_all(data[:length]))
-        num_whole = sum(end <= length for end in ends[1:])
-        assert growing.layers == LAYERS[:num_whole]
-        inside = num_whole < len(LAYERS) and length >= ends[num_whole]
-        assert growing.partial == (data[ends[num_whole] : length] if inside else b"")
+        for window in range(3 if length >= ends[0] else 0):
+            whole = [data[start : start + size] for start, size in ranges[window] if start + size <= length]
+            assert growing.pieces[window] == whole
+            arriving = ranges[window][len(whole)] if len(whole) < 4 else (length, 0)
+            assert growing.partial(window) == data[arriving[0] : length]
+        assert growing.num_levels == min(map(len, growing.pieces), default=0)
         assert growing.complete == (length == len(data))
         if length < len(data):
             with pytest.raises(TruncatedError):
@@ -101,7 +156,19 @@ def test_metadata_comes_out_as_soon_as_it_is_whole():
     assert read_all(data[: -len(METADATA["xmp"])]).attachments.exif == METADATA["exif"]
     parsed = parse_header(data)
     front = read_all(data[: parsed.prefix_bytes(0)])
-    assert (front.attachments.alpha, front.attachments.icc, front.layers) == (METADATA["alpha"], METADATA["icc"], [])
+    assert (front.attachments.alpha, front.attachments.icc, front.pieces) == (METADATA["alpha"], METADATA["icc"], [[]])
+
+
+def test_pieces_are_where_the_header_says():
+    data = wide(lossless=LOSSLESS, **METADATA)
+    header = parse_header(data)
+    for number, layer in enumerate([*WIDE_LAYERS, LOSSLESS], start=1):
+        for window, piece in enumerate(layer):
+            start, size = header.piece_range(number, window)
+            assert data[start : start + size] == piece
+    for number, window in ((0, 0), (6, 0), (1, 3), (1, -1)):
+        with pytest.raises(TruncatedError):
+            header.piece_range(number, window)
 
 
 # Sizes
@@ -109,17 +176,17 @@ def test_metadata_comes_out_as_soon_as_it_is_whole():
 
 @pytest.mark.parametrize(
     ("width", "height", "total", "expected"),
-    [(768, 512, 1.6, 72), (4000, 3000, 2.2, 78), (4000, 3000, 8.0, 80)],
-    ids=["kodak", "12-megapixel", "12-megapixel-lossless-like"],
+    [(768, 512, 1.6, 82), (1024, 1024, 1.6, 83), (4000, 3000, 2.2, 656), (4000, 3000, 8.0, 680)],
+    ids=["kodak", "one-window", "12-megapixel", "12-megapixel-lossless-like"],
 )
-def test_eight_layers_cost_at_most_80_bytes(width, height, total, expected):
+def test_what_eight_layers_cost(width, height, total, expected):
     """Layers as the codec makes them: each 1.8 times the one before, `total` bits a pixel together."""
-    shares = [1.8**level for level in range(8)]
-    lengths = [int(total / 8 * width * height * share / sum(shares)) for share in shares]
-    entries = tuple(LayerEntry(length, 0xFFFFFFFF) for length in lengths)
-    made = Header(width=width, height=height, fingerprint=FINGERPRINT, layers=entries)
-    assert made.header_bytes == expected <= 80
-    assert made.file_bytes - sum(lengths) == made.header_bytes  # nothing else is paid for
+    shares, num_windows = [1.8**level for level in range(8)], container.count_windows(height, width)
+    lengths = [int(total / 8 * width * height * share / sum(shares) / num_windows) for share in shares]
+    layers = tuple(Layer((Piece(length, 0xFFFFFFFF),) * num_windows) for length in lengths)
+    made = Header(width=width, height=height, model="photo-1", fingerprint=FINGERPRINT, layers=layers)
+    assert made.header_bytes == expected
+    assert made.file_bytes - num_windows * sum(lengths) == made.header_bytes  # nothing else is paid for
 
 
 def test_metadata_costs_only_where_it_is():
@@ -132,11 +199,43 @@ def test_metadata_costs_only_where_it_is():
 # Cutting
 
 
-@pytest.mark.parametrize("metadata", [{}, METADATA])
-def test_truncating_is_writing_fewer_layers(metadata):
-    data = sample(gray=True, **metadata)
-    for levels in range(1, len(LAYERS) + 1):
-        assert truncate(data, levels=levels) == sample(LAYERS[:levels], gray=True, **metadata)
+@pytest.mark.parametrize("options", [{}, METADATA | VALUES, {"lossless": LOSSLESS}])
+def test_truncating_is_writing_fewer_layers(options):
+    data = wide(gray=True, **options)
+    kept = {name: value for name, value in options.items() if name != "lossless"}
+    for levels in range(1, len(WIDE_LAYERS) + 1):
+        assert truncate(data, levels=levels) == wide(WIDE_LAYERS[:levels], gray=True, **kept)
+    assert truncate(data) == data == truncate(data, num_bytes=len(data))
+
+
+def beginnings(layers, cut):
+    """Every beginning of layers that a file may hold, shorter ones first, and whether it is cut. `cut`: the last layer is."""
+    yield layers[:1], False
+    for level, layer in enumerate(layers[1:], start=1):
+        stays_cut = cut and level == len(layers) - 1
+        for window, piece in enumerate(layer):
+            makes_whole = window == len(layer) - 1 and not stays_cut
+            for length in range(1, len(piece) + (not makes_whole)):
+                yield [*layers[:level], [*layer[:window], piece[:length]]], True
+        if not stays_cut:
+            yield layers[: level + 1], False
+
+
+@settings(max_examples=60, deadline=None)
+@given(files(), st.data())
+def test_truncating_to_bytes_keeps_the_longest_beginning_that_fits(made, draw):
+    layers = [[piece[-20:] for piece in layer] for layer in made.pop("layers")]
+    cut, lossless = made.pop("cut", False), made.pop("lossless", ())
+    data = sample(layers, **made, cut=cut, lossless=lossless)
+    results = [sample(beginning, **made, cut=with_cut) for beginning, with_cut in beginnings(layers, cut)]
+    sizes = [len(result) for result in results]
+    assert sizes == sorted(sizes) and (bool(lossless) or results[-1] == data)
+    for num_bytes in draw.draw(st.lists(st.integers(sizes[0], len(data) + 3), max_size=8)):
+        fitting = [result for result in results if len(result) <= num_bytes]
+        expected = data if lossless and len(data) <= num_bytes else fitting[-1]
+        assert truncate(data, num_bytes=num_bytes) == expected
+    with pytest.raises(TruncatedError, match=f"needs {sizes[0]} bytes"):
+        truncate(data, num_bytes=sizes[0] - 1)
 
 
 @pytest.mark.parametrize("metadata", [{}, METADATA])
@@ -149,24 +248,34 @@ def test_truncating_to_bytes_fills_them_and_no_more(metadata):
         assert len(result) <= num_bytes
         reader = read_all(result)
         reader.close()
-        whole = len(reader.layers)
-        assert reader.layers == layers[:whole] and reader.warnings == []
-        assert reader.header.cut == bool(reader.partial)
+        [whole] = reader.pieces
+        assert whole == layers[: len(whole)] and reader.warnings == []
+        assert reader.header.cut == bool(reader.partial(0))
         if reader.header.cut:
-            assert len(result) >= num_bytes - 1  # a length may grow by a byte where the layer cannot
-            assert reader.partial == layers[whole][: len(reader.partial)]
+            assert len(result) >= num_bytes - 1  # a length may grow by a byte where the piece cannot
+            assert reader.partial(0) == layers[len(whole)][: len(reader.partial(0))]
         else:
-            assert len(result) == len(data) or num_bytes - len(result) <= 6  # no room for another row and a byte
+            assert len(result) == len(data) or num_bytes - len(result) <= 7  # no room for another row, a count and a byte
         assert reader.attachments == Attachments(**metadata)
-    with pytest.raises(TruncatedError, match=f"needs {smallest} bytes"):
-        truncate(data, num_bytes=smallest - 1)
+
+
+def test_a_layer_of_many_windows_is_cut_where_the_count_grows():
+    """From 127 to 128 pieces the count takes a byte more."""
+    data = sample([[b"."] * 256, [b"12"] * 256], width=1 << 17, height=2000)
+    first = len(truncate(data, levels=1))
+    for count in (126, 127, 128, 129):
+        cost = first + (1 if count < 128 else 2) + 7 * count
+        for spare in range(6 if count != 127 else 7):
+            reader = read_all(truncate(data, num_bytes=cost + spare))
+            assert (len(reader.header.layers[1].pieces), reader.partial(count - 1)) == (count, b"12")
+        assert read_all(truncate(data, num_bytes=cost - 1)).partial(count - 1) == b"1"
 
 
 def test_a_cut_file_can_be_cut_again():
     layers = [bytes(50), bytes(60), bytes(70)]
     once = truncate(sample(layers), num_bytes=len(sample(layers)) - 10)
-    assert read_all(once).partial == bytes(60)
-    assert once == sample([*layers[:2], bytes(60)], cut=True) == truncate(once) == truncate(once, num_bytes=10**6)
+    assert read_all(once).partial(0) == bytes(59)
+    assert once == sample([*layers[:2], bytes(59)], cut=True) == truncate(once) == truncate(once, num_bytes=10**6)
     assert truncate(once, levels=2) == sample(layers[:2])
     twice = truncate(once, num_bytes=len(once) - 20)
     assert twice == truncate(sample(layers), num_bytes=len(twice))
@@ -175,15 +284,16 @@ def test_a_cut_file_can_be_cut_again():
 
 
 def test_a_cut_layer_arrives_like_any_other_and_stays_partial():
-    data = sample([b"first", b"second"], cut=True, xmp=b"xmp")
+    data = wide([[b"1", b"2", b"3"], [b"first", b"second"]], cut=True, xmp=b"xmp")
     reader = Reader()
     for byte in data:
         reader.feed(bytes((byte,)))
-    assert (reader.layers, reader.partial, reader.attachments.xmp, reader.complete) == ([b"first"], b"second", b"xmp", True)
+    assert reader.pieces == [[b"1", b"first"], [b"2"], [b"3"]] and (reader.num_levels, reader.complete) == (1, True)
+    assert [reader.partial(window) for window in range(3)] == [b"", b"second", b""] and reader.attachments.xmp == b"xmp"
     damaged = bytearray(data)
-    damaged[parse_header(data).prefix_bytes(1)] ^= 1
+    damaged[parse_header(data).piece_range(2, 1)[0]] ^= 1
     reader = read_all(damaged)
-    assert (reader.layers, reader.partial, reader.damaged) == ([b"first"], b"", 2)
+    assert (reader.pieces, reader.partial(1), reader.damaged) == ([[b"1", b"first"], [b"2"], [b"3"]], b"", {1: 2})
 
 
 def test_the_first_bytes_of_a_file_become_a_file():
@@ -201,6 +311,20 @@ def test_the_first_bytes_of_a_file_become_a_file():
         truncate(data[: parsed.prefix_bytes(2)], levels=3)
 
 
+def test_the_first_bytes_of_a_wide_file_become_a_file():
+    data = wide(lossless=LOSSLESS)
+    header = parse_header(data)
+    for length in range(header.prefix_bytes(1), len(data)):
+        result = read_all(truncate(data[:length]))
+        result.close()
+        part = read_all(data[:length])
+        assert result.num_levels == part.num_levels and result.warnings == []
+        present = length - header.prefix_bytes(0)
+        found = b"".join(piece for layer in range(4) for pieces in result.pieces for piece in pieces[layer : layer + 1])
+        found += b"".join(map(result.partial, range(3)))
+        assert found == data[header.prefix_bytes(0) :][:present][: sum(len(piece) for row in WIDE_LAYERS for piece in row)]
+
+
 def test_truncate_says_what_is_wrong():
     data = bytearray(sample())
     with pytest.raises(TruncatedError, match="9 levels"):
@@ -215,23 +339,33 @@ def test_truncate_says_what_is_wrong():
         truncate(bytes(data[:20]), levels=3)
 
 
+def test_what_is_kept_of_a_damaged_file_ends_before_the_damage():
+    data = bytearray(wide(lossless=LOSSLESS))
+    data[parse_header(data).piece_range(3, 1)[0]] ^= 1
+    assert truncate(bytes(data)) == wide([*WIDE_LAYERS[:2], [b"finer"]], cut=True)
+    data = bytearray(wide(lossless=LOSSLESS))
+    data[parse_header(data).piece_range(5, 1)[0]] ^= 1
+    assert truncate(bytes(data)) == wide()
+
+
 def test_both_limits_hold():
     data = sample()
     assert truncate(data, levels=3, num_bytes=10**6) == sample(LAYERS[:3])
     short = truncate(data, levels=3, num_bytes=len(sample(LAYERS[:3])) - 4)
-    assert short == sample([*LAYERS[:2], LAYERS[2][:-4]], cut=True)
+    assert short == sample([*LAYERS[:2], LAYERS[2][:-5]], cut=True)
 
 
 # Listing
 
 
 def test_info_lists_every_level(tmp_path):
-    data = sample(**METADATA)
+    data = sample(**METADATA, **VALUES)
     path = tmp_path / "picture.hcodec"
     path.write_bytes(data)
     listed = info(path)
     assert listed == info(str(path)) == info(data)
-    assert (listed.version, listed.width, listed.height, listed.fingerprint) == (1, 30, 20, "12345678")
+    assert (listed.version, listed.width, listed.height, listed.num_windows) == (1, 30, 20, 1)
+    assert (listed.model, listed.fingerprint) == ("photo-1", "12345678")
     assert listed.complete and listed.has_alpha and listed.file_bytes == listed.total_bytes == len(data)
     assert [level.level for level in listed.levels] == [1, 2, 3, 4]
     assert [level.num_bytes for level in listed.levels] == [len(layer) for layer in LAYERS]
@@ -240,6 +374,7 @@ def test_info_lists_every_level(tmp_path):
     assert listed.container_bytes == len(data) - sum(map(len, LAYERS))
     sizes = (listed.alpha_bytes, listed.icc_bytes, listed.exif_bytes, listed.xmp_bytes)
     assert sizes == tuple(map(len, METADATA.values()))
+    assert all(getattr(listed, name) == value for name, value in VALUES.items())
 
 
 def test_info_of_part_of_a_file():
@@ -254,19 +389,30 @@ def test_info_of_part_of_a_file():
         info("nowhere.hcodec")
 
 
-def test_info_of_a_damaged_file():
-    data = bytearray(sample())
-    data[parse_header(data).prefix_bytes(2)] ^= 1
+@pytest.mark.parametrize("write_it", [sample, wide])
+def test_info_of_a_damaged_file(write_it):
+    data = bytearray(write_it())
+    data[parse_header(data).piece_range(3, 0)[0]] ^= 1
     listed = info(bytes(data))
     assert [level.crc_ok for level in listed.levels] == [True, True, False, None]
     assert len(listed.warnings) == 1
 
 
+def test_info_of_lossless_pieces():
+    stored, direct = b"\0\2picture", b"\1\3last" + bytes(40)
+    listed = info(wide(lossless=[stored, direct, stored]))
+    assert (listed.lossless.method, listed.lossless.start, listed.lossless.crc_ok) == ("stored, direct", 3, True)
+    assert (listed.lossless.num_bytes, len(listed.levels), listed.num_windows) == (len(stored * 2 + direct), 4, 3)
+    assert info(wide(lossless=LOSSLESS)).lossless.method == ""
+
+
 def test_info_goes_through_json():
-    listed = info(sample(**METADATA))
+    listed = info(sample(**METADATA, **VALUES))
     as_dict = json.loads(json.dumps(listed.as_dict()))
     assert as_dict["has_alpha"] is True and as_dict["fingerprint"] == "12345678"
     assert as_dict["levels"][0]["prefix_bytes"] == listed.levels[0].prefix_bytes
+    assert as_dict["density"] == {"x": 2835, "y": 2835, "unit": 1} and as_dict["text"]["Title"] == "Heidenröslein"
+    assert info(sample()).as_dict()["cicp"] is None
 
 
 def test_prefix_bytes_beyond_the_table():

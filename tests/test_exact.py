@@ -197,7 +197,7 @@ def decode_all(data):
     reader, model = container.Reader(), models.load("tiny")
     reader.feed(data)
     prefix = Prefix.empty(model.network, model.agreed, 96, 128)
-    for layer in reader.layers:
+    for layer in reader.pieces[0]:
         prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
         yield prefix.position.state
 

@@ -47,7 +47,7 @@ def header(before, after, name, low, high, flags=0):
         # what is cut short stays so, what is whole gets its checksum
         return parse_header(with_crc(data) + bytes(20) if after and data.endswith(after) else data)
 
-    return Place(read, MAGIC + bytes((1, flags)) + b"mod1" + before, after, "the header", name, low, high)
+    return Place(read, MAGIC + bytes((1, flags)) + b"\1mmod1" + before, after, "the header", name, low, high)
 
 
 def archive(before):
@@ -63,19 +63,27 @@ def read_stored(data):
 
 
 PX, ROW, CRC = b"\x03", b"\5mod1", bytes(4)  # a side, a row of the layer table, the checksum of a row
+SIZE, TWO_WINDOWS = b"\3\3\x08\1", b"\xcc\x08\3\x08\1"  # width, height, bit depth, number of frames
 TWO = b"\2\1\0"  # two pictures, one segment, stored
 NAMES = TWO + b"\2\7\0" + CRC + b"\1\1ab"  # of two pictures, 7 bytes, no extras
 SIDE, LENGTH = 1 << 24, 1 << 31
-CHUNKS, LAYER = "length of the chunks", "length of a layer"
+CHUNKS, PIECE = "length of the chunks", "length of a piece"
 PLACES = {
-    "width": header(b"", PX + b"\1" + ROW, "width", 1, SIDE),
-    "height": header(PX, b"\1" + ROW, "height", 1, SIDE),
-    "front length": header(PX + PX, b"\1" + ROW, CHUNKS, 12, LENGTH, flags=4),
-    "back length": header(PX + PX, b"\1" + ROW, CHUNKS, 12, LENGTH, flags=8),
-    "back length after front length": header(PX + PX + b"\x0c", b"\1" + ROW, CHUNKS, 12, LENGTH, flags=12),
-    "first layer": header(PX + PX + b"\1", CRC, LAYER, 0, LENGTH),
-    "second layer": header(PX + PX + b"\2" + ROW, CRC, LAYER, 0, LENGTH),
-    "lossless layer": header(PX + PX + b"\2" + ROW, CRC, LAYER, 0, LENGTH, flags=16),
+    "width": header(b"", PX + b"\x08\1\1" + ROW, "width", 1, SIDE),
+    "height": header(PX, b"\x08\1\1" + ROW, "height", 1, SIDE),
+    "number of frames": header(PX + PX + b"\x08", b"\1" + ROW, "number of frames", 1, LENGTH),
+    "front length": header(SIZE, b"\1" + ROW, CHUNKS, 12, LENGTH, flags=4),
+    "back length": header(SIZE, b"\1" + ROW, CHUNKS, 12, LENGTH, flags=8),
+    "back length after front length": header(SIZE + b"\x0c", b"\1" + ROW, CHUNKS, 12, LENGTH, flags=12),
+    "pieces of the last layer": header(TWO_WINDOWS + b"\2", ROW * 3, "number of pieces of the last layer", 1, 2, flags=2),
+    "first layer": header(SIZE + b"\1", CRC, PIECE, 0, LENGTH),
+    "second layer": header(SIZE + b"\2" + ROW, CRC, PIECE, 0, LENGTH),
+    "second window": header(TWO_WINDOWS + b"\1" + ROW, CRC, PIECE, 0, LENGTH),
+    "cut layer": header(SIZE + b"\2\1" + ROW, CRC, PIECE, 1, LENGTH, flags=2),
+    "cut piece": header(TWO_WINDOWS + b"\2\2" + ROW * 3, CRC, PIECE, 1, LENGTH, flags=2),
+    "whole piece before a cut one": header(TWO_WINDOWS + b"\2\2" + ROW * 2, CRC + ROW, PIECE, 0, LENGTH, flags=2),
+    "lossless layer": header(SIZE + b"\2" + ROW, CRC, PIECE, 1, LENGTH, flags=16),
+    "lossless piece": header(TWO_WINDOWS + b"\2" + ROW * 2, CRC + ROW, PIECE, 1, LENGTH, flags=16),
     "packed length of a directory": archive(b""),
     "length of a directory": archive(b"\x28"),
     "number of pictures": directory(b"", "number of pictures", 1, 1 << 20),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from pathlib import Path
 
 import pytest
 
-from hcodec.container import Attachments, Frame, Reader, fields, header, truncate, write
-from hcodec.container.header import Header, LayerEntry, pack_header
+from hcodec.container import Attachments, Frame, Header, Layer, Piece, Reader, count_windows, truncate, windows, write
+from hcodec.container.attachments import Chromaticities, Cicp, Density
+from hcodec.container.header import pack_header, parse_header
 from hcodec.pixels.alpha import decode_alpha
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8")
@@ -31,19 +33,31 @@ class Parser:
 
     def __init__(self, data):
         self.data, self.position = data, 0
-        assert self.take(7) == bytes.fromhex("89 48 43 4f 0d 0a 1a") and self.take(1) == b"\x01"
+        assert self.take(7) == bytes.fromhex("89 48 43 50 0d 0a 1a") and self.take(1) == b"\x01"
         flags = self.take(1)[0]
         self.gray, self.cut = bool(flags & 1), bool(flags & 2)
+        self.model = self.take(self.take(1)[0]).decode("ascii")
         self.fingerprint = self.take(4)
         self.width, self.height = self.varint(), self.varint()
+        assert self.take(1) == b"\x08" and self.varint() == 1
         front, back = (self.varint() if flags & flag else 0 for flag in (4, 8))
-        rows = [(self.varint(), self.u32()) for _ in range(self.take(1)[0])]
+        self.windows = [(x, y, w, h) for y, h in self.parts(self.height) for x, w in self.parts(self.width)]
+        num_pieces = [len(self.windows)] * self.take(1)[0]
+        if self.cut:
+            num_pieces[-1] = self.varint()
+        table = [[(self.varint(), self.u32()) for _ in range(count)] for count in num_pieces]
         assert zlib.crc32(data[: self.position]) == self.u32()
         self.chunks = self.section(front)
-        self.layers = [self.take(length) for length, _ in rows]
-        assert [zlib.crc32(layer) for layer in self.layers] == [crc for _, crc in rows]
-        self.chunks |= self.section(back)
+        self.layers = [[self.take(length) for length, _ in rows] for rows in table]
+        assert [[zlib.crc32(piece) for piece in layer] for layer in self.layers] == [[crc for _, crc in rows] for rows in table]
+        self.chunks += self.section(back)
         assert self.position == len(data)
+
+    @staticmethod
+    def parts(edge):
+        n = math.ceil(edge / 1024)
+        length = math.ceil(edge / (64 * n)) * 64
+        return [(i * length, length if i < n - 1 else edge - i * length) for i in range(n)]
 
     def take(self, length):
         assert self.position + length <= len(self.data)
@@ -63,19 +77,21 @@ class Parser:
                 return value
 
     def section(self, length):
-        chunks, end = {}, self.position + length
+        chunks, end = [], self.position + length
         while self.position < end:
             tag, num_bytes, crc = self.take(4), self.u32(), self.u32()
-            chunks[tag] = self.take(num_bytes)
-            assert zlib.crc32(tag + chunks[tag]) == crc
+            assert tag[0] not in range(ord("A"), ord("Z") + 1)
+            chunks.append((tag, self.take(num_bytes)))
+            assert zlib.crc32(tag + chunks[-1][1]) == crc
         assert self.position == end
         return chunks
 
 
 def test_the_example_is_what_is_written():
-    layers = [bytes((1, 2, 3)), bytes((4, 5, 6, 7, 8))]
-    frame = Frame(width=300, height=2, fingerprint=bytes.fromhex("5eed1234"), gray=True)
+    layers = [[bytes((1, 2, 3)), bytes((4, 5))], [bytes((6, 7, 8, 9, 10)), bytes((11,))]]
+    frame = Frame(width=1100, height=2, model="photo-1", fingerprint=bytes.fromhex("5eed1234"), gray=True)
     assert write(frame, layers, Attachments(alpha=b"\xff", xmp=b"<x/>")) == EXAMPLE
+    assert Parser(EXAMPLE).layers == layers and Parser(EXAMPLE).windows == [(0, 0, 576, 2), (576, 0, 524, 2)]
 
 
 def test_the_offsets_of_the_example_are_right():
@@ -88,7 +104,8 @@ def test_the_offsets_of_the_example_are_right():
 
 def test_the_checksums_named_in_the_example_are_right():
     notes = " ".join(note for _, _, note in example_rows())
-    expected = [EXAMPLE[46:49], EXAMPLE[49:54], EXAMPLE[:29], EXAMPLE[33:37] + EXAMPLE[45:46]]
+    parts = [(66, 69), (69, 71), (71, 76), (76, 77), (0, 49)]
+    expected = [EXAMPLE[start:end] for start, end in parts] + [EXAMPLE[53:57] + EXAMPLE[65:66]]
     assert re.findall(r"0x[0-9a-f]{8}", notes) == [f"0x{zlib.crc32(part):08x}" for part in expected]
     assert f"0x{zlib.crc32(b'123456789'):08X}" in TEXT
 
@@ -98,37 +115,60 @@ def test_the_example_is_read():
     reader.feed(EXAMPLE)
     reader.close()
     parsed = reader.header
-    assert (parsed.width, parsed.height, parsed.gray, parsed.cut) == (300, 2, True, False)
-    assert (parsed.front_bytes, parsed.back_bytes, parsed.prefix_bytes(1)) == (13, 16, 49)
-    assert reader.layers == [b"\x01\x02\x03", b"\x04\x05\x06\x07\x08"] and reader.attachments.xmp == b"<x/>"
-    assert (decode_alpha(reader.attachments.alpha, 2, 300) == 255).all()
+    assert (parsed.width, parsed.height, parsed.gray, parsed.cut, parsed.model) == (1100, 2, True, False, "photo-1")
+    assert (parsed.front_bytes, parsed.back_bytes, parsed.prefix_bytes(1), parsed.piece_range(2, 1)) == (13, 16, 71, (76, 1))
+    assert reader.pieces == [[b"\1\2\3", b"\6\7\x08\x09\x0a"], [b"\4\5", b"\x0b"]]
+    assert reader.attachments.xmp == b"<x/>" and (decode_alpha(reader.attachments.alpha, 2, 1100) == 255).all()
 
 
 def test_the_cuts_of_the_example():
-    shorter = truncate(EXAMPLE, num_bytes=69)
-    assert len(shorter) == 69 and shorter[8] == 0x0F
-    assert shorter[24:29] == b"\x04" + zlib.crc32(b"\x04\x05\x06\x07").to_bytes(4, "little")
+    shorter = truncate(EXAMPLE, num_bytes=87)
+    assert len(shorter) == 87 and shorter[8] == 0x0F and shorter[28:30] == b"\2\1"
+    assert shorter[40:45] == b"\x04" + zlib.crc32(b"\6\7\x08\x09").to_bytes(4, "little")
+    assert Parser(shorter).cut and Parser(shorter).layers == [[b"\1\2\3", b"\4\5"], [b"\6\7\x08\x09"]]
     one = truncate(EXAMPLE, levels=1)
-    assert len(one) == 60 and one[8] == 0x0D and one[18] == 1
-    assert Parser(one).layers == [b"\x01\x02\x03"] and Parser(shorter).cut
+    assert len(one) == 77 and one[8] == 0x0D and one[28] == 1
+    assert Parser(one).layers == [[b"\1\2\3", b"\4\5"]]
+
+
+PAYLOADS = {
+    "alpha": (b"a", b"alph", b"a"),
+    "icc": (b"i" * 300, b"iccp", b"i" * 300),
+    "cicp": (Cicp(9, 16, 0, 1), b"cicp", b"\x09\x10\0\1"),
+    "chromaticities": (Chromaticities(*range(1, 9)), b"chrm", b"".join(bytes((i, 0, 0, 0)) for i in range(1, 9))),
+    "gamma": (45455, b"gama", b"\x8f\xb1\0\0"),
+    "density": (Density(2835, 1, 1), b"phys", b"\x13\x0b\0\0\1\0\0\0\1"),
+    "orientation": (6, b"ornt", b"\6"),
+    "text": ((("Title", "Röslein"),), b"text", b"\5TitleR\xc3\xb6slein"),
+    "exif": (b"e", b"exif", b"e"),
+    "xmp": (b"x", b"xmp ", b"x"),
+}
 
 
 @pytest.mark.parametrize("gray", [False, True])
-@pytest.mark.parametrize("blobs", [{}, {"icc": b"i" * 300}, {"alpha": b"a", "icc": b"i", "exif": b"e", "xmp": b"x"}])
-def test_a_strangers_parser_reads_what_is_written(gray, blobs):
-    layers = [bytes(length) for length in (0, 1, 127, 128, 16_383, 16_384)]
-    data = write(Frame(width=16_384, height=127, fingerprint=b"1234", gray=gray), layers, Attachments(**blobs))
+@pytest.mark.parametrize("names", [(), ("icc",), tuple(PAYLOADS)])
+def test_a_strangers_parser_reads_what_is_written(gray, names):
+    """Two windows, and lengths around those where a varint grows; every kind of chunk."""
+    layers = [[bytes(length), b"x" * length] for length in (0, 1, 127, 128, 16_383, 16_384)]
+    attached = Attachments(**{name: PAYLOADS[name][0] for name in names})
+    data = write(Frame(width=2048, height=127, model="a-2", fingerprint=b"1234", gray=gray), layers, attached)
     parsed = Parser(data)
-    assert (parsed.width, parsed.height, parsed.fingerprint, parsed.gray) == (16_384, 127, b"1234", gray)
-    assert parsed.layers == layers
-    tags = {"alpha": b"ALPH", "icc": b"ICCP", "exif": b"EXIF", "xmp": b"XMP "}
-    assert parsed.chunks == {tags[name]: blob for name, blob in blobs.items()}
+    assert (parsed.width, parsed.height, parsed.model, parsed.fingerprint) == (2048, 127, "a-2", b"1234")
+    assert parsed.layers == layers and parsed.gray == gray and len(parsed.windows) == 2
+    assert parsed.chunks == [PAYLOADS[name][1:] for name in names]
 
 
-def test_the_header_sizes_in_the_text():
-    smallest = Header(width=1, height=1, fingerprint=b"1234", layers=(LayerEntry(0, 0),))
-    rows = (LayerEntry(fields.MAX_LENGTH_BYTES, 0),) * header.MAX_LAYERS
-    largest = Header(width=1 << 24, height=128, fingerprint=b"1234", layers=rows, front_bytes=1 << 31, back_bytes=1 << 31)
-    assert len(pack_header(smallest)) == 25
-    assert len(pack_header(largest)) == 322  # the product of the sides leaves no room for another byte in either
-    assert "25..322" in TEXT
+@pytest.mark.parametrize("edge", [1, 63, 64, 1023, 1024, 1025, 1088, 2048, 2049, 4000, 6000, 16_385, 65_535, 1 << 24])
+def test_the_windows_of_the_text(edge):
+    expected = [(x, 0, w, 1) for x, w in Parser.parts(edge)]
+    assert [(each.left, each.top, each.width, each.height) for each in windows(1, edge)] == expected
+    for row in re.findall(r"^\| (\d+) \| ((?:\d+, )+\d+) \|$", TEXT, re.MULTILINE):
+        assert [w for _, w in Parser.parts(int(row[0]))] == [int(w) for w in row[1].split(", ")]
+
+
+def test_the_sizes_in_the_text():
+    smallest = Header(width=1, height=1, model="m", fingerprint=b"1234", layers=(Layer((Piece(0, 0),)),))
+    assert len(pack_header(smallest)) == 29 and ">= 29 " in TEXT
+    usual = write(Frame(width=768, height=512, model="photo-1", fingerprint=b"1234"), [[bytes(500 * 2**i)] for i in range(8)])
+    assert parse_header(usual).header_bytes == 82 and "82 bytes" in " ".join(TEXT.split())
+    assert max(count_windows(min(1 << 24, (1 << 31) // width), width) for width in range(1, 1 << 24, 1023)) <= 1 << 14

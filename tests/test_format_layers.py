@@ -122,11 +122,11 @@ def test_plain_python_reads_the_same_symbols(name: str, height: int, width: int)
     data = encode(render(height, width), model=name)
     reader = container.Reader()
     reader.feed(data)
-    assert len(reader.layers) == models.summary(name).num_levels
+    assert reader.num_levels == models.summary(name).num_levels
     model = models.load(name)
     num_silent, tables = frequencies(model.tables)
     prefix, post_filter = Prefix.empty(model.network, model.agreed, height, width), None
-    for layer in reader.layers:
+    for layer in reader.pieces[0]:
         stack = Stack(layer)
         if data[8] & 32:
             post_filter = pop_post_filter(stack, tables[49])

@@ -155,7 +155,7 @@ def test_plain_python_reads_the_same_pixels(with_latents, gray):
     file, _ = encode_forced(pixels[..., 0] if gray else pixels, with_latents)
     reader, model = container.Reader(), last_model()
     reader.feed(file)
-    data, columns = reader.lossless, cuts(width)
+    data, columns = reader.lossless[0], cuts(width)
     assert len(columns) == 3 and cuts(height) == [0, 11]
     assert data[0] == 1 + with_latents and data[1] == 2 and data[2:6] == model.fingerprint
     crcs = [int.from_bytes(data[i : i + 4], "little") for i in (6, 10)]

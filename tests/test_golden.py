@@ -59,7 +59,7 @@ def digest(data: bytes) -> str:
     tables, fitted = SymbolTables(model.tables), reader.header.fitted
     prefix = Prefix.empty(model.network, model.agreed, reader.header.height, reader.header.width)
     sha = hashlib.sha256()
-    for layer in reader.layers:
+    for layer in reader.pieces[0]:
         stack = Stack(layer)
         weights = post_filter.pop(tables, stack) if fitted else None
         sha.update(b"" if weights is None else weights.numpy().astype("<f4").tobytes())

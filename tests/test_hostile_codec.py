@@ -15,7 +15,8 @@ from conftest import render
 
 from hcodec import container, memory, models, session
 from hcodec.codec import decode, encode
-from hcodec.container.header import Header, LayerEntry, pack_header, parse_header
+from hcodec.container import Layer, Piece, count_windows
+from hcodec.container.header import Header, pack_header, parse_header
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
 from hcodec.stream import StreamDecoder
 
@@ -65,11 +66,12 @@ def survive_stream(data: bytes, piece: int) -> None:
 
 def with_right_checksums(data: bytearray, original: Header) -> bytes:
     """Returns the file with layer and header checksums made right, if its header can still be read at all."""
-    position, entries = original.header_bytes, []
-    for entry in original.layers:
-        entries.append(LayerEntry(entry.num_bytes, zlib.crc32(data[position : position + entry.num_bytes])))
-        position += entry.num_bytes
-    changed = replace(original, layers=tuple(entries))
+    position, layers = original.header_bytes, []
+    for layer in original.layers:
+        checksum = zlib.crc32(data[position : position + layer.num_bytes])
+        layers.append(Layer((Piece(layer.num_bytes, checksum),)))
+        position += layer.num_bytes
+    changed = replace(original, layers=tuple(layers))
     return pack_header(changed) + bytes(data[original.header_bytes :])
 
 
@@ -148,8 +150,9 @@ def test_layers_of_noise():
     source, fingerprint = random.Random(4), models.load("tiny").fingerprint
     for _ in range(60):
         layers = [source.choice((source.randbytes(4 * source.randint(0, 300)), b"", b"\xff" * 400)) for _ in range(3)]
-        frame = container.Frame(width=70, height=50, fingerprint=fingerprint)
-        survive(container.write(frame, layers, cut=source.random() < 0.5))
+        frame = container.Frame(width=70, height=50, model="tiny", fingerprint=fingerprint)
+        cut = bool(layers[-1]) and source.random() < 0.5
+        survive(container.write(frame, [[layer] for layer in layers], cut=cut))
 
 
 @pytest.mark.parametrize(
@@ -158,8 +161,10 @@ def test_layers_of_noise():
 def test_absurd_sizes_are_refused_before_memory_is_taken(width, height):
     fingerprint = models.load("tiny").fingerprint
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    frame = container.Frame(width=width, height=height, model="tiny", fingerprint=fingerprint)
+    num_windows = count_windows(height, width)
     for layers in ([b""], [b"\1\0\0\0", b"", b""]):
-        data = container.write(container.Frame(width=width, height=height, fingerprint=fingerprint), layers)
+        data = container.write(frame, [[layer] * num_windows for layer in layers])
         with pytest.raises(PictureError, match="megapixels need"):
             decode(data)
         with pytest.raises(PictureError):
@@ -169,8 +174,8 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(width, height):
 
 
 def test_a_promise_of_gigabytes_takes_none():
-    entries = (LayerEntry(1 << 31, 0), LayerEntry(1 << 31, 0))
-    promised = pack_header(Header(width=64, height=64, fingerprint=models.load("tiny").fingerprint, layers=entries))
+    layers, fingerprint = (Layer((Piece(1 << 31, 0),)),) * 2, models.load("tiny").fingerprint
+    promised = pack_header(Header(width=64, height=64, model="tiny", fingerprint=fingerprint, layers=layers))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TruncatedError):
         decode(promised + bytes(1000))

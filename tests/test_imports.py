@@ -230,7 +230,8 @@ def loaded_by(code, *argv):
 @pytest.fixture
 def stream_path(tmp_path):
     path = tmp_path / "x.hcodec"
-    path.write_bytes(container.write(container.Frame(width=64, height=48, fingerprint=b"\1\2\3\4"), [b"first", b"second"]))
+    frame = container.Frame(width=64, height=48, model="m", fingerprint=b"1234")
+    path.write_bytes(container.write(frame, [[b"first"], [b"second"]]))
     return str(path)
 
 

@@ -61,7 +61,7 @@ def last_of(data):
     """Returns the parts of a file's lossless layer."""
     reader = container.Reader()
     reader.feed(data)
-    return lossless_layer.parse(reader.lossless, reader.header.height, reader.header.width)
+    return lossless_layer.parse(reader.lossless[0], reader.header.height, reader.header.width)
 
 
 def decoded(data, **options):

@@ -123,8 +123,9 @@ def test_what_is_no_trim_is_refused(kind):
         scale_offsets.pop(TABLES, Stack(stacked(TABLES, offsets)), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
     coder = SymbolTables(models.load("tiny").tables)
-    frame = container.Frame(width=128, height=128, fingerprint=models.load("tiny").fingerprint, fitted=True)
-    forged = container.write(frame, [layers_of(data)[0], stacked(coder, [*post_filter.parts(None), *offsets])])
+    fingerprint = models.load("tiny").fingerprint
+    frame = container.Frame(width=128, height=128, model="tiny", fingerprint=fingerprint, fitted=True)
+    forged = container.write(frame, [layers_of(data)[:1], [stacked(coder, [*post_filter.parts(None), *offsets])]])
     with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has scale offsets of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
@@ -138,8 +139,8 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
     latents, _ = next(islice(levels.each_level(model, to_tensor(render(128, 160))), 3, None))
     offsets = scale_offsets._coded([kind])
     begun = stacked(levels.tables_of(model), [*post_filter.parts(None), offsets, *latents])
-    frame = container.Frame(width=160, height=128, fingerprint=model.fingerprint, fitted=True)
-    forged = container.write(frame, [*layers_of(data), begun[: len(begun) - 2]], cut=True)
+    frame = container.Frame(width=160, height=128, model="photo", fingerprint=model.fingerprint, fitted=True)
+    forged = container.write(frame, [[layer] for layer in (*layers_of(data), begun[: len(begun) - 2])], cut=True)
     wanted = np.asarray(decode(data))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -153,7 +154,7 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
 def layers_of(data: bytes) -> list[bytes]:
     reader = container.Reader()
     reader.feed(data)
-    return reader.layers
+    return reader.pieces[0]
 
 
 def test_a_layer_cut_anywhere_inside_its_trim_still_decodes():

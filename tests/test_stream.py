@@ -43,8 +43,8 @@ def with_layers(data, change, **fields):
     reader = container.Reader()
     reader.feed(data)
     header = reader.header
-    known = {"width": header.width, "height": header.height, "fingerprint": header.fingerprint} | fields
-    return container.write(container.Frame(**known), change(reader.layers))
+    known = {name: getattr(header, name) for name in ("width", "height", "model", "fingerprint")} | fields
+    return container.write(container.Frame(**known), [[layer] for layer in change(reader.pieces[0])])
 
 
 def test_pieces_of_any_size_give_the_same(data):

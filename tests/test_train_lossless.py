@@ -76,7 +76,7 @@ def test_samples_are_turned_pictures_with_the_states_that_the_codec_has(pool):
         reader, model = container.Reader(), models.load("tiny")
         reader.feed(data)
         prefix = Prefix.empty(model.network, model.agreed, height, width)
-        for layer in reader.layers:
+        for layer in reader.pieces[0]:
             prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
         assert torch.equal(prefix.at_finest()[0] / 2**12, sample.states[0])
 

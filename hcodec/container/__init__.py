@@ -1,13 +1,15 @@
 """The room of the container: the file around the layers, and archives of many pictures.
 
-Nothing here knows pixels, networks or entropy coding: a layer is opaque. FORMAT.md is the text of the format. Imports
+Nothing here knows pixels, networks or entropy coding: a piece of a layer is opaque. FORMAT.md is the text of the format. Imports
 `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from hcodec.container.attachments import Attachments
-from hcodec.container.header import Frame, Header, LayerEntry
+from hcodec.container.header import Frame, Header
 from hcodec.container.info import Info, LevelInfo, LosslessInfo, info
 from hcodec.container.reader import Reader
+from hcodec.container.table import Layer, Piece
+from hcodec.container.window import Window, count_windows, windows
 from hcodec.container.writer import truncate, write
 
 __all__ = [
@@ -15,11 +17,15 @@ __all__ = [
     "Frame",
     "Header",
     "Info",
-    "LayerEntry",
+    "Layer",
     "LevelInfo",
     "LosslessInfo",
+    "Piece",
     "Reader",
+    "Window",
+    "count_windows",
     "info",
     "truncate",
+    "windows",
     "write",
 ]

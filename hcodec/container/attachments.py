@@ -1,4 +1,4 @@
-"""What comes along with the pixels of a picture, as bytes: color profile, Exif, XMP and alpha.
+"""What comes along with the pixels of a picture: color, density, texts, Exif, XMP and alpha.
 
 Room: container. One record for files, archives and readers; `pixels.attachments` makes it from a picture and back. Imports
 Python's own modules only.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Sizes(NamedTuple):
-    """How many bytes each of the attachments of a picture has, 0 when absent. The order is that of an archive (format)."""
+    """How many bytes each of the blobs of a picture has, 0 when absent. The order is that of an archive (format)."""
 
     icc: int = 0
     exif: int = 0
@@ -19,27 +19,64 @@ class Sizes(NamedTuple):
     alpha: int = 0
 
 
+class Cicp(NamedTuple):
+    """Color by the code points of ITU-T H.273, each 0 .. 255; `full_range`: 0 or 1."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: int
+
+
+class Chromaticities(NamedTuple):
+    """White point and primaries in the CIE 1931 diagram, in units of 1/100000, each 0 .. 2^31 - 1."""
+
+    white_x: int
+    white_y: int
+    red_x: int
+    red_y: int
+    green_x: int
+    green_y: int
+    blue_x: int
+    blue_y: int
+
+
+class Density(NamedTuple):
+    """Pixels per unit, 1 .. 2^31 - 1; `unit`: 1 meter, 0 unknown, so that only their ratio says something."""
+
+    x: int
+    y: int
+    unit: int
+
+
 @dataclass(frozen=True)
 class Attachments:
-    """What comes along with a picture, each empty when absent.
+    """What comes along with a picture, each empty or None when absent.
 
     `icc`: a color profile; `exif`: a TIFF structure; `xmp`: an XMP packet; `alpha`: an alpha channel as from
-    `pixels.alpha.encode_alpha`.
+    `pixels.alpha.encode_alpha`; `gamma`: of the file, in units of 1/100000; `orientation`: 1 .. 8 as in Exif, how the
+    source was stored (the pixels here are upright); `text`: keys, each different, and values.
     """
 
     icc: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
     alpha: bytes = b""
+    cicp: Cicp | None = None
+    chromaticities: Chromaticities | None = None
+    gamma: int | None = None
+    density: Density | None = None
+    orientation: int | None = None
+    text: tuple[tuple[str, str], ...] = ()
 
     @property
     def blobs(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """All of them, in the order of `Sizes`."""
+        """Those that are bytes, in the order of `Sizes`."""
         return self.icc, self.exif, self.xmp, self.alpha
 
     @property
     def sizes(self) -> Sizes:
-        """How many bytes each of them has."""
+        """How many bytes each of the blobs has."""
         return Sizes(*map(len, self.blobs))
 
 

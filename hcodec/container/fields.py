@@ -152,8 +152,8 @@ class Cursor:
 
     def crc32(self) -> None:
         """Reads the CRC-32 of all bytes before it. Raises FormatError if it is another."""
-        crc = zlib.crc32(self._data[: self.position])
-        if self.uint32() != crc:
+        end = self.position
+        if self.uint32() != zlib.crc32(self._data[:end]):  # in this order: while it is still to come, nothing is summed up
             raise self.error("its checksum is wrong")
 
     def bits(self, count: int) -> list[bool]:

@@ -1,15 +1,16 @@
 """The header of a file: what it says of its picture, and the table of its layers.
 
 Room: container, below `reader` and `writer` (encode step 11, decode step 2). Every range is checked here, before anyone
-takes memory on the file's word. FORMAT.md, "Synopsis". Imports `fields`, `chunks`, `errors` and Python's own modules
-only: no numpy, no torch, no Pillow.
+takes memory on the file's word. FORMAT.md, "Synopsis". Imports `fields`, `chunks`, `table`, `window`, `errors` and
+Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from hcodec.container import chunks
 from hcodec.container.fields import (
@@ -21,56 +22,54 @@ from hcodec.container.fields import (
     Cursor,
     Range,
     pack_crc32,
-    pack_uint32s,
     pack_varint,
 )
+from hcodec.container.table import CUT_LOSSLESS, Layer, Shape, TableParser, pack_table
+from hcodec.container.window import count_windows
 from hcodec.errors import FormatError, TruncatedError
 
-MAGIC = b"\x89HCO\r\n\x1a"  # format: not text (0x89), and broken by any change of line ends (CR LF, Ctrl-Z)
+MAGIC = b"\x89HCP\r\n\x1a"  # format: not text (0x89), and broken by any change of line ends (CR LF, Ctrl-Z)
 VERSION = 1  # format
-MAX_LAYERS = 32  # format
 
-_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _FITTED = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
-_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _FITTED
-_NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)  # format, as those below
-_NUM_LAYERS = Range("number of layers", 1, MAX_LAYERS)
-_LAYER = Range("length of a layer", 0, MAX_LENGTH_BYTES)
+_DRAFT = b"\x89HCO\r\n\x1a"  # how files of before version 1 began
+_GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _OFFSETS = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
+_KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _OFFSETS
+_MODEL = re.compile(r"[a-z0-9-]*")  # format, as those below
+_NAME = Range("length of the model's name", 1, 32)
+_FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT_BYTES)
+_NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)
 _SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
-
-
-@dataclass(frozen=True)
-class LayerEntry:
-    """One row of the layer table: the layer's length in bytes and the CRC-32 of these bytes."""
-
-    num_bytes: int
-    crc32: int
+_DEPTH, _NEWER_DEPTH = Range("bits a sample", 8, 8), 16
+_NUM_FRAMES = Range("number of frames", 1, MAX_LENGTH_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """What a file says of its picture, layers apart.
 
-    `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `fingerprint`: the first 4 bytes of the model's
-    digest; `gray`: the picture has one channel; `fitted`: levels bring what was fitted to the picture.
+    `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
+    and hyphens; `fingerprint`: the first 4 bytes of its digest; `gray`: the picture has one channel; `offsets`: latents
+    bring scale offsets.
     """
 
     width: int
     height: int
+    model: str
     fingerprint: bytes
     gray: bool = False
-    fitted: bool = False
+    offsets: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header(Frame):
     """What the first bytes of a file say; FormatError when made with a value outside the format's range.
 
-    `layers`: 1 .. 32 entries, coarse first; `cut`: the last layer is an incomplete one; `lossless`: the last layer makes
-    the picture exact and is no level; `front_bytes`, `back_bytes`: size of the chunk sections before and after the
-    layers, 0 when absent; the rest as in `Frame`.
+    `layers`: 1 .. 32, coarse first; `cut`: the last layer is an incomplete one: of its pieces at least one is there, and
+    the last one there is cut; `lossless`: the last layer makes the picture exact and is no level; `front_bytes`,
+    `back_bytes`: size of the chunk sections before and after the layers, 0 when absent; the rest as in `Frame`.
     """
 
-    layers: tuple[LayerEntry, ...]
+    layers: tuple[Layer, ...]
     cut: bool = False
     lossless: bool = False
     front_bytes: int = 0
@@ -81,23 +80,17 @@ class Header(Frame):
         WIDTH.check(self.width)
         HEIGHT.check(self.height)
         _NUM_PIXELS.check(self.width * self.height)
-        Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT_BYTES).check(len(self.fingerprint))
-        Range(_NUM_LAYERS.name, 1 + self.cut + self.lossless, MAX_LAYERS).check(len(self.layers))
-        if self.cut and self.lossless:
-            raise FormatError("a lossless file cannot be cut inside a layer")
-        for entry in self.layers:
-            _LAYER.check(entry.num_bytes)
+        _FINGERPRINT.check(len(self.fingerprint))
+        if fault := _fault_of_name(self.model):
+            raise FormatError(fault)
         for section_bytes in filter(None, (self.front_bytes, self.back_bytes)):
             _SECTION.check(section_bytes)
+        Shape(self.num_windows, self.cut, self.lossless).check(self.layers)
 
-    def prefix_bytes(self, levels: int) -> int:
-        """Bytes from the start of the file to the end of layer `levels`; 0 levels: to the start of the first layer.
-
-        Raises TruncatedError if the file has fewer layers.
-        """
-        if not 0 <= levels <= len(self.layers):
-            raise TruncatedError(f"{levels} levels were asked for, the file has {len(self.layers)}")
-        return self.header_bytes + self.front_bytes + sum(entry.num_bytes for entry in self.layers[:levels])
+    @property
+    def num_windows(self) -> int:
+        """How many windows the picture has, which is how many pieces a whole layer has."""
+        return count_windows(self.height, self.width)
 
     @property
     def num_levels(self) -> int:
@@ -114,63 +107,115 @@ class Header(Frame):
         """Bytes of the whole file, the chunks after the layers included."""
         return self.prefix_bytes(len(self.layers)) + self.back_bytes
 
+    def prefix_bytes(self, levels: int) -> int:
+        """Bytes from the start of the file to the end of layer `levels`; 0 levels: to the start of the first layer.
+
+        Raises TruncatedError if the file has fewer layers.
+        """
+        if not 0 <= levels <= len(self.layers):
+            raise TruncatedError(f"{levels} levels were asked for, the file has {len(self.layers)}")
+        return self.header_bytes + self.front_bytes + sum(layer.num_bytes for layer in self.layers[:levels])
+
+    def piece_range(self, layer: int, window: int) -> tuple[int, int]:
+        """Returns offset in the file and length of a piece. `layer`: its number, from 1; `window`: its index, from 0.
+
+        Raises TruncatedError if the file does not have it.
+        """
+        pieces = self.layers[layer - 1].pieces if 1 <= layer <= len(self.layers) else ()
+        if not 0 <= window < len(pieces):
+            raise TruncatedError(f"the file has no piece of layer {layer} for window {window}")
+        return self.prefix_bytes(layer - 1) + self.layers[layer - 1].starts[window], pieces[window].num_bytes
+
+
+def _fault_of_name(name: str) -> str:
+    """Says what is wrong with the name of a model; empty if nothing is."""
+    if not _MODEL.fullmatch(name):
+        return f"the model's name {name!r} has something else than lower-case letters, digits and hyphens"
+    return _NAME.fault(len(name))
+
 
 def pack_header(header: Header) -> bytes:
     """Returns the bytes of a header."""
     packed = bytearray(MAGIC)
-    packed += bytes((header.version, _flags(header))) + header.fingerprint
-    packed += pack_varint(header.width) + pack_varint(header.height)
+    packed += bytes((header.version, _flags(header), len(header.model))) + header.model.encode() + header.fingerprint
+    packed += pack_varint(header.width) + pack_varint(header.height) + bytes((_DEPTH.low,)) + pack_varint(_NUM_FRAMES.low)
     for section_bytes in filter(None, (header.front_bytes, header.back_bytes)):
         packed += pack_varint(section_bytes)
-    packed += _pack_table(header.layers)
+    packed += pack_table(header.layers, header.cut)
     return bytes(packed) + pack_crc32(packed)
 
 
 def _flags(header: Header) -> int:
     sections = _FRONT * (header.front_bytes > 0) | _BACK * (header.back_bytes > 0)
-    kinds = _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | _FITTED * header.fitted
+    kinds = _GRAY * header.gray | _CUT * header.cut | _LOSSLESS * header.lossless | _OFFSETS * header.offsets
     return kinds | sections
 
 
-def _pack_table(layers: Iterable[LayerEntry]) -> bytes:
-    rows = [pack_varint(entry.num_bytes) + pack_uint32s([entry.crc32]) for entry in layers]
-    return bytes((len(rows),)) + b"".join(rows)
-
-
 def parse_header(data: bytes | bytearray) -> Header:
-    """Returns the header at the start of `data`.
-
-    Raises TruncatedError if more bytes are needed, and FormatError if the bytes present cannot become a header: not our
-    magic, a newer version, a wrong checksum, a value out of range.
-    """
-    cursor = Cursor(data, "the header", truncated="the file ends inside its header")
-    version, flags = _parse_start(cursor)
-    fingerprint = cursor.take(FINGERPRINT_BYTES)
-    width, height = cursor.varint(WIDTH), cursor.varint(HEIGHT)
-    front_bytes = cursor.varint(_SECTION) if flags & _FRONT else 0
-    back_bytes = cursor.varint(_SECTION) if flags & _BACK else 0
-    layers = _parse_table(cursor)
-    cursor.crc32()
-    return Header(
-        width=width,
-        height=height,
-        fingerprint=fingerprint,
-        gray=bool(flags & _GRAY),
-        fitted=bool(flags & _FITTED),
-        layers=layers,
-        cut=bool(flags & _CUT),
-        lossless=bool(flags & _LOSSLESS),
-        front_bytes=front_bytes,
-        back_bytes=back_bytes,
-        version=version,
-    )
+    """Returns the header at the start of `data`; raises as `HeaderParser.parse` does."""
+    return HeaderParser().parse(data)
 
 
-def _parse_start(cursor: Cursor) -> tuple[int, int]:
+class HeaderParser:
+    """Parses a header that arrives bit by bit: no row of its table is read twice, however often one tries."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}  # those of a Header, layers apart
+        self._table: TableParser | None = None
+
+    def parse(self, data: bytes | bytearray) -> Header:
+        """Returns the header at the start of `data`, all bytes of the file so far.
+
+        Raises TruncatedError if more bytes are needed, and FormatError if the bytes present cannot become a header: not
+        our magic, a newer version, a wrong checksum, a value out of range.
+        """
+        position = self._table.position if self._table else 0
+        cursor = Cursor(data, "the header", position=position, truncated="the file ends inside its header")
+        if self._table is None:
+            self._values = _parse_start(cursor)
+            self._table = TableParser(_shape(self._values), cursor.position)
+        layers = self._table.parse(cursor)
+        cursor.crc32()
+        return Header(**self._values, layers=layers)
+
+
+def _shape(values: dict[str, Any]) -> Shape:
+    return Shape(count_windows(values["height"], values["width"]), values["cut"], values["lossless"])
+
+
+def _parse_start(cursor: Cursor) -> dict[str, Any]:
+    """Returns what a header says before its table."""
+    _parse_magic(cursor)
+    version, flags = _parse_version(cursor)
+    model, fingerprint = _parse_name(cursor), cursor.take(FINGERPRINT_BYTES)
+    width, height = _parse_size(cursor)
+    _refuse_newer(cursor)
+    return {
+        "version": version,
+        "model": model,
+        "fingerprint": fingerprint,
+        "width": width,
+        "height": height,
+        "gray": bool(flags & _GRAY),
+        "offsets": bool(flags & _OFFSETS),
+        "cut": bool(flags & _CUT),
+        "lossless": bool(flags & _LOSSLESS),
+        "front_bytes": cursor.varint(_SECTION) if flags & _FRONT else 0,
+        "back_bytes": cursor.varint(_SECTION) if flags & _BACK else 0,
+    }
+
+
+def _parse_magic(cursor: Cursor) -> None:
+    found = cursor.upto(len(MAGIC))  # a stranger's file is refused at its first wrong byte
+    if found == _DRAFT:
+        raise FormatError("the file is of a draft before format version 1, which is not read any more")
+    if not MAGIC.startswith(found) and not _DRAFT.startswith(found):
+        raise FormatError("not an hcodec file")
+    cursor.take(len(MAGIC) - len(found))  # the rest, which is not there
+
+
+def _parse_version(cursor: Cursor) -> tuple[int, int]:
     """Returns version and flags."""
-    for expected in MAGIC:  # byte for byte, so that a stranger's file is refused at its first wrong byte
-        if cursor.byte() != expected:
-            raise FormatError("not an hcodec file")
     version = cursor.byte()
     if version > VERSION:
         raise FormatError(f"the file has format version {version}, newer than version {VERSION} that this hcodec reads")
@@ -179,9 +224,33 @@ def _parse_start(cursor: Cursor) -> tuple[int, int]:
     flags = cursor.byte()
     if flags & ~_KNOWN_FLAGS:
         raise cursor.error(f"reserved flags are set (0x{flags:02x})")
+    if flags & _CUT and flags & _LOSSLESS:
+        raise cursor.error(CUT_LOSSLESS)
     return version, flags
 
 
-def _parse_table(cursor: Cursor) -> tuple[LayerEntry, ...]:
-    num_layers = cursor.byte(_NUM_LAYERS)  # in range now, not after waiting for 255 of them
-    return tuple(LayerEntry(cursor.varint(_LAYER), cursor.uint32()) for _ in range(num_layers))
+def _parse_name(cursor: Cursor) -> str:
+    name = cursor.take(cursor.byte(_NAME)).decode("latin-1")
+    if fault := _fault_of_name(name):
+        raise cursor.error(fault)
+    return name
+
+
+def _parse_size(cursor: Cursor) -> tuple[int, int]:
+    """Returns width and height."""
+    width, height = cursor.varint(WIDTH), cursor.varint(HEIGHT)
+    if fault := _NUM_PIXELS.fault(width * height):
+        raise cursor.error(fault)
+    return width, height
+
+
+def _refuse_newer(cursor: Cursor) -> None:
+    """Reads bits a sample and the number of frames. Raises FormatError if they are not 8 and 1."""
+    depth = cursor.byte()
+    if depth == _NEWER_DEPTH:
+        raise FormatError(f"the file has {depth} bits a sample, which needs a newer hcodec")
+    if fault := _DEPTH.fault(depth):
+        raise cursor.error(fault)
+    num_frames = cursor.varint(_NUM_FRAMES)
+    if num_frames > 1:
+        raise FormatError(f"the file has {num_frames} frames, which needs a newer hcodec")

@@ -12,9 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hcodec.container import lossless_layer
+from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
+from hcodec.container.window import windows
 from hcodec.errors import FormatError
+
+_NAMED = (Cicp, Chromaticities, Density)
+_VALUES = ("cicp", "chromaticities", "gamma", "density", "orientation", "text")
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,8 @@ class LevelInfo:
     """What a file says, and holds, of one level.
 
     `num_bytes`: the whole layer; `bpp`: its bits per image pixel; `prefix_bytes`: from the start of the file to the
-    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: None when that is not known, because the
-    layer is not whole or comes after a damaged one.
+    layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: False if a piece of it is damaged; None when
+    that is not known, because the layer is not whole or comes, in some window, after a damaged one.
     """
 
     level: int
@@ -38,8 +43,9 @@ class LevelInfo:
 class LosslessInfo:
     """What a file says, and holds, of its lossless layer.
 
-    `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "direct", "bits back", or
-    empty where the layer is not whole or is malformed; `start`: the level that it builds on, 0 for none.
+    `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "direct", "bits back",
+    several of them with a comma where windows differ, or empty where no piece is whole and well-formed; `start`: the
+    highest level that it builds on, 0 for none.
     """
 
     num_bytes: int
@@ -55,24 +61,32 @@ class LosslessInfo:
 class Info:
     """What is in a file, without decoding it.
 
-    `fingerprint`: 8 hexadecimal digits; `cut`: the last layer is an incomplete one; `alpha_bytes`, `icc_bytes`,
-    `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent; `container_bytes`: everything but the layers,
-    in the whole file; `file_bytes`: what was read; `total_bytes`: what the header promises; `warnings`: as in
-    `Reader`.
+    `fingerprint`: 8 hexadecimal digits; `cut`: the last layer is an incomplete one; `num_windows`: how many windows the
+    picture has; `alpha_bytes`, `icc_bytes`, `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent; `cicp` to
+    `text`: as in `Attachments`; `container_bytes`: everything but the layers, in the whole file; `file_bytes`: what was
+    read; `total_bytes`: what the header promises; `warnings`: as in `Reader`.
     """
 
     version: int
     width: int
     height: int
+    model: str
     fingerprint: str
     gray: bool
     cut: bool
+    num_windows: int
     levels: tuple[LevelInfo, ...]
     lossless: LosslessInfo | None
     alpha_bytes: int
     icc_bytes: int
     exif_bytes: int
     xmp_bytes: int
+    cicp: Cicp | None
+    chromaticities: Chromaticities | None
+    gamma: int | None
+    density: Density | None
+    orientation: int | None
+    text: tuple[tuple[str, str], ...]
     container_bytes: int
     file_bytes: int
     total_bytes: int
@@ -86,7 +100,8 @@ class Info:
 
     def as_dict(self) -> dict[str, Any]:
         """The same, in dicts, lists, strings, numbers and booleans, as JSON takes them."""
-        return {**asdict(self), "has_alpha": self.has_alpha}
+        named = {name: value._asdict() for name in _VALUES if isinstance(value := getattr(self, name), _NAMED)}
+        return {**asdict(self), **named, "text": dict(self.text), "has_alpha": self.has_alpha}
 
 
 def info(source: bytes | str | os.PathLike[str]) -> Info:
@@ -102,21 +117,21 @@ def info(source: bytes | str | os.PathLike[str]) -> Info:
 
 
 def _describe(reader: Reader, header: Header) -> Info:
-    sizes = reader.attachments.sizes
+    attached = reader.attachments
     return Info(
         version=header.version,
         width=header.width,
         height=header.height,
+        model=header.model,
         fingerprint=header.fingerprint.hex(),
         gray=header.gray,
         cut=header.cut,
-        levels=tuple(_describe_level(reader, header, level) for level in range(1, header.num_levels + 1)),
+        num_windows=header.num_windows,
+        levels=tuple(LevelInfo(level, *_layer_facts(reader, header, level)) for level in range(1, header.num_levels + 1)),
         lossless=_describe_lossless(reader, header) if header.lossless else None,
-        alpha_bytes=sizes.alpha,
-        icc_bytes=sizes.icc,
-        exif_bytes=sizes.exif,
-        xmp_bytes=sizes.xmp,
-        container_bytes=header.file_bytes - sum(entry.num_bytes for entry in header.layers),
+        **{f"{name}_bytes": num_bytes for name, num_bytes in attached.sizes._asdict().items()},
+        **{name: getattr(attached, name) for name in _VALUES},
+        container_bytes=header.file_bytes - sum(layer.num_bytes for layer in header.layers),
         file_bytes=reader.num_bytes_fed,
         total_bytes=header.file_bytes,
         complete=reader.complete,
@@ -124,32 +139,21 @@ def _describe(reader: Reader, header: Header) -> Info:
     )
 
 
-def _describe_level(reader: Reader, header: Header, level: int) -> LevelInfo:
-    num_bytes = header.layers[level - 1].num_bytes
-    prefix_bytes = header.prefix_bytes(level)
+def _layer_facts(reader: Reader, header: Header, number: int) -> tuple[int, float, int, int, bool | None]:
+    """Returns `num_bytes` to `crc_ok` of a layer."""
+    num_bytes, prefix_bytes = header.layers[number - 1].num_bytes, header.prefix_bytes(number)
     present_bytes = min(max(num_bytes - (prefix_bytes - reader.num_bytes_fed), 0), num_bytes)
-    checked = present_bytes == num_bytes and (reader.damaged is None or level <= reader.damaged)
-    return LevelInfo(
-        level=level,
-        num_bytes=num_bytes,
-        bpp=8 * num_bytes / (header.width * header.height),
-        prefix_bytes=prefix_bytes,
-        present_bytes=present_bytes,
-        crc_ok=level != reader.damaged if checked else None,
-    )
+    damaged = set(reader.damaged.values())
+    known = present_bytes == num_bytes and all(layer >= number for layer in damaged)
+    crc_ok = False if number in damaged else True if known else None
+    return num_bytes, 8 * num_bytes / (header.width * header.height), prefix_bytes, present_bytes, crc_ok
 
 
 def _describe_lossless(reader: Reader, header: Header) -> LosslessInfo:
-    row = _describe_level(reader, header, len(header.layers))
-    head = None
-    with suppress(FormatError):  # one that is malformed in spite of its checksum must not hide the levels
-        head = lossless_layer.parse(reader.lossless, header.height, header.width)
-    return LosslessInfo(
-        num_bytes=row.num_bytes,
-        bpp=row.bpp,
-        prefix_bytes=row.prefix_bytes,
-        present_bytes=row.present_bytes,
-        crc_ok=row.crc_ok,
-        method=lossless_layer.METHODS[head.method] if head else "",
-        start=head.start if head else 0,
-    )
+    heads = []
+    for window, piece in zip(windows(header.height, header.width), reader.lossless, strict=True):
+        with suppress(FormatError):  # one that is malformed in spite of its checksum must not hide the levels
+            heads.append(lossless_layer.parse(piece, window.height, window.width))
+    methods = dict.fromkeys(lossless_layer.METHODS[head.method] for head in heads)
+    start = max((head.start for head in heads), default=0)
+    return LosslessInfo(*_layer_facts(reader, header, len(header.layers)), ", ".join(methods), start)

@@ -1,6 +1,6 @@
-"""The incremental reader of files: bytes in pieces of any size to header, layers and metadata.
+"""The incremental reader of files: bytes in pieces of any size to header, pieces of layers and metadata.
 
-Room: container (decode step 2). A layer is opaque here. Imports the other modules of its room,
+Room: container (decode step 2). A piece is opaque here. Imports the other modules of its room,
 `errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 
 from hcodec.container import chunks
 from hcodec.container.attachments import NOTHING
-from hcodec.container.header import Header, LayerEntry, parse_header
-from hcodec.errors import TruncatedError
+from hcodec.container.header import Header, HeaderParser
+from hcodec.container.table import Piece
+from hcodec.container.window import windows
+from hcodec.errors import FormatError, TruncatedError
 
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 
@@ -21,46 +22,72 @@ _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 class Reader:
     """Takes a file in pieces of any size and gives out its parts as soon as they are whole.
 
-    `header`: None until it has arrived; `layers`: the whole and undamaged levels, coarse first; `lossless`: the lossless
-    layer, empty until whole; `damaged`: the number (from 1) of the first layer with a wrong checksum, after which layers
-    are ignored, or None; `damage`: that in words, or empty; `attachments`: each empty until whole; `warnings`: one line for
-    each kind of thing that was ignored; `complete`: every promised byte has arrived; `num_bytes_fed`.
+    `header`: None until it has arrived, and the lists below are empty until then; `pieces`: for each window the whole and
+    undamaged pieces of consecutive levels, coarse first; `num_levels`: how many levels are whole in every window;
+    `lossless`: for each window its piece of the lossless layer, empty until whole; `damaged`: window -> the number (from 1)
+    of its first layer with a wrong checksum, from which on its pieces are ignored; `attachments`: each empty until whole;
+    `complete`: every promised byte has arrived; `num_bytes_fed`.
     Memory is taken for bytes that have arrived, never for bytes that are promised.
     """
 
     def __init__(self) -> None:
         self.header: Header | None = None
-        self.layers: list[bytes] = []
-        self.lossless = b""
-        self.damaged: int | None = None
-        self.damage = ""
+        self.pieces: list[list[bytes]] = []
+        self.num_levels = 0
+        self.lossless: list[bytes] = []
+        self.damaged: dict[int, int] = {}
         self.attachments = NOTHING
-        self.warnings: list[str] = []
         self.complete = False
         self.num_bytes_fed = 0
+        self._notes: list[str] = []  # of what else was ignored
         self._pending = bytearray()  # fed, and not yet part of anything whole
-        self._inside_layer = False
-        self._cut_layer = b""
+        self._arriving: int | None = None  # the window of which a piece is arriving
+        self._cut_piece: tuple[int, bytes] = -1, b""  # its window and its bytes
+        self._header_parser = HeaderParser()
         self._parser: Iterator[None] | None = None
+        self._refusal: FormatError | None = None
 
     @property
-    def partial(self) -> bytes:
-        """The bytes so far of the layer now arriving, that of level `len(layers) + 1`; of a cut layer all there are.
+    def damage(self) -> list[str]:
+        """One line for each layer that is damaged somewhere."""
+        windows: dict[int, list[int]] = {}
+        for window, layer in self.damaged.items():
+            windows.setdefault(layer, []).append(window)
+        return [_say_damage(self.known_header(), layer, found) for layer, found in windows.items()]
 
-        Empty between layers, after the last, and from a damaged layer on.
-        """
-        return bytes(self._pending) if self._inside_layer else self._cut_layer
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each kind of thing that was ignored, damage first."""
+        return self.damage + self._notes
+
+    def partial(self, window: int) -> bytes:
+        """Returns the bytes so far of a window's next piece, if that is now arriving or is cut; else nothing."""
+        if window == self._arriving:
+            return bytes(self._pending)
+        cut, piece = self._cut_piece
+        return piece if window == cut else b""
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises FormatError if the file is not ours, too new, or damaged in its header."""
+        if self._refusal:
+            raise self._refusal
         self._pending += data
         self.num_bytes_fed += len(data)
+        try:
+            self._advance()
+        except FormatError as error:
+            self._refusal = error
+            raise
+
+    def _advance(self) -> None:
         if self._parser is None:
             try:
-                self.header = parse_header(self._pending)
+                self.header = self._header_parser.parse(self._pending)
             except TruncatedError:
                 return
             del self._pending[: self.header.header_bytes]
+            self.pieces = [[] for _ in range(self.header.num_windows)]
+            self.lossless = [b""] * self.header.num_windows
             self._parser = self._parse(self.header)
         next(self._parser)
 
@@ -76,19 +103,20 @@ class Reader:
         if not self.complete:
             raise TruncatedError(
                 f"the file ends after {self.num_bytes_fed} of {header.file_bytes} bytes, "
-                f"with {len(self.layers)} of {len(header.layers)} layers"
+                f"with {self.num_levels} of {len(header.layers)} layers"
             )
 
     def _parse(self, header: Header) -> Iterator[None]:
         """Yields whenever it needs more bytes."""
         yield from self._parse_section(header.front_bytes)
-        for level, entry in enumerate(header.layers, start=1):
-            if self.damaged is None and level > header.num_levels:
-                yield from self._parse_lossless(level, entry)
-            elif self.damaged is None:
-                yield from self._parse_layer(level, entry, header.cut and level == len(header.layers))
-            else:
-                yield from self._skip(entry.num_bytes)
+        for number, layer in enumerate(header.layers, start=1):
+            for window, piece in enumerate(layer.pieces):
+                if window in self.damaged:
+                    yield from self._skip(piece.num_bytes)
+                else:
+                    yield from self._parse_piece(header, number, window, piece)
+            if not self.damaged and number <= header.num_levels - header.cut:
+                self.num_levels = number
         yield from self._parse_section(header.back_bytes)
         self.complete = True
         while True:
@@ -97,23 +125,19 @@ class Reader:
                 self._pending.clear()
             yield
 
-    def _parse_layer(self, level: int, entry: LayerEntry, cut: bool) -> Iterator[None]:
-        self._inside_layer = True
-        layer = yield from self._take(entry.num_bytes)
-        self._inside_layer = False
-        if zlib.crc32(layer) != entry.crc32:
-            self._harm(level, f"layer {level} is damaged; it and the layers after it were ignored")
-        elif cut:
-            self._cut_layer = layer
+    def _parse_piece(self, header: Header, number: int, window: int, piece: Piece) -> Iterator[None]:
+        is_level, is_last = number <= header.num_levels, number == len(header.layers)
+        self._arriving = window if is_level else None
+        data = yield from self._take(piece.num_bytes)
+        self._arriving = None
+        if zlib.crc32(data) != piece.crc32:
+            self.damaged[window] = number
+        elif not is_level:
+            self.lossless[window] = data
+        elif header.cut and is_last and window == len(header.layers[-1].pieces) - 1:
+            self._cut_piece = window, data
         else:
-            self.layers.append(layer)
-
-    def _parse_lossless(self, level: int, entry: LayerEntry) -> Iterator[None]:
-        layer = yield from self._take(entry.num_bytes)
-        if not layer or zlib.crc32(layer) != entry.crc32:
-            self._harm(level, "the lossless layer is damaged, it was ignored")
-        else:
-            self.lossless = layer
+            self.pieces[window].append(data)
 
     def _parse_section(self, num_bytes: int) -> Iterator[None]:
         while num_bytes >= chunks.HEAD_BYTES:
@@ -129,13 +153,16 @@ class Reader:
             yield from self._skip(num_bytes)
 
     def _keep_chunk(self, head: chunks.Head, payload: bytes) -> None:
-        name = chunks.NAMES.get(head.tag)
+        kind = chunks.KINDS.get(head.tag)
         if not head.fits(payload):
-            self._warn(_DAMAGED_METADATA if name is None else f"{name} is damaged, it was ignored")
-        elif name is not None and getattr(self.attachments, name):
-            self._warn(f"a second {name} was ignored")
-        elif name is not None:
-            self.attachments = replace(self.attachments, **{name: payload})
+            self._warn(f"{kind.name} is damaged, it was ignored" if kind else _DAMAGED_METADATA)
+        elif kind:
+            try:
+                self.attachments = chunks.add(self.attachments, kind, payload)
+            except FormatError as error:
+                self._warn(str(error))
+        elif head.is_mandatory:
+            raise FormatError(f"the file has the mandatory chunk {head.tag.decode('latin-1')!r}, which needs a newer hcodec")
 
     def _take(self, num_bytes: int) -> Generator[None, None, bytes]:
         while len(self._pending) < num_bytes:
@@ -151,13 +178,19 @@ class Reader:
             yield
         del self._pending[:num_bytes]
 
-    def _harm(self, level: int, line: str) -> None:
-        self.damaged, self.damage = level, line
-        self._warn(line)
-
     def _warn(self, line: str) -> None:
-        if line not in self.warnings:  # a hostile file can repeat one fault a million times
-            self.warnings.append(line)
+        if line not in self._notes:  # a hostile file can repeat one fault a million times
+            self._notes.append(line)
+
+
+def _say_damage(header: Header, layer: int, damaged: list[int]) -> str:
+    """Says in one line what is lost with some windows of a layer."""
+    name = f"layer {layer}" if layer <= header.num_levels else "the lossless layer"
+    lost = "it and the layers after it were ignored" if layer <= header.num_levels else "it was ignored"
+    if header.num_windows == 1:
+        return f"{name} is damaged; {lost}"
+    others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+    return f"{name} is damaged in {windows(header.height, header.width)[damaged[0]].place}{others}; {lost} there"
 
 
 def read_all(data: bytes) -> tuple[Reader, Header]:

@@ -1,112 +1,154 @@
 """Files made of layers: written anew, or cut from longer ones without encoding anything again.
 
-Room: container (encode step 11). A layer is opaque here. FORMAT.md is the text of
+Room: container (encode step 11). A piece is opaque here. FORMAT.md is the text of
 the format. Imports the other modules of its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields
 
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.chunks import pack_sections, whole_chunks
-from hcodec.container.fields import CRC_BYTES
-from hcodec.container.header import Frame, Header, LayerEntry, pack_header
+from hcodec.container.fields import CRC_BYTES, pack_varint
+from hcodec.container.header import Frame, Header, pack_header
 from hcodec.container.reader import Reader, read_all
+from hcodec.container.table import Layer
 from hcodec.errors import FormatError, HcodecError, TruncatedError
+
+Pieces = Sequence[bytes]  # of one layer, in the order of the windows
 
 
 def write(
-    frame: Frame, layers: Sequence[bytes], attachments: Attachments = NOTHING, *, lossless: bytes = b"", cut: bool = False
+    frame: Frame,
+    layers: Sequence[Pieces],
+    attachments: Attachments = NOTHING,
+    *,
+    lossless: Pieces = (),
+    cut: bool = False,
 ) -> bytes:
     """Returns the bytes of a file.
 
-    `frame`: what it says of its picture (of a Header, nothing else is used); `layers`: 1 to 32 levels, coarse first;
-    `attachments`: what comes along, of which nothing that is empty costs anything; `lossless`: the lossless layer, if
-    there is one; `cut`: the last layer is an incomplete one. Raises FormatError when a value is outside the format's range.
+    `frame`: what it says of its picture (of a Header, nothing else is used); `layers`: 1 to 32 levels, coarse first, each
+    with one piece for each window, in the order of `windows`; `attachments`: what comes along, of which nothing that is
+    empty costs anything; `lossless`: the pieces of the lossless layer, if there is one; `cut`: the last layer is an
+    incomplete one: its last pieces may be missing, and the last one there is cut. Raises FormatError when a value is
+    outside the format's range.
     """
-    front, back = pack_sections(attachments)
+    return _assemble(frame, layers, pack_sections(attachments), lossless=lossless, cut=cut)
+
+
+def _assemble(
+    frame: Frame, layers: Sequence[Pieces], sections: tuple[bytes, bytes], *, lossless: Pieces = (), cut: bool = False
+) -> bytes:
+    """Returns a file with these sections of chunks before and after the layers."""
     every = [*layers, lossless] if lossless else layers
-    header = Header(
-        width=frame.width,
-        height=frame.height,
-        fingerprint=frame.fingerprint,
-        gray=frame.gray,
-        fitted=frame.fitted,
-        layers=_table(every),
+    header = _header(frame, every, sections, lossless=bool(lossless), cut=cut)
+    return b"".join((pack_header(header), sections[0], *(piece for layer in every for piece in layer), sections[1]))
+
+
+def _header(frame: Frame, layers: Iterable[Pieces], sections: tuple[bytes, bytes], *, lossless: bool, cut: bool) -> Header:
+    return Header(
+        **{field.name: getattr(frame, field.name) for field in fields(Frame)},
+        layers=tuple(map(Layer.of, layers)),
         cut=cut,
-        lossless=bool(lossless),
-        front_bytes=len(front),
-        back_bytes=len(back),
+        lossless=lossless,
+        front_bytes=len(sections[0]),
+        back_bytes=len(sections[1]),
     )
-    return b"".join((pack_header(header), front, *every, back))
-
-
-def _table(layers: Iterable[bytes]) -> tuple[LayerEntry, ...]:
-    return tuple(LayerEntry(len(layer), zlib.crc32(layer)) for layer in layers)
 
 
 def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = None) -> bytes:
-    """Returns a shorter file from the whole and undamaged parts of `data`, without re-encoding; alpha and metadata are kept.
+    """Returns a shorter file from the whole and undamaged parts of `data`, without re-encoding; what comes along is kept.
 
     `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a length that the result does not exceed,
     for which the lossless layer is left out, and then a layer may be cut inside (the header then says so). With both, both
-    hold; with neither, everything usable is kept, which makes a well-formed file of the first bytes of one. Raises
-    FormatError if the header is bad or a layer that was asked for is damaged, TruncatedError if a layer that was asked
-    for is not whole or if the first does not fit.
+    hold; with neither, everything usable is kept, up to the first piece that is not, which makes a well-formed file of the
+    first bytes of one. Raises FormatError if the header is bad or a layer that was asked for is damaged, TruncatedError if
+    a layer that was asked for is not whole or if the first does not fit.
     """
     reader, header = read_all(data)
-    layers = reader.layers[: _check_levels(levels, reader, header.num_levels)]
-    if levels is None and reader.partial:
-        layers.append(reader.partial)
+    whole = _check_levels(levels, reader, header)
+    layers = [[pieces[level] for pieces in reader.pieces] for level in range(whole)]
     front = data[header.header_bytes : header.prefix_bytes(0)]
     back = whole_chunks(data[header.prefix_bytes(len(header.layers)) : header.file_bytes], header.back_bytes)
-    header = replace(header, back_bytes=len(back))
-    if levels is None and _has_all(reader, header) and (num_bytes is None or header.file_bytes <= num_bytes):
-        return b"".join((pack_header(header), front, *layers, reader.lossless, back))
-    header = replace(header, layers=_table(layers), cut=False, lossless=False)
+    sections = front, back
+    if levels is None and whole == header.num_levels and all(reader.lossless):
+        exact = _assemble(header, layers, sections, lossless=reader.lossless)
+        if num_bytes is None or len(exact) <= num_bytes:
+            return exact
+    begun = _begun(reader) if levels is None else []
     if num_bytes is not None:
-        layers = _fit(layers, header, num_bytes)
-    cut = layers != reader.layers[: len(layers)]
-    return b"".join((pack_header(replace(header, layers=_table(layers), cut=cut)), front, *layers, back))
+        first = _header(header, layers[:1], sections, lossless=False, cut=False).file_bytes
+        if first > num_bytes:
+            raise TruncatedError(f"the first level alone needs {first} bytes, {num_bytes} were asked for")
+        layers, begun = _fit(layers, begun, num_bytes - first)
+    return _assemble(header, [*layers, begun] if begun else layers, sections, cut=bool(begun))
 
 
-def _has_all(reader: Reader, header: Header) -> bool:
-    """Whether the lossless layer is there, and all levels before it."""
-    return bool(reader.lossless) and len(reader.layers) == header.num_levels
-
-
-def _check_levels(levels: int | None, reader: Reader, num_levels: int) -> int:
+def _check_levels(levels: int | None, reader: Reader, header: Header) -> int:
     """Returns how many whole levels to keep."""
-    whole = len(reader.layers)
     if levels is not None and levels < 1:
         raise HcodecError(f"levels is {levels}, at least 1 must be kept")
     needed = levels or 1
-    if reader.damaged is not None and reader.damaged <= min(needed, num_levels):
-        raise FormatError(f"layer {reader.damaged} is damaged")
-    if needed > whole:
-        raise TruncatedError(f"{needed} levels were asked for, the file has {whole} whole ones")
-    return levels or whole
+    damaged = min(reader.damaged.values(), default=None)
+    if damaged is not None and damaged <= min(needed, header.num_levels):
+        raise FormatError(f"layer {damaged} is damaged")
+    if needed > reader.num_levels:
+        raise TruncatedError(f"{needed} levels were asked for, the file has {reader.num_levels} whole ones")
+    return levels or reader.num_levels
 
 
-def _fit(layers: list[bytes], header: Header, num_bytes: int) -> list[bytes]:
-    """Returns the longest beginning of `layers` that makes a file of at most `num_bytes` bytes; the last may be shortened."""
+def _begun(reader: Reader) -> list[bytes]:
+    """Returns the first pieces of the first layer that is not whole, as far as they go without a gap; the last may be a part."""
+    begun = []
+    for window, pieces in enumerate(reader.pieces):
+        if len(pieces) == reader.num_levels:
+            begun.append(reader.partial(window))
+            break
+        begun.append(pieces[reader.num_levels])
+    return _without_empty_end(begun)
 
-    def size(lengths: Sequence[int]) -> int:
-        """Returns the bytes of a file with layers of these lengths."""
-        return replace(header, layers=tuple(LayerEntry(length, 0) for length in lengths)).file_bytes
 
-    lengths = [len(layer) for layer in layers]
-    if size(lengths[:1]) > num_bytes:
-        raise TruncatedError(f"the first level alone needs {size(lengths[:1])} bytes, {num_bytes} were asked for")
-    num_fitting = sum(size(lengths[:levels]) <= num_bytes for levels in range(1, len(layers) + 1))
-    fitting = layers[:num_fitting]
-    if num_fitting < len(layers):
-        length = num_bytes - size(lengths[:num_fitting]) - CRC_BYTES
-        while length > 0 and size([*lengths[:num_fitting], length]) > num_bytes:  # its own length takes 1 to 5 bytes
-            length -= 1
-        if length > 0:
-            fitting.append(layers[num_fitting][:length])
-    return fitting
+def _without_empty_end(pieces: list[bytes]) -> list[bytes]:
+    """Of a layer that is cut, the last piece must not be empty."""
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    return pieces
+
+
+def _fit(layers: list[list[bytes]], begun: list[bytes], room: int) -> tuple[list[list[bytes]], list[bytes]]:
+    """Returns the longest beginning that takes `room` bytes after the first layer: whole layers, and the pieces of a cut one."""
+    for index, layer in enumerate(layers[1:], start=1):
+        num_bytes = sum(map(_cost, layer))
+        if num_bytes > room:
+            return layers[:index], _fit_pieces(layer, room)
+        room -= num_bytes
+    return layers, _fit_pieces(begun, room)
+
+
+def _fit_pieces(pieces: list[bytes], room: int) -> list[bytes]:
+    """Returns the first pieces of a cut layer that take at most `room` bytes; the last may be shortened."""
+    fitting: list[bytes] = []
+    for piece in pieces:
+        spare = room - len(pack_varint(len(fitting) + 1))  # beside the number of pieces
+        if _cost(piece) > spare:
+            fitting.append(_shortened(piece, spare))
+            break
+        room -= _cost(piece)
+        fitting.append(piece)
+    return _without_empty_end(fitting)
+
+
+def _shortened(piece: bytes, room: int) -> bytes:
+    """Returns the longest beginning that takes at most `room` bytes with its row."""
+    length = min(len(piece), max(0, room - CRC_BYTES))
+    while length and _cost(piece[:length]) > room:  # its own length takes 1 to 5 bytes
+        length -= 1
+    return piece[:length]
+
+
+def _cost(piece: bytes) -> int:
+    """Returns the bytes that a piece takes in a file, with its row in the table."""
+    return len(pack_varint(len(piece))) + CRC_BYTES + len(piece)

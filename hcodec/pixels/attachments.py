@@ -20,8 +20,10 @@ def detach(picture: Picture) -> Attachments:
     return Attachments(picture.metadata.icc, picture.metadata.exif, picture.metadata.xmp, alpha)
 
 
-def attach(picture: Picture, attachments: Attachments) -> Picture:
-    """Returns the picture with what comes along. Raises FormatError if the alpha channel is damaged or of another size."""
-    height, width = picture.pixels.shape[:2]
-    alpha = decode_alpha(attachments.alpha, height, width) if attachments.alpha else None
+def attach(picture: Picture, attachments: Attachments, size: tuple[int, int], inside: tuple[slice, slice]) -> Picture:
+    """Returns a picture, or what lies `inside` a picture of a size (height, width), with what comes along.
+
+    Raises FormatError if the alpha channel is damaged or of another size.
+    """
+    alpha = decode_alpha(attachments.alpha, *size)[inside] if attachments.alpha else None
     return replace(picture, alpha=alpha, metadata=Metadata(attachments.icc, attachments.exif, attachments.xmp))

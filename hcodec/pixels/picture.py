@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +25,14 @@ from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.metadata import Metadata
 
-if TYPE_CHECKING:
-    import torch
 
 __all__ = [
     "Metadata",
     "Picture",
-    "from_tensor",
     "psnr",
     "read",
     "save",
     "to_image",
-    "to_tensor",
 ]
 
 _CHANNELS = {  # Pillow's modes that hold 8-bit gray or RGB, and the mode in which they are read; others are converted
@@ -287,20 +283,6 @@ def _choose_format(target: str | os.PathLike[str] | BinaryIO, image_format: str 
     if image_format not in Image.SAVE:
         raise PictureError(f"the format {image_format} cannot be written")
     return image_format
-
-
-def to_tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 (H, W, 3), 0..255, as float32 (1, 3, H, W) in [0, 1]."""
-    import torch
-
-    return torch.tensor(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
-
-
-def from_tensor(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """Float (1, 3, H, W) as uint8 (H, W, 3): clipped to [0, 1], scaled to 0..255, rounded half to even."""
-    scaled = tensor.detach()[0].float().clamp(0, 1).mul(255).round()
-    pixels: NDArray[np.uint8] = scaled.permute(1, 2, 0).byte().contiguous().cpu().numpy()
-    return pixels
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

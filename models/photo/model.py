@@ -17,6 +17,8 @@ from hcodec.models.runtime.backend import Backend
 from hcodec.models.tables import symbol_tables
 
 if TYPE_CHECKING:
+    import torch
+
     from hcodec.models.photo.agreed import Agreed
     from hcodec.models.photo.config import Config
     from hcodec.models.photo.network import Network
@@ -50,7 +52,7 @@ def load(path: Path, backend: Backend) -> Model:
         certify_vector(integers, "start")
         weights = {f"agreed/{name}": tensor for name, tensor in integers.items()}
         weights |= {f"float/{name}": tensor for name, tensor in floats.items()}
-        steps = backend.steps(path, weights, lambda: torch_steps(config, integers, floats))
+        steps = backend.steps(path, weights, lambda: torch_steps(config, integers, floats, backend.device))
         walk = Walk(config, steps, integers["start"].astype(np.float32))
     except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch on tensors of wrong shapes
         line = " ".join(str(error).split())
@@ -58,26 +60,27 @@ def load(path: Path, backend: Backend) -> Model:
     return Model(walk, integers["tables.weights"], path.stem, fingerprint, path)
 
 
-def torch_steps(config: Config, integers: Arrays, floats: Arrays) -> dict[str, TorchStep]:
+def torch_steps(config: Config, integers: Arrays, floats: Arrays, device: str = "cpu") -> dict[str, TorchStep]:
     """Returns the steps of a model as torch runs them."""
     from hcodec.models.photo.steps import steps
 
-    return steps(*_networks(config, integers, floats))
+    return steps(*_networks(config, integers, floats, device))
 
 
-def torch_networks(path: Path) -> tuple[Network, Agreed]:
+def torch_networks(path: Path, device: torch.device | str = "cpu") -> tuple[Network, Agreed]:
     """Returns the networks in a weights file, for those who need gradients."""
     config, integers, floats, _ = weights_file.read(path)
-    return _networks(config, integers, floats)
+    return _networks(config, integers, floats, device)
 
 
-def _networks(config: Config, integers: Arrays, floats: Arrays) -> tuple[Network, Agreed]:
+def _networks(config: Config, integers: Arrays, floats: Arrays, device: torch.device | str) -> tuple[Network, Agreed]:
     import torch
 
     from hcodec.models.photo.agreed import Agreed
 
-    agreed = Agreed(config, {name: torch.from_numpy(tensor) for name, tensor in integers.items()})
-    return _float_network(config, {name: torch.from_numpy(tensor) for name, tensor in floats.items()}), agreed
+    tensors = {name: torch.from_numpy(tensor).to(device) for name, tensor in integers.items()}
+    network = _float_network(config, {name: torch.from_numpy(tensor) for name, tensor in floats.items()})
+    return network.to(device), Agreed(config, tensors)
 
 
 def _float_network(config: Config, floats: dict[str, Any]) -> Network:

@@ -14,26 +14,27 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hcodec.models.blocks import depth_to_space, depthwise
 from hcodec.models.descend import Position, descend
-from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT, IntegerBlock, Product
-from hcodec.models.photo.agreed import MEAN_UNIT, IntegerLatent
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT
+from hcodec.models.integer.products import STATE_UNIT, IntegerBlock, Product
+from hcodec.models.photo.agreed import IntegerLatent
 from hcodec.models.photo.config import COARSEST
+from hcodec.models.photo.model import Model, torch_networks
 from hcodec.models.photo.objective import SEARCH_EXPONENT, exit_weights, mean_squared_error
+from hcodec.models.photo.walk import MEAN_UNIT
 from hcodec.models.rates import symbol_bits
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
-if TYPE_CHECKING:
-    from hcodec.models.photo.model import Model
-
-TILE = 768  # edge in pixels of what is searched at a time, so that memory stays bounded; a multiple of 64
+TILE = 768  # longest edge in pixels of what is searched at a time, so that memory stays bounded
 MARGIN = 64  # pixels around a tile that are searched with it and thrown away, so that its neighbors matter
 _CURVATURE = 12 / math.log(2)  # bits per squared step of the objective at high rate, where Delta^2/12 of error costs best
 _MOMENTUM = 0.5
@@ -43,16 +44,18 @@ _HARDNESS = 0.6  # of the soft symbols at last; 1 would be flat at the integers
 Show = Callable[[float], None]  # gets the share that is done
 
 
-def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambda share: None) -> list[Tensor]:
+def refine(
+    model: Model, pixels: NDArray[np.uint8], levels: int, passes: int, show: Show = lambda share: None, device: str = "cpu"
+) -> list[NDArray[np.float32]]:
     """Returns the offset of each latent of the first `levels`, in steps, to add to posterior minus prior mean before rounding.
 
-    x: (1, 3, H, W), float32 in [0, 1]. passes: how often each exit's gradient is taken; memory goes with the size of a tile,
-    time with pixels times passes times levels. The same machine gives the same offsets. Shapes: (1, H_l, W_l, C_l).
+    pixels: uint8 (H, W, 3). passes: how often each exit's gradient is taken; memory goes with the size of a tile, time with
+    pixels times passes times levels. The same machine gives the same offsets. Shapes: float32 (1, H_l, W_l, C_l).
     """
-    height, width = x.shape[2:]
+    height, width = pixels.shape[:2]
     with torch.inference_mode(False), torch.enable_grad():
-        search = _Search(model, levels)
-        x = x.to(model.device, copy=True)
+        search = _Search(model, levels, torch.device(device))
+        x = torch.tensor(pixels, device=device).permute(2, 0, 1)[None].float() / 255
         offsets = search.zeros(height, width)
         tiles = [(rows, columns) for rows in _spans(height) for columns in _spans(width)]
         for done, (rows, columns) in enumerate(tiles):
@@ -61,7 +64,7 @@ def refine(model: Model, x: Tensor, levels: int, passes: int, show: Show = lambd
             for whole, tile, latent in zip(offsets, found, search.latents, strict=True):
                 inner = rows.inner(latent.stride), columns.inner(latent.stride)
                 whole[:, inner[0], inner[1]] = tile[:, rows.kept(latent.stride), columns.kept(latent.stride)]
-    return offsets
+    return [offset.cpu().numpy() for offset in offsets]
 
 
 def _part_of(show: Show, done: int, count: int) -> Show:
@@ -93,9 +96,11 @@ class _Span:
 
 
 def _spans(edge: int) -> Iterator[_Span]:
-    """Yields the tiles along an edge, which begin at multiples of the coarsest stride."""
-    for begin in range(0, edge, TILE):
-        end = min(begin + TILE, edge)
+    """Yields the tiles along an edge, nearly as long as each other, which begin at multiples of the coarsest stride."""
+    count = -(-edge // TILE)
+    length = -(-edge // count // COARSEST) * COARSEST
+    for begin in range(0, edge, length):
+        end = min(begin + length, edge)
         yield _Span(begin, end, max(begin - MARGIN, 0), min(end + MARGIN, edge))
 
 
@@ -161,16 +166,17 @@ class _Latent:
 class _Search:
     """The twin of a model's agreed path, and gradient descent on what the stream of one picture costs."""
 
-    def __init__(self, model: Model, levels: int) -> None:
-        self.network, self.config, self.device = model.network, model.agreed.config, model.device
-        self.start = model.agreed.start * STATE_UNIT
-        self.up = {stride: _folded(product, 1.0) for stride, product in model.agreed.up.items()}
-        posteriors = (latent.posterior for latent in model.network.ordered_latents())
-        self.all_latents = [_Latent(*pair) for pair in zip(model.agreed.latents, posteriors, strict=True)]
+    def __init__(self, model: Model, levels: int, device: torch.device) -> None:
+        self.network, agreed = torch_networks(model.path, device)
+        self.config, self.device = model.config, device
+        self.start = agreed.start * STATE_UNIT
+        self.up = {stride: _folded(product, 1.0) for stride, product in agreed.up.items()}
+        posteriors = (latent.posterior for latent in self.network.ordered_latents())
+        self.all_latents = [_Latent(*pair) for pair in zip(agreed.latents, posteriors, strict=True)]
         self.latents = [latent for latent in self.all_latents if latent.level <= levels]
         self.levels, self.weights = levels, exit_weights(self.config.lmbda, levels, SEARCH_EXPONENT)
         self.num_silent = symbol_tables.split(model.tables)[0]
-        self.half = _is_bfloat16_fast(model.device)
+        self.half = _is_bfloat16_fast(device)
 
     def zeros(self, height: int, width: int) -> list[Tensor]:
         """Returns a zero offset for each latent that is kept."""

@@ -26,9 +26,9 @@ GRAPHS = ".graphs"  # suffix of the file of graphs beside a weights file
 
 @dataclass(frozen=True)
 class Backend:
-    """What runs models. name: one of BACKENDS; device: "cpu" or "cuda", the latter with torch alone."""
+    """What runs models. name: one of BACKENDS, or None for the one that suits; device: "cpu" or "cuda", the latter with torch alone."""
 
-    name: str
+    name: str | None
     device: str
 
     @classmethod
@@ -40,42 +40,50 @@ class Backend:
             raise ModelError(f"unknown backend {name!r}; use onnx or torch")
         if name == "onnx" and device == "cuda":
             raise ModelError("the backend onnx runs on the processor only; use torch for CUDA")
-        if name == "torch" or device == "cuda":
-            _require_torch()
         if device == "auto":
             device = "cuda" if name != "onnx" and _has_cuda() else "cpu"
+        if name == "torch" or device == "cuda":
+            _require_torch()
         if device == "cuda" and not _has_cuda():
             raise ModelError("no CUDA device is available; use --device cpu")
-        return cls(name or ("torch" if device == "cuda" else "onnx"), device)
+        return cls("torch" if device == "cuda" else name, device)
 
     def steps(self, path: Path, weights: Mapping[str, Array], torch_steps: Callable[[], Mapping[str, TorchStep]]) -> Steps:
         """Returns the steps of a weights file, checked; ModelError if this machine does not run them exactly.
 
-        weights: its tensors by the names that graphs call them; torch_steps: makes the same steps for torch.
+        weights: its tensors by the names that graphs call them; torch_steps: makes the same steps for torch, which runs them if
+        it is asked to, or if there are no graphs.
         """
-        if self.name == "onnx":
-            from hcodec.models.runtime.onnx_steps import OnnxSteps
+        graphs = path.with_suffix(GRAPHS)
+        if self.name == "torch" or (self.name is None and not graphs.exists()):
+            return _on_torch(torch_steps, self.device)
+        from hcodec.models.runtime.onnx_steps import OnnxSteps
 
-            steps: Steps = OnnxSteps(path.with_suffix(GRAPHS), weights)
-        else:
-            import torch
-
-            from hcodec.models.runtime.torch_steps import TorchSteps
-
-            steps = TorchSteps(torch_steps(), torch.device(self.device))
-        _check_once(self, steps)
+        steps = OnnxSteps(graphs, weights)
+        _check_once("onnx", steps)
         return steps
 
 
-ONNX = Backend("onnx", "cpu")
-_checked: set[Backend] = set()
+def _on_torch(torch_steps: Callable[[], Mapping[str, TorchStep]], device: str) -> Steps:
+    _require_torch()
+    import torch
+
+    from hcodec.models.runtime.torch_steps import TorchSteps
+
+    steps = TorchSteps(torch_steps(), torch.device(device))
+    _check_once(f"torch on {device}", steps)
+    return steps
 
 
-def _check_once(backend: Backend, steps: Steps) -> None:
-    """Checks a backend the first time that it is used: what it computes with is the same for all models."""
-    if backend not in _checked:
+ANY = Backend(None, "cpu")
+_checked: set[str] = set()
+
+
+def _check_once(name: str, steps: Steps) -> None:
+    """Checks what runs steps the first time that it is used: what it computes with is the same for all models."""
+    if name not in _checked:
         check(steps)
-        _checked.add(backend)
+        _checked.add(name)
 
 
 def _require_torch() -> None:

@@ -1,7 +1,7 @@
 """Steps that ONNX Runtime runs: graphs made once from the torch networks, with the weights of the weights file.
 
 Room: runtime. Every session computes on the thread that calls it. Graphs of integers run as they are written: what
-might rewrite them (gains folded into kernels, say) is switched off, and `check` sees to it that products are exact.
+might rewrite them (gains folded into kernels, say) is switched off.
 """
 
 from __future__ import annotations
