@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec import memory
-from hcodec.coders.kinds import KINDS, Kind
+from hcodec.kinds import KINDS, Kind
 from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.directory import STORED

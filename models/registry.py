@@ -95,7 +95,7 @@ def load_small(name: str) -> small.SmallModel:
     return load_file(SMALL.path(name), SMALL)
 
 
-def load_lossless(base: bytes, fingerprint: bytes | None = None, backend: Backend = ONNX) -> lossless.LosslessModel:
+def load_lossless(base: bytes, fingerprint: bytes | None = None, backend: Backend = ANY) -> lossless.LosslessModel:
     """Returns the lossless layer for the model with the fingerprint `base`: the one asked for, or that which is installed."""
     for path in LOSSLESS.files().values():
         with contextlib.suppress(ModelError):  # a file that is damaged or none of ours must not hide the others

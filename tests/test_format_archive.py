@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hcodec import packing
-from hcodec.coders.kinds import Stored
+from hcodec.kinds import Stored
 from hcodec.container.archive import Entry, seal, write
 from hcodec.container.attachments import Attachments
 from hcodec.pixels.picture import Picture

@@ -20,7 +20,7 @@ from PIL import Image
 
 from hcodec import memory, models, packing
 from hcodec.coders import photo_chain, small_chain
-from hcodec.coders.kinds import KINDS, Coder, Kind, Small, Stored
+from hcodec.kinds import KINDS, Coder, Kind, Small, Stored
 from hcodec.container.archive import Entry, listing, seal, write
 from hcodec.container.attachments import Attachments
 from hcodec.container.directory import STORED

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from hcodec.coders import tiles
 from hcodec.coders.tiles import Source
 from hcodec.container import lossless_layer
-from hcodec.container.lossless_layer import CELL, CODED, METHODS, STORED, LosslessLayer, Tile
+from hcodec.container.lossless_layer import CELL, CODED, METHODS, STORED, LosslessLayer
 from hcodec.errors import FormatError, HcodecError
 from hcodec.models import registry
 from hcodec.models.lossless.model import LosslessModel
 from hcodec.models.lossless.walk import Floats
 from hcodec.models.photo.prefix import Prefix
-from hcodec.models.runtime.backend import ONNX, Backend
+from hcodec.models.runtime.backend import ANY, Backend
 from hcodec.pixels import stored
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
@@ -53,7 +53,7 @@ def encode(
     pixels: Pixels,
     gray: bool,
     first_bytes: Callable[[int], int],
-    backend: Backend = ONNX,
+    backend: Backend = ANY,
 ) -> LosslessCode:
     """Returns the shortest lossless layer found for a picture uint8 (H, W, 3).
 
@@ -130,28 +130,26 @@ def decode(
     states: States,
     size: tuple[int, int],
     gray: bool,
-    region: Tile | None = None,
-    backend: Backend = ONNX,
+    region: tuple[slice, slice] | None = None,
+    backend: Backend = ANY,
 ) -> Pixels:
     """Returns the exact picture uint8 (H, W, 3), size (H, W), from its lossless layer. Raises FormatError, ModelError.
 
-    base: the model's fingerprint; states: as each level left them. With a region, only tiles that touch it are decoded; elsewhere
-    the picture is black.
+    base: the model's fingerprint; states: as each level left them. region: the index of the part to return, rows and columns with
+    beginnings and ends; then only the tiles that it touches are decoded, and states are needed there alone.
     """
+    region = region or (slice(0, size[0]), slice(0, size[1]))
     parts = lossless_layer.parse(data, *size)
     if parts.method == STORED:
         (plane,) = stored.decode_chain(parts.stored, [size])
-        return np.repeat(plane[..., None], 3, 2) if plane.ndim == 2 else plane
+        return (np.repeat(plane[..., None], 3, 2) if plane.ndim == 2 else plane)[region]
     model = registry.load_lossless(base, parts.fingerprint, backend)
     if parts.start not in model.starts or parts.start not in states:
         raise FormatError(f"the lossless layer builds on level {parts.start}, which it cannot")
-    coded = [
-        (tile, stack, crc)
-        for tile, stack, crc in zip(lossless_layer.tiles(*size), parts.stacks, parts.crcs, strict=True)
-        if region is None or tile.touches(region)
-    ]
-    pixels = np.zeros((*size, 3), dtype=np.uint8)
-    found = tiles.decode(model, Source(states[parts.start], parts.start, gray), coded)
-    for (tile, _, _), part in zip(coded, found, strict=True):
+    coded = zip(lossless_layer.tiles(*size), parts.stacks, parts.crcs, strict=True)
+    chosen = [one for one in coded if one[0].touches(region)]
+    pixels = np.empty((*size, 3), dtype=np.uint8)
+    found = tiles.decode(model, Source(states[parts.start], parts.start, gray), chosen)
+    for (tile, _, _), part in zip(chosen, found, strict=True):
         pixels[tile.inside] = part
-    return pixels
+    return pixels[region]

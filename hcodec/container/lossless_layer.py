@@ -40,15 +40,9 @@ class Tile:
         bottom, right = self.top + self.height, self.left + self.width
         return slice(None), slice(self.top // CELL, -(-bottom // CELL)), slice(self.left // CELL, -(-right // CELL))
 
-    def touches(self, other: Tile) -> bool:
-        """Returns whether the two have pixels in common."""
-        return all(
-            start < other_start + other_length and other_start < start + length
-            for start, length, other_start, other_length in (
-                (self.top, self.height, other.top, other.height),
-                (self.left, self.width, other.left, other.width),
-            )
-        )
+    def touches(self, region: tuple[slice, slice]) -> bool:
+        """Returns whether it has pixels in a region, which is given as its index."""
+        return all(part.start < cut.stop and cut.start < part.stop for part, cut in zip(self.inside, region, strict=True))
 
 
 def tiles(height: int, width: int) -> list[Tile]:

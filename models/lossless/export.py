@@ -164,7 +164,7 @@ def _count(sites: Sites, pixels: np.ndarray, counts: np.ndarray) -> None:
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
-@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
+@click.option("--base", default="photo-1", help="The installed model whose lossless layer this is.")
 @click.option("--data", "sources", multiple=True, required=True, help="Lossless pictures to calibrate and count on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
 @click.option("--count", default=200, help="Pictures whose pixels are counted.")

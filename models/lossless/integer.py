@@ -42,7 +42,7 @@ CORRECTION_LIMIT = 2**13
 FED_UNIT = 1 / (MEAN_STEPS * SPREAD)
 OUTPUT_UNITS = (1 / (4 * MEAN_STEPS), LOG_SCALE_STEP, TAIL_STEP)
 
-Parameters = tuple[Tensor, Tensor, Tensor, Tensor]  # as `Site` holds them: mean, scale, shape (1, H, W), terms (1, H, W, num_terms)
+Parameters = tuple[Tensor, Tensor, Tensor, Tensor]  # as of `walk.Site`: mean, scale, shape (1, H, W), terms (1, H, W, num_terms)
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,14 @@ class IntegerPhase:
         """Returns the state with the decoded pixels added, and what was fed back of them (1, H, W, VALUES)."""
         own, whole = CHANNELS * (2 * self.offset[0] + self.offset[1]), values * MEAN_STEPS
         residuals = whole - means
-        fed = torch.cat([whole - shown[..., own : own + CHANNELS], residuals, residuals.abs()], -1).clamp(-VALUE_LIMIT, VALUE_LIMIT)
+        fed = torch.cat([whole - shown[..., own : own + CHANNELS], residuals, residuals.abs()], -1)
+        fed = fed.clamp(-VALUE_LIMIT, VALUE_LIMIT)
         return _added(state, fed, self.feed), fed
 
 
 @dataclass(frozen=True)
 class IntegerStage:
-    """All phases of one pitch, and the products that bring in the stage before."""
+    """The beginning of one pitch: the products that bring in the one before."""
 
     pitch: int
     up: Product
@@ -120,7 +121,7 @@ class IntegerStage:
     known: Product
 
     def enter(self, state: Tensor, base: Tensor, pixels: Tensor, fed: Tensor) -> tuple[Tensor, ...]:
-        """Returns state, base maps, what they show, pixels and what was fed back over the cells of this stage from the one before.
+        """Returns state, base maps, what they show, pixels and what was fed back over the cells of this stage, from those before.
 
         base: the maps of the 2 * pitch * 2 * pitch pixels of each cell; pixels (1, H, W, 12); fed (1, H, W, 4 * VALUES). Of the
         last two, a cell's first pixel is known at first, the others are zeros.

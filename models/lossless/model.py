@@ -47,7 +47,7 @@ def load(path: Path, backend: Backend) -> LosslessModel:
         certify(tensors, LIMITS)
         certify_vector(tensors, "embed")
         embed, starts = tensors["embed"].astype(np.float32), tuple(int(level) for level in about["starts"])
-        steps = backend.steps(path, tensors, lambda: torch_steps(tensors))
+        steps = backend.steps(path, tensors, lambda: torch_steps(tensors, backend.device))
         if embed.shape != (len(starts), len(tensors["block.gain"])):
             raise ValueError(f"{len(starts)} starts have embeddings of the shape {embed.shape}")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -55,12 +55,12 @@ def load(path: Path, backend: Backend) -> LosslessModel:
     return LosslessModel(steps, embed, tensors["likelihood.weights"], fingerprint, starts)
 
 
-def torch_steps(tensors: dict[str, NDArray[Any]]) -> dict[str, TorchStep]:
+def torch_steps(tensors: dict[str, NDArray[Any]], device: str = "cpu") -> dict[str, TorchStep]:
     """Returns the steps of a lossless layer as torch runs them."""
     import torch
 
     from hcodec.models.lossless.integer import IntegerLossless
     from hcodec.models.lossless.steps import steps
 
-    return steps(IntegerLossless({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}))
+    return steps(IntegerLossless({name: torch.from_numpy(tensor).to(device) for name, tensor in tensors.items()}))
 

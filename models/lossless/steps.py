@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hcodec.models.lossless.config import BASE, CHANNELS, PHASES, VALUES, WIDTH
+from hcodec.models.lossless.config import BASE, CHANNELS, VALUES, WIDTH
 from hcodec.models.lossless.integer import IntegerLossless, IntegerPhase
 from hcodec.models.runtime.steps import Reach
 from hcodec.models.runtime.torch_steps import TorchStep, check_step
@@ -18,7 +18,11 @@ _WHOLE = Reach(unit=2**20)  # a tile fits the cache nearly: cutting it into stri
 
 
 def steps(network: IntegerLossless) -> dict[str, TorchStep]:
-    """Returns all steps, by name: `begin`; `stage.P` of a pitch; of each phase I `phase.P.I`, `channel.P.I.C` and `feed.P.I`; `check`."""
+    """Returns all steps, by name.
+
+    `begin`; of each pitch P but the first `stage.P`; of each phase I of it `phase.P.I`, `channel.P.I.C` for its channels C after
+    the first, and `feed.P.I`; and `check`.
+    """
     width = len(network.block.gain)
     named = {"check": check_step(), "begin": TorchStep(network.begin, (_map(width), torch.zeros(width)), _WHOLE)}
     for pitch, stage in network.stages.items():

@@ -1,4 +1,4 @@
-"""Trains the lossless layer: `python -m hcodec.models.lossless.train --base photo --data TAR... --out FOLDER --minutes 60`.
+"""Trains the lossless layer: `python -m hcodec.models.lossless.train --base photo-1 --data TAR... --out FOLDER --minutes 60`.
 
 Room: network, a script. Writes `checkpoint.pt` (with all that exact resume needs), `log.csv`, `curve.csv` and a line of
 progress; `python -m hcodec.models.lossless.export` makes integer weights of it.
@@ -50,7 +50,7 @@ def make(choices: Choices, options: script.Options, start: script.Start) -> Loss
 
 
 @click.command()
-@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
+@click.option("--base", default="photo-1", help="The installed model whose lossless layer this is.")
 @script.shared_options(
     batch=16, rate=2e-3, checkpoint_minutes=5.0,
     valid="Validation pictures.", start="Checkpoint or weights file (.safetensors) whose weights to start from.",
