@@ -63,4 +63,3 @@ def torch_steps(tensors: dict[str, NDArray[Any]], device: str = "cpu") -> dict[s
     from hcodec.models.lossless.steps import steps
 
     return steps(IntegerLossless({name: torch.from_numpy(tensor).to(device) for name, tensor in tensors.items()}))
-
