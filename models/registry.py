@@ -115,14 +115,14 @@ def load_small(name: str) -> SmallModel:
     return load_file(SMALL.path(name), SMALL)
 
 
-def load_lossless(base: bytes, fingerprint: bytes | None = None) -> LosslessModel:
+def load_lossless(base: bytes, fingerprint: bytes | None = None, backend: Backend = ANY) -> LosslessModel:
     """Returns the lossless layer for the model with the fingerprint `base`: the one asked for, or that which is installed."""
     for path in LOSSLESS.files().values():
         with contextlib.suppress(ModelError):  # a file that is damaged or none of ours must not hide the others
             header = weights_file.header(path)
             is_wanted = fingerprint is None or header.get("fingerprint") == fingerprint.hex()
             if is_wanted and _base(header) == base.hex():
-                return load_file(path, LOSSLESS)
+                return load_file(path, LOSSLESS, backend)
     wanted = "" if fingerprint is None else f" with the fingerprint {fingerprint.hex()}"
     raise ModelError(f"no lossless layer{wanted} is installed for the model {base.hex()}")
 

@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hcodec import memory, models, packing
-from hcodec.coders import photo_chain, small_chain
-from hcodec.coders.kinds import KINDS, Coder, Kind, Small, Stored
+from hcodec import memory, models, packing, photo_chain
+from hcodec.coders import small_chain
 from hcodec.container.archive import Entry, listing, seal, write
 from hcodec.container.attachments import Attachments
 from hcodec.container.directory import STORED
 from hcodec.container.fields import pack_varint
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
+from hcodec.kinds import KINDS, Coder, Kind, Small, Stored
 from hcodec.models import registry
 from hcodec.pixels import image_file, stored
 from hcodec.pixels.metadata import Metadata

@@ -94,8 +94,8 @@ class PixelTables:
     def ordered(self, indices: NDArray[Any]) -> tuple[NDArray[np.intp], list[Run]]:
         """Returns the positions of all values in coding order, and the runs of one table in it."""
         flat = indices.ravel().astype(np.uint16)
-        order = np.argsort(flat, kind="stable")
+        order = np.argsort(flat, kind="stable")  # a radix sort, of this type
         counts = np.bincount(flat)
-        tables = counts.nonzero()[0]
-        ends = counts[tables].cumsum()
-        return order, list(zip(tables.tolist(), (ends - counts[tables]).tolist(), ends.tolist(), strict=True))
+        present = np.flatnonzero(counts)
+        ends = counts[present].cumsum().tolist()
+        return order, list(zip(present.tolist(), [0, *ends], ends, strict=False))

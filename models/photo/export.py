@@ -22,17 +22,18 @@ from hcodec.models import weights_file
 from hcodec.models.blocks import Block, Dense
 from hcodec.models.descend import descend
 from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify, certify_vector
-from hcodec.models.integer.kernels import exact_products
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import Tensors, export_block, export_dense, integer_product, put
-from hcodec.models.photo.agreed import Agreed, IntegerLatent, IntegerPrior
+from hcodec.models.photo.agreed import Agreed
 from hcodec.models.photo.config import Config
 from hcodec.models.photo.model import Arrays, graph_weights, torch_steps
 from hcodec.models.photo.network import Network
+from hcodec.models.photo.prefix import posterior
 from hcodec.models.photo.steps import steps
-from hcodec.models.photo.walk import LIMITS, MEAN_UNIT
+from hcodec.models.photo.walk import LIMITS, MEAN_UNIT, Floats, LatentSteps, Prior, Walk, analyze
 from hcodec.models.runtime import graphs
 from hcodec.models.runtime.backend import GRAPHS
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 from hcodec.models.training import data
@@ -95,21 +96,20 @@ def export_float(network: Network) -> Tensors:
 @torch.no_grad()
 def count_symbols(network: Network, agreed: Agreed, pictures: list[np.ndarray], show: Callable[[str], None]) -> np.ndarray:
     """Returns how often each symbol occurs at each scale index, (NUM_SCALES, 2 * MAX_SYMBOL + 1) int64."""
-    counts = np.zeros((NUM_SCALES, 2 * symbol_tables.MAX_SYMBOL + 1), dtype=np.int64)
-    pieces = steps(network, agreed)
+    limit = symbol_tables.MAX_SYMBOL
+    counts = np.zeros((NUM_SCALES, 2 * limit + 1), dtype=np.int64)
+    own = TorchSteps(steps(network, agreed), agreed.start.device)
+    walk = Walk(agreed.config, own, agreed.start.numpy())
     for done, picture in enumerate(pictures):
-        features = network.analyze(data.to_float(torch.from_numpy(picture[None])))
-        def answer(latent: IntegerLatent, state: Tensor, prior: IntegerPrior) -> Tensor:
+        wanted = posterior(own, analyze(agreed.config, own, picture))
+
+        def answer(latent: LatentSteps, state: Floats, prior: Prior) -> Floats:
             """Returns the rounded posterior and counts it."""
-            limit = symbol_tables.MAX_SYMBOL
-            feature = features[latent.stride]  # noqa: B023 (used at once)
-            (wanted,) = pieces[f"posterior.{latent.index}"].function(state, feature, prior.mean, prior.index)
-            symbols = wanted.round().clamp(-limit, limit).to(torch.int32)
-            np.add.at(counts, (prior.index.numpy().ravel(), symbols.numpy().ravel() + limit), 1)
+            symbols = np.rint(wanted(latent, state, prior)).clip(-limit, limit)  # noqa: B023 (used at once)
+            np.add.at(counts, (prior.index.ravel(), symbols.astype(np.int32).ravel() + limit), 1)
             return symbols
 
-        with exact_products():
-            descend(agreed, agreed.begin(*picture.shape[:2]), answer)
+        descend(walk, walk.begin(*picture.shape[:2]), answer)
         if done % 20 == 19:
             show(f"counted symbols of {done + 1} of {len(pictures)} pictures")
     return counts
