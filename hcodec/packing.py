@@ -226,7 +226,8 @@ def _assemble(entry: Entry, pixels: Pixels, beside: Attachments, notes: tuple[st
     if pixels.shape != shape or zlib.crc32(np.ascontiguousarray(pixels).data) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
     planes = np.repeat(pixels[..., np.newaxis], 3, axis=2) if entry.gray else pixels
-    return attachments.attach(Picture(planes, gray=entry.gray, notes=notes), beside)
+    everything = (slice(None), slice(None))
+    return attachments.attach(Picture(planes, gray=entry.gray, notes=notes), beside, (entry.height, entry.width), everything)
 
 
 def _say(names: Sequence[str]) -> str:
