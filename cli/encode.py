@@ -106,7 +106,7 @@ def _report(input_bytes: int, data: bytes, seconds: float) -> Report:
 
 
 def _lossless_report(report: Report, data: bytes, last: LosslessCode) -> Report:
-    """Adds how the lossless layer was coded and what that took: bits pushed, popped before, and the difference."""
+    """Adds how the lossless layer was coded and what that took."""
     from hcodec import container
 
     info = container.info(data)
@@ -116,9 +116,6 @@ def _lossless_report(report: Report, data: bytes, last: LosslessCode) -> Report:
         "method": last.method,
         "start_level": info.lossless.start if info.lossless else 0,
         "lossless_bytes": len(last.data),
-        "gross_bits": last.gross_bits,
-        "refunded_bits": last.refunded_bits,
-        "net_bits": last.gross_bits - last.refunded_bits,
     }
     return Report(f"{report.text}  {bpsp:.3f} bpsp", {**report.fields, **fields})
 

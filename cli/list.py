@@ -60,7 +60,7 @@ def _archive_lines(listing: Listing) -> Iterator[str]:
 
 
 def _picture_lines(listing: Listing) -> Iterator[str]:
-    from hcodec.coders.kinds import KINDS
+    from hcodec.kinds import KINDS
 
     names = {kind.number: kind.name for kind in KINDS}
     yield "  segment  coded as    pixels"

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec import memory
-from hcodec.coders.kinds import KINDS, Kind
 from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.directory import STORED
 from hcodec.errors import FormatError, HcodecError, HcodecWarning
+from hcodec.kinds import KINDS, Kind
 from hcodec.pixels import attachments, picture, stored
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
@@ -226,7 +226,8 @@ def _assemble(entry: Entry, pixels: Pixels, beside: Attachments, notes: tuple[st
     if pixels.shape != shape or zlib.crc32(np.ascontiguousarray(pixels).data) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
     planes = np.repeat(pixels[..., np.newaxis], 3, axis=2) if entry.gray else pixels
-    return attachments.attach(Picture(planes, gray=entry.gray, notes=notes), beside)
+    everything = (slice(None), slice(None))
+    return attachments.attach(Picture(planes, gray=entry.gray, notes=notes), beside, (entry.height, entry.width), everything)
 
 
 def _say(names: Sequence[str]) -> str:

@@ -74,7 +74,7 @@ def make_tiny(folder: Path) -> Path:
 
 
 def make_tiny_last(base: Path) -> Path:
-    """Writes an untrained lossless layer for the tiny model into the folder `last` beside it and returns its path."""
+    """Writes an untrained lossless layer for the tiny model into the folder `lossless` beside it and returns its path."""
     import torch
 
     from hcodec.models import registry, weights_file
@@ -82,12 +82,13 @@ def make_tiny_last(base: Path) -> Path:
     from hcodec.models.lossless.network import LosslessNetwork
     from hcodec.models.lossless.samples import samples
     from hcodec.models.lossless.task import initialize
+    from hcodec.models.photo.model import torch_networks
     from hcodec.models.tables import likelihood
 
     model = registry.load_file(base, registry.PHOTO)
     torch.manual_seed(0)
-    network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
-    initialize(network, model, TINY_STARTS)
+    network = LosslessNetwork(model.config.width[8], model.config.hidden[8], len(TINY_STARTS)).requires_grad_(False)
+    initialize(network, torch_networks(base)[0], TINY_STARTS)
     for name, weight in network.named_parameters():
         if "head" in name and name.endswith("weight"):
             weight.normal_(std=0.02)  # so that what is predicted depends on what is seen

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hcodec import packing
-from hcodec.coders.kinds import Stored
 from hcodec.container.archive import Entry, seal, write
 from hcodec.container.attachments import Attachments
+from hcodec.kinds import Stored
 from hcodec.pixels.picture import Picture
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8").partition("\n# Archives\n")[2]

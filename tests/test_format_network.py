@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import render
-from test_lossless import source_of
+from test_tiles import last_model, source_of
 
 from hcodec.models import weights_file
 from hcodec.models.descend import descend
 from hcodec.models.integer.kernels import exact_products
-from hcodec.models.lossless.integer import IntegerLossless, TileWalk
+from hcodec.models.lossless.walk import following
 from hcodec.models.photo.agreed import Agreed
 
 STATE = 2**22 - 1
@@ -59,7 +59,7 @@ class Arithmetic:
     """Products and blocks; the state is int64 (H, W, width)."""
 
     def __init__(self, tensors):
-        self.t = {name: tensor.numpy() for name, tensor in tensors.items()}
+        self.t = tensors
         self.state = None
 
     def product(self, name, x, limit, low=None, wide=False):
@@ -130,22 +130,6 @@ class Text(Arithmetic):
     def head(self, name, x):
         return self.product(f"{name}.head", self.product(f"{name}.fc1", x, 1023, low=0), 2**60)
 
-    def latents(self, part, state):
-        y = self.head(f"fine.{part}", self.expand(f"fine.{part}", state))
-        return clamp(y[..., :16], 1016), np.clip(y[..., 16:], 16, 47)
-
-    def posterior(self, x, inside):
-        lack = cells((8 * x - self.shown) * inside, 8)
-        state = clamp(self.state + self.product("fine.lack", lack, STATE, wide=True), STATE)
-        mean, scale = self.latents("posterior", state)
-        return clamp(self.latents("prior", self.state)[0] + mean, 1016), scale
-
-    def enter(self, z):
-        if z is None:
-            self.state = clamp(self.state + self.t["fine.absent"], STATE)
-        else:
-            self.add("fine.project", z, wide=True)
-
     def stages(self, x):
         """Yields pitch, pixel, channel, mean, scale index and shape index, all of x (H, W, 3) given."""
         fed = None
@@ -187,7 +171,8 @@ class Text(Arithmetic):
 
 def test_the_text_gives_the_same_agreed_path(tiny):
     config, tensors, _, _ = weights_file.read(tiny)
-    agreed, random = Agreed(config, tensors), np.random.default_rng(0)
+    agreed = Agreed(config, {name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    random = np.random.default_rng(0)
     text = AgreedText(json.loads(weights_file.header(tiny)["config"]), tensors, 70, 150)
     walk = text.walk()
     mean, index = next(walk)
@@ -206,37 +191,18 @@ def test_the_text_gives_the_same_agreed_path(tiny):
     assert mean is None and (text.state == position.state[0].numpy()).all()
 
 
-@pytest.mark.parametrize(("start", "with_latents"), [(2, False), (3, True)])
-def test_the_text_gives_the_same_integers(tiny, start, with_latents):
+@pytest.mark.parametrize("start", [2, 3])
+def test_the_text_gives_the_same_integers(tiny, start):
     _, tensors, _ = weights_file.read_exact(tiny.parent / "lossless" / tiny.name)
     pixels = render(16, 40, 5)[..., [1, 0, 2]].astype(np.int64)
     pixels[11:], pixels[:, 37:] = 77, 200  # as if beyond the edge
-    inside = np.zeros((16, 40, 1), dtype=np.int64)
-    inside[:11, :37] = 1
     state = source_of(render(16, 40, 5), start).state
-    text = Text(tensors, state[0].numpy().astype(np.int64), start - 2)
-    with exact_products():
-        walk = TileWalk(IntegerLossless(tensors), state, start - 2)
-        x = torch.from_numpy(pixels).float()[None]
-        z = None
-        for found, wanted in (
-            (text.latents("prior", text.state), walk.prior()),
-            (text.posterior(pixels, inside), walk.posterior(x, torch.from_numpy(inside)[None].float())),
-        ):
-            assert all((a == b.numpy()).all() for a, b in zip(found, wanted, strict=True))
-        if with_latents:
-            z = found[0] // 8
-        text.enter(z)
-        walk.enter(None if z is None else torch.from_numpy(z))
-        steps, count = walk.pixels(), 0
-        site = next(steps)
-        for p, pixel, channel, mean, scale, shape in text.stages(pixels):
-            assert (site.pitch, site.offset, site.channel) == (p, pixel, channel)
-            for a, b in ((mean, site.mean), (scale, site.scale), (shape, site.shape)):
-                assert (a == b.numpy()).all()
-            count += mean.size
-            try:
-                site = steps.send(x[0][site.where])
-            except StopIteration:
-                break
-        assert count == pixels.size
+    text, sites, count = Text(tensors, state[0].astype(np.int64), start - 2), last_model().walk(state, start), 0
+    site = next(sites)
+    for p, pixel, channel, mean, scale, shape in text.stages(pixels):
+        assert (site.pitch, site.offset, site.channel) == (p, pixel, channel)
+        for a, b in ((mean, site.mean), (scale, site.scale), (shape, site.shape)):
+            assert (a == b).all()
+        count += mean.size
+        site = following(sites, pixels[site.where].astype(np.float32))
+    assert site is None and count == pixels.size

@@ -16,10 +16,10 @@ import hcodec
 from hcodec import container, models
 from hcodec.container import Layer, Piece, lossless_layer
 from hcodec.container.header import Header, pack_header, parse_header
-from hcodec.container.lossless_layer import BITS_BACK, DIRECT, STORED, LosslessLayer
+from hcodec.container.lossless_layer import STORED
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 
-SIZE = (8, 392)  # two tiles, the first with fine latents where there are any
+SIZE = (8, 392)  # two tiles
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,9 @@ def silence():
         yield
 
 
-@pytest.fixture(scope="module", params=[DIRECT, BITS_BACK], ids=["direct", "bits back"])
-def data(request) -> bytes:
-    return encode_forced(render(*SIZE), request.param == BITS_BACK)[0]
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return encode_forced(render(*SIZE))[0]
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +99,23 @@ def test_any_wrong_byte_of_the_layer_is_noticed(data, lossy):
         assert container.truncate(bytes(broken)) == container.truncate(data, levels=2)
 
 
+def head_bytes(last: bytes) -> int:
+    """Returns where the stacks of a layer begin."""
+    return len(last) - sum(map(len, lossless_layer.parse(last, *SIZE).stacks))
+
+
 def test_bits_of_the_head_under_right_checksums(data, last, lossy):
-    """Method, level, fingerprint, checksums of the tiles, flags: a wrong one never gives a wrong picture."""
-    size = 8 * (len(last) - len(lossless_layer.parse(last, *SIZE).coded))
+    """Method, level, fingerprint, lengths and checksums of the tiles: a wrong one never gives a wrong picture."""
+    size = 8 * head_bytes(last)
     for bit in (*range(16), *range(16, size - 8, 9), *range(size - 8, size)):
         broken = bytearray(last)
         broken[bit // 8] ^= 1 << bit % 8
         gives_the_levels(with_last(data, bytes(broken)), lossy, stream=bit % 5 == 0)
 
 
-def test_mutations_of_the_stack_under_right_checksums(data, last, lossy):
+def test_mutations_of_the_stacks_under_right_checksums(data, last, lossy):
     source = random.Random(1)
-    head = len(last) - len(lossless_layer.parse(last, *SIZE).coded)
+    head = head_bytes(last)
     for number in range(24):
         broken = bytearray(last)
         start = source.randrange(head, len(broken))
@@ -125,13 +130,16 @@ def test_mutations_of_the_stack_under_right_checksums(data, last, lossy):
 @pytest.mark.parametrize("coded", [b"", b"\1\0\0\0", b"\0\0\0\0", b"\xff" * 4000, b"abc", bytes(8), b"\1" + bytes(399)])
 def test_stacks_that_no_encoder_writes(data, last, lossy, coded):
     parts = lossless_layer.parse(last, *SIZE)
-    forged = LosslessLayer(parts.method, coded, parts.start, parts.fingerprint, parts.flags, parts.crcs)
-    gives_the_levels(with_last(data, forged.pack()), lossy, stream=True)
+    for stacks in ((coded, parts.stacks[1]), (parts.stacks[0], coded)):
+        gives_the_levels(with_last(data, replace(parts, stacks=stacks).pack()), lossy, stream=True)
 
 
-def test_words_below_the_stack_are_noticed(data, last, lossy):
+def test_words_below_a_stack_are_noticed(data, last, lossy):
+    parts = lossless_layer.parse(last, *SIZE)
     for more in (b"\1\0\0\0", b"\0\0\0\0", b"\xff" * 400):
-        gives_the_levels(with_last(data, last + more), lossy, stream=True)
+        stacks = parts.stacks[0] + more, parts.stacks[1]
+        gives_the_levels(with_last(data, replace(parts, stacks=stacks).pack()), lossy, stream=True)
+        gives_the_levels(with_last(data, last + more), lossy)
 
 
 @pytest.mark.parametrize("start", [1, 3, 4, 31, 255])

@@ -14,9 +14,9 @@ from test_packing import PICTURES, noise, same, segment_bounds
 
 from hcodec import packing
 from hcodec.cli import main
-from hcodec.coders.kinds import Stored
 from hcodec.container import archive
 from hcodec.container.archive import listing
+from hcodec.kinds import Stored
 from hcodec.pixels.picture import read
 
 

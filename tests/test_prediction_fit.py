@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import render
-from test_lossless import encode_forced, last_model, source_of
+from test_tiles import decoded, last_model, layer_of, source_of
 
-from hcodec.codec import decode
 from hcodec.coders import prediction_fit
 from hcodec.coders.prediction_fit import Correction, Prediction
 from hcodec.coding.stack import Stack
 from hcodec.coding.tables import PixelTables
 from hcodec.errors import FormatError
-from hcodec.models.integer.kernels import exact_products
-from hcodec.models.lossless.integer import Site, TileWalk
+from hcodec.models.lossless.walk import Site, following
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import MAX_DISTANCE, OFFSET_TABLE
 
@@ -105,14 +103,14 @@ def test_there_and_back(count):
 
 
 @pytest.mark.parametrize("count", [-255, -1, 5, 255])
-def test_what_are_no_trims_is_refused(count):
+def test_what_are_no_corrections_is_refused(count):
     stack = Stack()
     TABLES.push(stack, *prediction_fit._symbols([count], OFFSET_TABLE))
     with pytest.raises(FormatError, match=f"holds {count} corrections for a site"):
         prediction_fit.pop(TABLES, stack, predicted(1))
 
 
-def test_the_widest_trims_stay_in_range():
+def test_the_widest_corrections_stay_in_range():
     prediction = predicted(2)
     for sign in (-1, 1):
         correction = Correction(sign * 255, sign * 255, np.full(4, sign * 255, dtype=np.int32))
@@ -123,42 +121,33 @@ def test_the_widest_trims_stay_in_range():
 def test_terms_are_what_the_pixels_around_say():
     """At the last stage, for a pixel in the middle of four known ones: recomputed from the picture."""
     pixels = render(32, 48).astype(np.float64)[..., [1, 0, 2]]
-    model, sites = last_model(), dict[tuple[int, int], Site]()
-    with exact_products():
-        walk = TileWalk(model.network, source_of(render(32, 48), 2).state, 0)
-        walk.enter(None)
-        steps = walk.pixels()
-        site: Site | None = next(steps)
-        while site is not None:
-            if site.pitch == 1 and site.offset == (1, 1):
-                sites[site.pitch, site.channel] = site
-            try:
-                site = steps.send(site.mean.new_tensor(pixels[site.where]))
-            except StopIteration:
-                site = None
+    sites, found = last_model().walk(source_of(render(32, 48), 2).state, 2), dict[int, Site]()
+    site = next(sites, None)
+    while site is not None:
+        if site.pitch == 1 and site.offset == (1, 1):
+            found[site.channel] = site
+        site = following(sites, pixels[site.where].astype(np.float32))
     corner = np.pad(pixels[::2, ::2], ((0, 1), (0, 1), (0, 0)), mode="edge")
     first, second = (corner[:-1, :-1] + corner[1:, 1:]) / 2, (corner[:-1, 1:] + corner[1:, :-1]) / 2
     own = pixels[1::2, 1::2]
     for channel in range(3):
-        terms, mean = sites[1, channel].terms.double().numpy(), sites[1, channel].mean.double().numpy()
+        terms, mean = (x.astype(np.float64) for x in (found[channel].terms.transpose(2, 0, 1), found[channel].mean))
         assert len(terms) == 3 + 2 * channel
         assert (terms[0] == 4 * (first + second)[..., channel] - mean).all()
         assert (terms[2] == 4 * (first - second)[..., channel]).all()
         for before in range(channel):
-            its = sites[1, before].mean.double().numpy()
+            its = found[before].mean.astype(np.float64)
             assert (terms[3 + before] == 8 * own[..., before] - its).all()
             assert (terms[3 + channel + before] == 4 * (first + second)[..., before] - its).all()
 
 
-def test_files_get_shorter_and_stay_exact(monkeypatch):
+def test_layers_get_shorter_and_stay_exact(monkeypatch):
     """Noise that is alike in all colors, as no picture has it from which the tiny model learned."""
     random = np.random.default_rng(0)
     noise = 9 * random.standard_normal((120, 136, 1))
     pixels = np.clip(render(120, 136) + noise, 0, 255).astype(np.uint8)
-    corrected = encode_forced(pixels, False)[0]
+    corrected, states = layer_of(pixels)
     monkeypatch.setattr(prediction_fit, "choose", lambda *_: ())
-    plain = encode_forced(pixels, False)[0]
-    assert len(corrected) < 0.97 * len(plain)
-    assert (np.asarray(decode(corrected, strict=True)) == pixels).all() and (
-        np.asarray(decode(plain, strict=True)) == pixels
-    ).all()
+    plain, _ = layer_of(pixels)
+    assert len(corrected.stacks[0]) < 0.97 * len(plain.stacks[0])
+    assert all((decoded(layer, states, (120, 136)) == pixels).all() for layer in (corrected, plain))

@@ -16,6 +16,7 @@ from hcodec.models.lossless.samples import Crops, samples
 from hcodec.models.lossless.task import LosslessTask, initialize
 from hcodec.models.photo.config import CONFIGS
 from hcodec.models.photo.initialize import initialize as initialize_photo
+from hcodec.models.photo.model import torch_networks
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.task import PhotoTask
 from hcodec.models.small import thumbnails
@@ -69,8 +70,8 @@ def photo(seed, pool):
 
 def lossless(seed, pool):
     model = models.load("tiny")
-    network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(TINY_STARTS))
-    initialize(network, model, TINY_STARTS)
+    network = LosslessNetwork(model.config.width[8], model.config.hidden[8], len(TINY_STARTS))
+    initialize(network, torch_networks(model.path)[0], TINY_STARTS)
     return LosslessTask(network, Crops(pool, 32, seed), pool[:1])
 
 

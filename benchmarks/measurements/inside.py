@@ -221,53 +221,24 @@ def _tables(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class LosslessLayerRate:
-    """Bits of a picture's lossless layer built on one level, whose own layers take `level_bits`.
-
-    `direct_bits`: without fine latents; `net_bits`: with bits back; `gross_bits`: with the same latents and no refund;
-    `elbo_bits`: the negative ELBO by the tables, latents drawn anew, every tile with latents. No container, no checksums.
-    """
+    """Bits of a picture's lossless layer built on one level, whose own layers take `level_bits`. No container, no checksums."""
 
     level: int
     level_bits: int
-    direct_bits: int
-    net_bits: int
-    gross_bits: float
-    elbo_bits: float
+    layer_bits: int
 
 
 def lossless_layer(pixels: Pixels) -> list[LosslessLayerRate]:
     """What the lossless layer of a picture costs from each level that it may be built on, coded with the shipped model."""
     from hcodec import models
-    from hcodec.coders.tiles import Source
+    from hcodec.coders.tiles import Source, encode
     from hcodec.models import registry
 
-    model = models.load("photo")
+    model = models.load("photo-1")
     lossless, rates, level_bits = registry.load_lossless(model.fingerprint), [], 0
     for level in _each_level(model, pixels):
         level_bits += 8 * len(level.layer())
         if level.number in lossless.starts:
-            rates.append(_lossless_layer_on(lossless, Source(level.prefix.at_finest(), level.number, False), pixels, level_bits))
+            stacks = encode(lossless, Source(level.prefix.at_finest(), level.number, False), pixels)
+            rates.append(LosslessLayerRate(level.number, level_bits, 8 * sum(map(len, stacks))))
     return rates
-
-
-def _lossless_layer_on(lossless: Any, source: Any, pixels: Pixels, level_bits: int) -> LosslessLayerRate:
-    from hcodec.coders.tiles import push_picture
-    from hcodec.coding.stack import Stack
-
-    direct, net = Stack(), Stack()
-    push_picture(lossless, direct, source, pixels, False)
-    pushed = push_picture(lossless, net, source, pixels, True)
-    direct_bits, net_bits = (8 * len(stack.to_bytes()) for stack in (direct, net))
-    elbo_bits = _elbo_bits(lossless, source, pixels)
-    return LosslessLayerRate(source.start, level_bits, direct_bits, net_bits, pushed.gross_bits, elbo_bits)
-
-
-def _elbo_bits(lossless: Any, source: Any, pixels: Pixels) -> float:
-    from hcodec.coders.tiles import Source, estimate
-    from hcodec.container.lossless_layer import tiles
-
-    found = 0.0
-    for tile in tiles(*pixels.shape[:2]):
-        of_tile = Source(source.state[tile.cells].contiguous(), source.start, False)
-        found += estimate(lossless, of_tile, pixels[tile.inside], True)
-    return found

@@ -1,4 +1,4 @@
-"""What the lossless layer costs from each level that it may be built on, and what bits back is worth there."""
+"""What the lossless layer costs from each level that it may be built on."""
 
 from __future__ import annotations
 

@@ -6,46 +6,36 @@ Room: coders. It chooses between the ways to code the layer; `tiles` codes. Must
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hcodec.coders import tiles
-from hcodec.coders.tiles import Pushed, Source
-from hcodec.coding.stack import Stack
+from hcodec.coders.tiles import Source
 from hcodec.container import lossless_layer
-from hcodec.container.lossless_layer import BITS_BACK, CELL, DIRECT, METHODS, STORED, LosslessLayer
+from hcodec.container.lossless_layer import CELL, CODED, METHODS, STORED, LosslessLayer
 from hcodec.errors import FormatError, HcodecError
 from hcodec.models import registry
+from hcodec.models.lossless.model import LosslessModel
+from hcodec.models.lossless.walk import Floats
+from hcodec.models.photo.prefix import Prefix
+from hcodec.models.runtime.backend import ANY, Backend
 from hcodec.pixels import stored
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from hcodec.models.lossless.model import LosslessModel
-    from hcodec.models.photo.prefix import Prefix
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less
 Pixels = NDArray[np.uint8]
-States = Mapping[int, "Tensor"]
+States = Mapping[int, Floats]
 
 
 @dataclass(frozen=True)
 class LosslessCode:
-    """The lossless layer of a picture, and what it cost.
-
-    start: the level that it builds on (the levels after it are not needed). Of the bits on its stack, gross_bits were pushed and
-    refunded_bits popped before.
-    """
+    """The lossless layer of a picture. start: the level that it builds on; the levels after it are not needed."""
 
     data: bytes
     method: str
     start: int
-    gross_bits: float
-    refunded_bits: float
 
 
 @dataclass(frozen=True)
@@ -58,28 +48,31 @@ class Candidate:
 
 
 def encode(
-    base: bytes, candidates: Iterable[Candidate], pixels: Pixels, gray: bool, first_bytes: Callable[[int], int]
+    base: bytes,
+    candidates: Iterable[Candidate],
+    pixels: Pixels,
+    gray: bool,
+    first_bytes: Callable[[int], int],
+    backend: Backend = ANY,
 ) -> LosslessCode:
     """Returns the shortest lossless layer found for a picture uint8 (H, W, 3).
 
     base: the model's fingerprint; candidates: as `choose` takes them; first_bytes: how many bytes the file saves with a layer
     that needs no more than the first level, given the level that it would otherwise build on.
     """
-    model, stack = registry.load_lossless(base), Stack()
-    source, with_latents, bits = choose(model, pixels, gray, candidates)
-    pushed = tiles.push_picture(model, stack, source, pixels, with_latents)
-    method = BITS_BACK if any(pushed.flags) else DIRECT
-    stacked = stack.to_bytes()
-    coded = LosslessLayer(method, stacked, source.start, model.fingerprint, pushed.flags, pushed.crcs).pack()
+    model = registry.load_lossless(base, backend=backend)
+    source, bits = choose(model, pixels, gray, candidates)
+    stacks = tiles.encode(model, source, pixels)
+    coded = LosslessLayer(CODED, b"", source.start, model.fingerprint, tiles.checksums(pixels), stacks).pack()
     limit = len(coded) + first_bytes(source.start)
-    plain = _stored(pixels, gray, limit - len(stacked) + bits / 8, limit)
+    plain = _stored(pixels, gray, limit - sum(map(len, stacks)) + bits / 8, limit)
     if plain is not None:
-        return LosslessCode(LosslessLayer(STORED, plain).pack(), METHODS[STORED], 1, 8.0 * len(plain), 0.0)
-    return LosslessCode(coded, METHODS[method], source.start, pushed.gross_bits, pushed.refunded_bits)
+        return LosslessCode(LosslessLayer(STORED, plain).pack(), METHODS[STORED], 1)
+    return LosslessCode(coded, METHODS[CODED], source.start)
 
 
-def choose(model: LosslessModel, pixels: Pixels, gray: bool, candidates: Iterable[Candidate]) -> tuple[Source, bool, float]:
-    """Returns where to start, whether to use fine latents, and the bits of the stack, judged on parts of a picture.
+def choose(model: LosslessModel, pixels: Pixels, gray: bool, candidates: Iterable[Candidate]) -> tuple[Source, float]:
+    """Returns where to start, and the bits of the stacks, judged on parts of a picture.
 
     pixels: uint8 (H, W, 3); candidates: by rising level, tried until one costs more than the one before.
     HcodecError if none of them will do.
@@ -87,21 +80,19 @@ def choose(model: LosslessModel, pixels: Pixels, gray: bool, candidates: Iterabl
     rows, columns = (_sampled(edge) for edge in pixels.shape[:2])
     piece = _parts(pixels)
     share = piece.size / pixels.size
-    best: tuple[Source, Source, float, float] | None = None
+    best: tuple[Source, float] | None = None
+    least = np.inf
     for candidate in candidates:
         if candidate.level not in model.starts:
             continue
-        source = Source(candidate.prefix.at_finest().cpu(), candidate.level, gray)
-        probe = Source(source.state[:, rows][:, :, columns], candidate.level, gray)
-        bits = tiles.estimate(model, probe, piece, False) / share
-        if best is not None and bits + candidate.num_bits >= best[2] + best[3]:
+        source = Source(candidate.prefix.at_finest(), candidate.level, gray)
+        bits = tiles.estimate(model, replace(source, state=source.state[:, rows][:, :, columns]), piece) / share
+        if bits + candidate.num_bits >= least:
             break
-        best = source, probe, bits, candidate.num_bits
+        best, least = (source, bits), bits + candidate.num_bits
     if best is None:
         raise HcodecError(f"the lossless layer builds on level {min(model.starts)} or a later one; keep that many levels")
-    source, probe, bits, _ = best
-    with_latents = tiles.estimate(model, probe, piece, True) / share
-    return source, with_latents < bits, min(bits, with_latents)
+    return best
 
 
 def _sampled(edge: int) -> NDArray[np.intp]:
@@ -133,18 +124,32 @@ def _stored(pixels: Pixels, gray: bool, expected: float, limit: int) -> bytes | 
     return data if len(data) < limit else None
 
 
-def decode(base: bytes, data: bytes, states: States, size: tuple[int, int], gray: bool) -> Pixels:
-    """Returns the exact picture uint8 (H, W, 3), size (H, W), from its lossless layer. Raises FormatError, ModelError."""
+def decode(
+    base: bytes,
+    data: bytes,
+    states: States,
+    size: tuple[int, int],
+    gray: bool,
+    region: tuple[slice, slice] | None = None,
+    backend: Backend = ANY,
+) -> Pixels:
+    """Returns the exact picture uint8 (H, W, 3), size (H, W), from its lossless layer. Raises FormatError, ModelError.
+
+    base: the model's fingerprint; states: as each level left them. region: the index of the part to return, rows and columns with
+    beginnings and ends; then only the tiles that it touches are decoded, and states are needed there alone.
+    """
+    region = region or (slice(0, size[0]), slice(0, size[1]))
     parts = lossless_layer.parse(data, *size)
     if parts.method == STORED:
-        (plane,) = stored.decode_chain(parts.coded, [size])
-        return np.repeat(plane[..., None], 3, 2) if plane.ndim == 2 else plane
-    model = registry.load_lossless(base, parts.fingerprint)
+        (plane,) = stored.decode_chain(parts.stored, [size])
+        return (np.repeat(plane[..., None], 3, 2) if plane.ndim == 2 else plane)[region]
+    model = registry.load_lossless(base, parts.fingerprint, backend)
     if parts.start not in model.starts or parts.start not in states:
         raise FormatError(f"the lossless layer builds on level {parts.start}, which it cannot")
-    stack = Stack(parts.coded)
-    source = Source(states[parts.start], parts.start, gray)
-    pixels = tiles.pop_picture(model, stack, source, size, Pushed(parts.flags, parts.crcs))
-    if not stack.is_empty:
-        raise FormatError("the lossless layer does not end where its pixels end")
-    return pixels
+    coded = zip(lossless_layer.tiles(*size), parts.stacks, parts.crcs, strict=True)
+    chosen = [one for one in coded if one[0].touches(region)]
+    pixels = np.empty((*size, 3), dtype=np.uint8)
+    found = tiles.decode(model, Source(states[parts.start], parts.start, gray), chosen)
+    for (tile, _, _), part in zip(chosen, found, strict=True):
+        pixels[tile.inside] = part
+    return pixels[region]

@@ -24,7 +24,7 @@ MOST_CLASSES = 4  # format
 _WEIGHT_TABLE = int(likelihood.locate(*np.array([[0], [35], [3]], dtype=np.int32))[1][0])  # format: of that scale and shape
 _WEIGHT_STEPS = 256  # format: of a weight, for terms in 32nds and means in eighths
 _TRIED = (1, 3)  # numbers of classes
-_ENOUGH = 1024  # values of a class on which offsets are tried
+_ENOUGH, _ENOUGH_FOR_WEIGHTS = 1024, 4096  # values of a class on which offsets are tried, and weights fitted
 _FAR, _RIDGE = 4.0, 1e-3  # scales beyond which a residual counts no more; what keeps weights of idle terms small
 Ints = NDArray[np.int32]
 Coded = tuple[Ints, Ints, Ints]  # values, whole and table
@@ -63,15 +63,23 @@ def located(prediction: Prediction, corrections: tuple[Correction, ...]) -> tupl
         for name in ("weights", "scale", "shape")
     )
     total = sum(weight[classes] * term for weight, term in zip(weights.T, prediction.terms, strict=True))
-    return _moved(prediction, total, scale[classes], shape[classes])
+    return _placed(_mean(prediction, total), prediction.scale + scale[classes], prediction.shape + shape[classes])
 
 
-def _moved(prediction: Prediction, total: Ints, scale: Ints | int, shape: Ints | int) -> tuple[Ints, Ints]:
-    """Returns whole and table for means moved by total (in _WEIGHT_STEPS of an eighth) and moved indices."""
-    mean = np.clip(prediction.mean + (total + _WEIGHT_STEPS // 2) // _WEIGHT_STEPS, 0, 255 * MEAN_STEPS)
-    return likelihood.locate(
-        mean, np.clip(prediction.scale + scale, 0, NUM_SCALES - 1), np.clip(prediction.shape + shape, 0, NUM_SHAPES - 1)
-    )
+def _mean(prediction: Prediction, total: Ints) -> Ints:
+    """Returns the means, moved by total in _WEIGHT_STEPS of an eighth."""
+    return _limited(prediction.mean + ((total + _WEIGHT_STEPS // 2) >> 8), 255 * MEAN_STEPS)
+
+
+def _placed(mean: Ints, scale: Ints, shape: Ints) -> tuple[Ints, Ints]:
+    """Returns whole and table of means and of indices that may be out of range."""
+    return likelihood.locate(mean, _limited(scale, NUM_SCALES - 1), _limited(shape, NUM_SHAPES - 1))
+
+
+def _limited(values: Ints, most: int) -> Ints:
+    """Returns the values within 0 .. most; several times as fast as `np.clip` on few of them."""
+    limited: Ints = np.minimum(np.maximum(values, 0), most)
+    return limited
 
 
 def _classes(scale: Ints, count: int) -> NDArray[np.intp]:
@@ -104,15 +112,17 @@ def _price(tables: PixelTables, values: Ints, prediction: Prediction, correction
 
 def _fitted(tables: PixelTables, values: Ints, prediction: Prediction) -> Correction:
     """Returns the correction of one class of values (N,): weights by least squares, then indices step by step downhill."""
-    weights = _weights(values, prediction)
+    every = 1 + len(values) // _ENOUGH_FOR_WEIGHTS
+    weights = _weights(values[::every], prediction.part(slice(None, None, every)))
     every = 1 + len(values) // _ENOUGH
     values, prediction = values[::every], prediction.part(slice(None, None, every))
-    total = weights @ prediction.terms
+    mean = _mean(prediction, weights @ prediction.terms)
 
     def bits(scale: int, shape: int) -> float:
         """What the values and the offsets cost."""
         price = tables.bits[OFFSET_TABLE, [MAX_DISTANCE + scale, MAX_DISTANCE + shape]].sum()
-        return every * tables.estimate(values, *_moved(prediction, total, scale, shape)) + float(price)
+        placed = _placed(mean, prediction.scale + scale, prediction.shape + shape)
+        return every * tables.estimate(values, *placed) + float(price)
 
     scale, shape = _downhill(bits)
     return Correction(scale, shape, weights)
@@ -133,17 +143,15 @@ def _weights(values: Ints, prediction: Prediction) -> Ints:
     """Returns weights by least squares, in two rounds; what was predicted to be wide counts less, and so does what is far off."""
     if not values.size:
         return np.zeros(len(prediction.terms), dtype=np.int32)
-    import torch  # whose threads run anyway; those of numpy's products would wait for them
-
     spread = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + prediction.scale * likelihood.LOG_SCALE_STEP)
-    residual = torch.from_numpy((values * MEAN_STEPS - prediction.mean) / spread)
-    terms = torch.from_numpy(prediction.terms / (4 * spread))
-    products = terms @ terms.T
-    products += torch.diag(_RIDGE * products.diagonal() + 1e-6)
-    weights = torch.linalg.solve(products, terms @ residual.clamp(-_FAR, _FAR))
-    weights += torch.linalg.solve(products, terms @ (residual - weights @ terms).clamp(-_FAR, _FAR))
-    steps: Ints = (weights * (_WEIGHT_STEPS // 4)).round().clamp(-MAX_DISTANCE, MAX_DISTANCE).numpy().astype(np.int32)
-    return steps
+    residual = (values * MEAN_STEPS - prediction.mean) / spread
+    terms = prediction.terms / (4 * spread)
+    products = np.einsum("in,jn->ij", terms, terms)  # not @, whose threads would wait for each other
+    products += np.diag(_RIDGE * products.diagonal() + 1e-6)
+    weights = np.linalg.solve(products, np.einsum("in,n->i", terms, residual.clip(-_FAR, _FAR)))
+    far = residual - np.einsum("i,in->n", weights, terms)
+    weights += np.linalg.solve(products, np.einsum("in,n->i", terms, far.clip(-_FAR, _FAR)))
+    return np.rint(weights * (_WEIGHT_STEPS // 4)).clip(-MAX_DISTANCE, MAX_DISTANCE).astype(np.int32)
 
 
 def coded(corrections: tuple[Correction, ...], num_values: int) -> list[Coded]:

@@ -94,7 +94,8 @@ class PixelTables:
     def ordered(self, indices: NDArray[Any]) -> tuple[NDArray[np.intp], list[Run]]:
         """Returns the positions of all values in coding order, and the runs of one table in it."""
         flat = indices.ravel().astype(np.uint16)
-        order = np.argsort(flat, kind="stable")
-        ends = np.bincount(flat).cumsum().tolist()
-        begins = [0, *ends][:-1]
-        return order, [(table, begin, end) for table, (begin, end) in enumerate(zip(begins, ends, strict=True)) if begin < end]
+        order = np.argsort(flat, kind="stable")  # a radix sort, of this type
+        counts = np.bincount(flat)
+        present = np.flatnonzero(counts)
+        ends = counts[present].cumsum().tolist()
+        return order, list(zip(present.tolist(), [0, *ends], ends, strict=False))

@@ -43,7 +43,7 @@ class LevelInfo:
 class LosslessInfo:
     """What a file says, and holds, of its lossless layer.
 
-    `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "direct", "bits back",
+    `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "coded",
     several of them with a comma where windows differ, or empty where no piece is whole and well-formed; `start`: the
     highest level that it builds on, 0 for none.
     """

@@ -1,4 +1,4 @@
-"""The parts of the lossless layer: how it is coded, from which level, checksums of its tiles, and the coded pixels.
+"""The parts of the lossless layer: how it is coded, from which level, and for each tile a checksum and the coded pixels.
 
 Room: container, beside `header`. Imports `fields`, `errors` and Python's own modules only. FORMAT.md, "The lossless layer".
 """
@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hcodec.container.fields import FINGERPRINT_BYTES, Cursor, Range, pack_bits, pack_uint32s
+from hcodec.container.fields import FINGERPRINT_BYTES, MAX_LENGTH_BYTES, Cursor, Range, pack_uint32s, pack_varint
 
-STORED, DIRECT, BITS_BACK = range(3)  # format: the first byte of the layer
-METHODS = ("stored", "direct", "bits back")
+STORED, CODED = range(2)  # format: the first byte of the layer
+METHODS = ("stored", "coded")
 TILE = 256  # format: edge of a tile in pixels, about
-CELL = 8  # format: tiles begin at multiples of it
-_METHOD = Range("method", STORED, BITS_BACK)  # format
+CELL = 8  # format: tiles begin at multiples of it, and are independent of each other
+_METHOD = Range("method", STORED, CODED)  # format
 _START = Range("level that it builds on", 1, 31)  # format
+_LENGTH = Range("length of a tile", 0, MAX_LENGTH_BYTES)  # format
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Tile:
         """Its index in a state (1, H/8, W/8, width)."""
         bottom, right = self.top + self.height, self.left + self.width
         return slice(None), slice(self.top // CELL, -(-bottom // CELL)), slice(self.left // CELL, -(-right // CELL))
+
+    def touches(self, region: tuple[slice, slice]) -> bool:
+        """Returns whether it has pixels in a region, which is given as its index."""
+        return all(part.start < cut.stop and cut.start < part.stop for part, cut in zip(self.inside, region, strict=True))
 
 
 def tiles(height: int, width: int) -> list[Tile]:
@@ -61,24 +66,23 @@ def _cuts(edge: int) -> list[int]:
 class LosslessLayer:
     """The lossless layer, taken apart.
 
-    method: STORED (`coded` is a WebP or PNG file), DIRECT or BITS_BACK (`coded` is a stack). start: the level whose state
-    it builds on, 0 when stored; fingerprint: of the lossless layer's weights; flags, crcs: for each tile whether it has fine
-    latents, and the CRC-32 of its pixels, RGB row by row.
+    method: STORED (`stored` is a WebP or PNG file) or CODED. start: the level whose state it builds on; fingerprint: of the
+    lossless layer's weights; crcs, stacks: for each tile the CRC-32 of its pixels, RGB row by row, and the pixels, coded.
     """
 
     method: int
-    coded: bytes
+    stored: bytes = b""
     start: int = 0
     fingerprint: bytes = b""
-    flags: Sequence[bool] = ()
     crcs: Sequence[int] = ()
+    stacks: Sequence[bytes] = ()
 
     def pack(self) -> bytes:
         """Returns the bytes of the layer."""
         if self.method == STORED:
-            return bytes([STORED]) + self.coded
-        flags = pack_bits(self.flags) if self.method == BITS_BACK else b""
-        return b"".join((bytes([self.method, self.start]), self.fingerprint, pack_uint32s(self.crcs), flags, self.coded))
+            return bytes([STORED]) + self.stored
+        entries = [pack_varint(len(stack)) + pack_uint32s([crc]) for stack, crc in zip(self.stacks, self.crcs, strict=True)]
+        return b"".join((bytes([CODED, self.start]), self.fingerprint, *entries, *self.stacks))
 
 
 def parse(data: bytes, height: int, width: int) -> LosslessLayer:
@@ -87,8 +91,8 @@ def parse(data: bytes, height: int, width: int) -> LosslessLayer:
     method = cursor.byte(_METHOD)
     if method == STORED:
         return LosslessLayer(STORED, cursor.rest())
-    num_tiles = count_tiles(height, width)
     start, fingerprint = cursor.byte(_START), cursor.take(FINGERPRINT_BYTES)
-    crcs = cursor.uint32s(num_tiles)
-    flags = cursor.bits(num_tiles) if method == BITS_BACK else [False] * num_tiles
-    return LosslessLayer(method, cursor.rest(), start, fingerprint, flags, crcs)
+    entries = [(cursor.varint(_LENGTH), cursor.uint32()) for _ in range(count_tiles(height, width))]
+    stacks = [cursor.take(length) for length, _ in entries]
+    cursor.end()
+    return LosslessLayer(CODED, b"", start, fingerprint, [crc for _, crc in entries], stacks)

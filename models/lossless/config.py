@@ -11,7 +11,6 @@ WIDTH = {4: 128, 2: 96, 1: 64}
 REFINE = {4: 192, 2: 128, 1: 96}  # hidden width of the refining blocks
 GROUP = 48  # hidden width of the prediction of one channel
 SPREAD = 16.0  # gray levels that count as one in the network
-LATENT = 16  # fine latents in a cell of stride 8
 OUTPUTS = 5  # correction, log scale, tail, share of the base's detail, slant; then one coefficient for each channel before
 HEAD_START = (0.0, 1.0, -2.0, 0.5, 0.0, 0.0, 0.0)
 

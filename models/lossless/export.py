@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from hcodec.models import registry, weights_file
 from hcodec.models.blocks import Dense
-from hcodec.models.integer.kernels import exact_products
-from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify
+from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import (
     Tensors,
     activation_units,
@@ -33,10 +33,13 @@ from hcodec.models.integer.quantize import (
     integer_product,
     put,
 )
-from hcodec.models.lossless.config import BASE, CHANNELS, GROUP, LATENT, PHASES, SPREAD, START_LEVELS
-from hcodec.models.lossless.integer import COEFFICIENT_STEPS, FED_UNIT, OUTPUT_UNITS, VALUE_LIMIT, IntegerLossless, TileWalk
-from hcodec.models.lossless.network import Fine, LosslessNetwork, Phase, Predictor, Stage
+from hcodec.models.lossless.config import BASE, CHANNELS, GROUP, PHASES, SPREAD, START_LEVELS
+from hcodec.models.lossless.integer import COEFFICIENT_STEPS, FED_UNIT, OUTPUT_UNITS, IntegerLossless
+from hcodec.models.lossless.network import LosslessNetwork, Phase, Predictor, Stage
 from hcodec.models.lossless.samples import Sample, samples
+from hcodec.models.lossless.steps import steps
+from hcodec.models.lossless.walk import LIMITS, VALUE_LIMIT, Sites, following, walk
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
 from hcodec.models.training import data
@@ -45,7 +48,7 @@ Seen = dict[str, tuple[tuple[Any, ...], Any]]  # module -> the inputs and the ou
 
 
 def observe(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Tensor) -> Seen:
-    """Returns what went into and came out of each module, on half of the pictures with fine latents."""
+    """Returns what went into and came out of each module."""
     seen: Seen = {}
 
     def hook(name: str) -> Any:
@@ -53,24 +56,24 @@ def observe(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Tensor)
         return lambda module, inputs, output: seen.update({name: (inputs, output)})
 
     handles = [module.register_forward_hook(hook(name)) for name, module in network.named_modules() if name]
-    network(states, x, starts, (torch.arange(len(x)) % 2).float())
+    network(states, x, starts)
     for handle in handles:
         handle.remove()
     return seen
 
 
 def export_head(
-    tensors: Tensors, name: str, fc1: tuple[Tensor, Tensor], head: nn.Linear, x: Tensor, units: Tensor, steps: Sequence[float]
+    tensors: Tensors, name: str, fc1: tuple[Tensor, Tensor], head: nn.Linear, x: Tensor, units: Tensor, units_out: Sequence[float]
 ) -> None:
-    """Adds one head: fc1 (weight, bias) on activations x (..., C) of the units, then outputs in the steps given."""
+    """Adds one head: fc1 (weight, bias) on activations x (..., C) of the units, then outputs in the units given."""
     hidden = F.relu(F.linear(x, *fc1))
     hidden_units = activation_units(hidden)
     put(tensors, f"{name}.fc1", integer_product(*fc1, units, hidden_units, ACTIVATION_LIMIT))
     bias = head.bias.clone()
     lowest = {LOG_SCALE_STEP: MIN_LOG_SCALE, TAIL_STEP: MIN_TAIL}
-    for i, step in enumerate(steps):
+    for i, step in enumerate(units_out):
         bias[i] -= lowest.get(step, 0.0)
-    put(tensors, f"{name}.head", integer_product(head.weight, bias, hidden_units, torch.tensor(steps), ACTIVATION_LIMIT))
+    put(tensors, f"{name}.head", integer_product(head.weight, bias, hidden_units, torch.tensor(units_out), ACTIVATION_LIMIT))
 
 
 def _export_predictor(tensors: Tensors, name: str, predictor: Predictor, seen: Seen) -> None:
@@ -86,8 +89,8 @@ def _export_predictor(tensors: Tensors, name: str, predictor: Predictor, seen: S
             weight = torch.cat([weight, _matrix(predictor.before[c - 1])], 1)
             x, own_units = torch.cat([middle, before], -1), torch.cat([units, torch.full((2 * c,), FED_UNIT)])
         head = predictor.heads[c]
-        steps = [*OUTPUT_UNITS, *[1 / COEFFICIENT_STEPS] * (2 + c)]
-        export_head(tensors, f"{name}.heads.{c}", (weight, bias), _linear(head), x, own_units, steps)
+        units_out = [*OUTPUT_UNITS, *[1 / COEFFICIENT_STEPS] * (2 + c)]
+        export_head(tensors, f"{name}.heads.{c}", (weight, bias), _linear(head), x, own_units, units_out)
 
 
 def _linear(module: nn.Module) -> nn.Linear:
@@ -118,18 +121,6 @@ def _export_stage(tensors: Tensors, name: str, stage: Stage, seen: Seen, base_un
         _narrow(tensors, f"{inner}.feed", phase.feed, fed, VALUE_LIMIT)
 
 
-def _export_fine(tensors: Tensors, fine: Fine, seen: Seen) -> None:
-    state, lack, _ = seen["fine"][0]
-    export_dense(tensors, "fine.lack", fine.lack, FED_UNIT)
-    export_dense(tensors, "fine.project", fine.project, 1.0)
-    tensors["fine.absent"] = (fine.absent / STATE_UNIT).round().to(torch.int32)
-    steps = [1 / MEAN_STEPS] * LATENT + [LOG_SCALE_STEP] * LATENT
-    for part, x in (("prior", state), ("posterior", state + fine.lack(lack / SPREAD))):
-        block, head = getattr(fine, part), getattr(fine, f"{part}_head")
-        middle, units = export_expansion(tensors, f"fine.{part}", block, x)
-        export_head(tensors, f"fine.{part}", (block.fc1.weight, block.fc1.bias), head, middle, units, steps)
-
-
 @torch.no_grad()
 def export_exact(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Tensor) -> Tensors:
     """Returns the integer tensors of the lossless layer, calibrated on a batch as `samples.Crops` gives it."""
@@ -143,7 +134,6 @@ def export_exact(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Te
     unit_in = torch.full((weight.shape[1],), STATE_UNIT)
     put(tensors, "show", integer_product(weight, bias, unit_in, base_units.repeat(64).double(), 1, True))
     export_dense(tensors, "enter", network.enter, STATE_UNIT)
-    _export_fine(tensors, network.fine, seen)
     for pitch in PHASES:
         stage = network.stages[str(pitch)]
         assert isinstance(stage, Stage)  # noqa: S101 (for the type checker)
@@ -151,41 +141,30 @@ def export_exact(network: LosslessNetwork, states: Tensor, x: Tensor, starts: Te
     return tensors
 
 
-def count_distances(network: IntegerLossless, pool: Sequence[Sample]) -> np.ndarray:
+def count_distances(tensors: Tensors, pool: Sequence[Sample]) -> np.ndarray:
     """Returns how often each distance occurs in each table, (NUM_TABLES, 2 * MAX_DISTANCE + 1), on whole pictures."""
     counts = np.zeros((likelihood.NUM_TABLES, 2 * likelihood.MAX_DISTANCE + 1), dtype=np.int64)
-    num_starts = len(pool[0].states)
+    own, num_starts = TorchSteps(steps(IntegerLossless(tensors)), torch.device("cpu")), len(pool[0].states)
     with click.progressbar(list(enumerate(pool)), label="counting") as bar:
         for i, sample in bar:
             start = i % num_starts
-            with exact_products():
-                walk = TileWalk(network, (sample.states[start : start + 1] / STATE_UNIT).round(), start)
-                x = sample.pixels[None].float()
-                z = None
-                if i // num_starts % 2:
-                    mean, _ = walk.posterior(x, torch.ones_like(x[..., :1]))
-                    z = (mean / MEAN_STEPS).round()
-                walk.enter(z)
-                _count(walk, sample.pixels.numpy(), counts)
+            state = (sample.states[start : start + 1] / STATE_UNIT).round().numpy()
+            _count(walk(own, tensors["embed"][start].float().numpy(), state), sample.pixels.numpy(), counts)
     return counts
 
 
-def _count(walk: TileWalk, pixels: np.ndarray, counts: np.ndarray) -> None:
-    steps = walk.pixels()
-    site = next(steps)
-    while True:
+def _count(sites: Sites, pixels: np.ndarray, counts: np.ndarray) -> None:
+    site = next(sites, None)
+    while site is not None:
         values = pixels[site.where]
-        whole, table = likelihood.locate(*(t.numpy().astype(np.int32) for t in (site.mean, site.scale, site.shape)))
+        whole, table = likelihood.locate(*(x.astype(np.int32) for x in (site.mean, site.scale, site.shape)))
         np.add.at(counts, (table, values.astype(np.int32) - whole + likelihood.MAX_DISTANCE), 1)
-        try:
-            site = steps.send(torch.from_numpy(values.astype(np.float32)))
-        except StopIteration:
-            return
+        site = following(sites, values.astype(np.float32))
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
-@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
+@click.option("--base", default="photo-1", help="The installed model whose lossless layer this is.")
 @click.option("--data", "sources", multiple=True, required=True, help="Lossless pictures to calibrate and count on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
 @click.option("--count", default=200, help="Pictures whose pixels are counted.")
@@ -195,8 +174,8 @@ def main(
     checkpoint: Path, base: str, sources: tuple[str, ...], out: Path, count: int, levels: tuple[int, ...], description: str
 ) -> None:
     """Writes the integer weights of a checkpoint's averaged lossless layer, certified and with its tables."""
-    model = registry.load(base)
-    config = model.agreed.config
+    model = registry.load(base, backend="torch")
+    config = model.config
     network = LosslessNetwork(config.width[8], config.hidden[8], len(levels))
     network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
     random = np.random.default_rng(1)
@@ -207,11 +186,11 @@ def main(
     states = torch.stack([sample.states[start, :16, :16] for sample, start in zip(batch, starts, strict=True)])
     x = torch.stack([sample.pixels[:128, :128] for sample in batch]).float()
     tensors = export_exact(network, states, x, starts)
-    exact = IntegerLossless(tensors)
+    certify({name: tensor.numpy() for name, tensor in tensors.items()}, LIMITS)
     click.echo("all products are certified exact")
-    tensors["likelihood.weights"] = torch.from_numpy(likelihood.make(count_distances(exact, pool)))
+    tensors["likelihood.weights"] = torch.from_numpy(likelihood.make(count_distances(tensors, pool)))
     about = {"base": model.fingerprint.hex(), "starts": list(levels), "description": description}
-    fingerprint = weights_file.save_exact(out, about, tensors)
+    fingerprint = weights_file.save_exact(out, about, {name: tensor.numpy() for name, tensor in tensors.items()})
     click.echo(json.dumps({"file": str(out), "bytes": out.stat().st_size, "fingerprint": fingerprint.hex()}))
 
 

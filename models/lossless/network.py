@@ -24,7 +24,6 @@ from hcodec.models.lossless.config import (
     CHANNELS,
     GROUP,
     HEAD_START,
-    LATENT,
     OUTPUTS,
     PHASES,
     REFINE,
@@ -33,7 +32,7 @@ from hcodec.models.lossless.config import (
     WIDTH,
 )
 from hcodec.models.lossless.neighbors import neighbors
-from hcodec.models.rates import mixture_bits, symbol_bits
+from hcodec.models.rates import mixture_bits
 from hcodec.models.tables.likelihood import MIN_LOG_SCALE, MIN_TAIL
 
 
@@ -94,36 +93,6 @@ class Stage(nn.Module):
         self.phases = nn.ModuleList(Phase(pitch) for _ in PHASES[pitch])
 
 
-class Fine(nn.Module):
-    """The fine latents: prior from the state, posterior from what the base lacks, both logistic, on integers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        width = WIDTH[4]
-        self.lack = Dense(64 * CHANNELS, width)
-        self.prior, self.posterior = Block(width, width), Block(width, width)
-        self.prior_head, self.posterior_head = nn.Linear(width, 2 * LATENT), nn.Linear(width, 2 * LATENT)
-        for head in (self.prior_head, self.posterior_head):
-            nn.init.normal_(head.weight, std=1e-2)
-            nn.init.zeros_(head.bias)
-        self.project = Dense(LATENT, width)
-        self.absent = nn.Parameter(torch.zeros(width))
-
-    def forward(self, state: Tensor, lack: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the new state and the net bits (B,); lack (B, H/8, W/8, 192), present (B,) 1 with latents, 0 without."""
-        mean, log_scale = self.prior_head(self.prior.expand(state)).float().chunk(2, -1)
-        seen = self.posterior.expand(state + self.lack(lack / SPREAD))
-        shift, log_spread = self.posterior_head(seen).float().chunk(2, -1)
-        log_spread = LowerBound.apply(log_spread, -0.9)  # bins of at most 1.4 deviations: bits back then loses nothing
-        log_scale = LowerBound.apply(log_scale, -0.9)
-        uniform = torch.rand_like(shift).clamp(1e-4, 1 - 1e-4)
-        z = mean + shift + torch.logit(uniform) * log_spread.exp()
-        bits = symbol_bits(z - mean, log_scale) - symbol_bits(z - mean - shift, log_spread)
-        mask = present[:, None, None, None]
-        state = state + mask * self.project(z) + (1 - mask) * self.absent
-        return state, (bits.sum((1, 2, 3)) * present)
-
-
 class LosslessNetwork(nn.Module):
     """The whole lossless layer on top of a state (B, H/8, W/8, width); H and W multiples of 8."""
 
@@ -133,20 +102,17 @@ class LosslessNetwork(nn.Module):
         self.block = Block(width, hidden)
         self.show = Dense(width, 64 * BASE)
         self.enter = Dense(width, WIDTH[4])
-        self.fine = Fine()
         self.stages = nn.ModuleDict({str(pitch): Stage(pitch) for pitch in PHASES})
 
-    def forward(self, state: Tensor, x: Tensor, starts: Tensor, present: Tensor) -> dict[str, Tensor]:
-        """Returns bits (B,) of the fine latents ("fine") and of each pitch ("4", "2", "1").
+    def forward(self, state: Tensor, x: Tensor, starts: Tensor) -> dict[str, Tensor]:
+        """Returns bits (B,) of each pitch ("4", "2", "1").
 
-        x: (B, H, W, 3) float 0..255 in coding order; starts: (B,) which start each state belongs to; present: (B,) float.
+        x: (B, H, W, 3) float 0..255 in coding order; starts: (B,) which start each state belongs to.
         """
         state = self.block(state + self.embed[starts][:, None, None])
         base = depth_to_space(self.show(state), 8)
-        state = self.enter(state)
-        shown = base[..., :CHANNELS] + 128
-        state, fine = self.fine(state, space_to_depth(x - shown, 8), present)
-        bits, values = {"fine": fine}, x[..., :0]
+        state, values = self.enter(state), x[..., :0]
+        bits: dict[str, Tensor] = {}
         for pitch in PHASES:
             state, values, bits[str(pitch)] = self._stage(pitch, state, base, x, values)
         return bits

@@ -19,21 +19,20 @@ from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.lossless.config import ORDER, START_LEVELS
 from hcodec.models.photo.model import Model
 from hcodec.models.photo.prefix import Prefix, posterior
+from hcodec.models.photo.walk import analyze
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
-from hcodec.models.training import data
 
 
-@torch.inference_mode()
 def start_states(base: Model, pixels: np.ndarray, levels: Sequence[int]) -> Tensor:
     """Returns the exact states (len(levels), H/8, W/8, width) at stride 8 after each level, in the float network's units."""
-    prefix = Prefix.empty(base.network, base.agreed, *pixels.shape[:2])
-    wanted = posterior(base.network, base.network.analyze(data.to_float(torch.tensor(pixels[None]))))
+    prefix = Prefix.empty(base.walk, *pixels.shape[:2])
+    wanted = posterior(base.walk.steps, analyze(base.config, base.walk.steps, pixels))
     states = []
     for level in range(1, max(levels) + 1):
-        prefix = prefix.extended(lambda *latent: wanted(*latent).round().clamp(-MAX_SYMBOL, MAX_SYMBOL))
+        prefix = prefix.extended(lambda *latent: np.rint(wanted(*latent)).clip(-MAX_SYMBOL, MAX_SYMBOL))
         if level in levels:
-            states.append(prefix.at_finest() * STATE_UNIT)
-    return torch.cat(states)
+            states.append(prefix.at_finest() * np.float32(STATE_UNIT))
+    return torch.from_numpy(np.concatenate(states))
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def samples(base: Model, pictures: Sequence[np.ndarray], seed: int, levels: Sequ
             turned = np.rot90(picture, random.integers(4))[:, :: random.choice([-1, 1])]
             cut = np.ascontiguousarray(turned[: turned.shape[0] // 64 * 64, : turned.shape[1] // 64 * 64])
             pixels = torch.from_numpy(cut[..., list(ORDER)].copy())
-            found.append(Sample(pixels, start_states(base, cut, levels).clone()))
+            found.append(Sample(pixels, start_states(base, cut, levels)))
     return found
 
 

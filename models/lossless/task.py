@@ -1,7 +1,7 @@
 """What the trainer needs to know of the lossless layer: where it starts, its loss, its validation.
 
 Room: network, training only; `train.py` is the script, `samples.py` makes what it trains on. The loss is the number of bits per
-sub-pixel; half of the pictures go without fine latents.
+sub-pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hcodec.models.lossless.config import BASE, ORDER, START_LEVELS
 from hcodec.models.lossless.network import LosslessNetwork
 from hcodec.models.lossless.samples import Crops, Sample
 from hcodec.models.lossless.unquantize import unquantize_lossless
-from hcodec.models.photo.model import Model
+from hcodec.models.photo.network import Network
 from hcodec.models.training.loop import adamw
 from hcodec.models.training.script import averaged_weights
 
@@ -38,15 +38,13 @@ class LosslessTask:
         return states, x, starts
 
     def loss(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Any]]:
-        """Returns bits per sub-pixel; logs them without ("direct") and with fine latents, and of each part."""
+        """Returns bits per sub-pixel; logs those of each pitch."""
         del progress
         states, x, starts = batch
-        present = (torch.arange(len(x), device=self.device) // 2 % 2).float()
         with torch.autocast(self.device.type, torch.bfloat16):
-            bits = self.network(states, x, starts, present)
+            bits = self.network(states, x, starts)
         total = torch.stack(list(bits.values())).sum(0) / x[0].numel()
-        kinds = {name: total.detach()[present == kind].mean() for name, kind in (("direct", 0), ("latents", 1))}
-        return total.mean(), kinds | {name: value.detach().mean() / x[0].numel() for name, value in bits.items()}
+        return total.mean(), {name: value.detach().mean() / x[0].numel() for name, value in bits.items()}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Returns all parameters as one group."""
@@ -58,23 +56,18 @@ class LosslessTask:
 
     @torch.no_grad()
     def validate(self, average: LosslessNetwork) -> str:
-        """Returns estimated bits per sub-pixel, of this layer alone, for each start, without and with fine latents."""
+        """Returns estimated bits per sub-pixel, of this layer alone, for each start."""
         if not self.valid:
             return ""
-        totals = torch.zeros(len(self.valid[0].states), 2)
-        for sample in self.valid:
-            for start in range(len(totals)):
-                for kind in (0, 1):
-                    totals[start, kind] += self._bits(average, sample, start, kind) / len(self.valid)
-        lines = (f"{k}: {direct:.4f} {latents:.4f}" for k, (direct, latents) in enumerate(totals.tolist(), 1))
+        totals = [sum(self._bits(average, sample, start) for sample in self.valid) for start in range(len(self.valid[0].states))]
+        lines = (f"{k}: {total / len(self.valid):.4f}" for k, total in enumerate(totals, 1))
         return "  ".join(lines) + "  bits per sub-pixel"
 
-    def _bits(self, network: LosslessNetwork, sample: Sample, start: int, kind: int) -> float:
-        """Returns bits per sub-pixel of one picture from one start, with fine latents if kind is 1."""
+    def _bits(self, network: LosslessNetwork, sample: Sample, start: int) -> float:
+        """Returns bits per sub-pixel of one picture from one start."""
         states, x = sample.states[start : start + 1].to(self.device), sample.pixels[None].float().to(self.device)
-        numbers = torch.tensor([start], device=self.device), torch.tensor([float(kind)], device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            bits = network(states, x, *numbers)
+            bits = network(states, x, torch.tensor([start], device=self.device))
         return sum(value.item() for value in bits.values()) / x.numel()
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,20 +79,21 @@ class LosslessTask:
         self.crops.random.bit_generator.state = state["crops"]
 
 
-def initialize(network: LosslessNetwork, base: Model, levels: Sequence[int] = START_LEVELS) -> None:
+def initialize(network: LosslessNetwork, base: Network, levels: Sequence[int] = START_LEVELS) -> None:
     """Sets what shows the state to the base's own transform, so that training starts from about its picture."""
-    network.embed.data = base.network.synthesis.embed.data[[level - 1 for level in levels]].clone()
+    network.embed.data = base.synthesis.embed.data[[level - 1 for level in levels]].clone()
     weight = torch.randn(8, 8, BASE, network.show.weight.shape[1]) * 0.02
-    dct = base.network.dct.T.reshape(8, 8, 3, -1)[:, :, list(ORDER)]
+    dct = base.dct.T.reshape(8, 8, 3, -1)[:, :, list(ORDER)]
     weight[:, :, :3] = 0
     weight[:, :, :3, : dct.shape[-1]] = dct
     network.show.weight.data = weight.flatten(0, 2)
-    network.show.gain_in[: dct.shape[-1]] = base.network.sigma
+    network.show.gain_in[: dct.shape[-1]] = base.sigma
 
 
 def start_from(network: LosslessNetwork, path: Path) -> None:
     """Fills the network with the averaged weights of a checkpoint, or those of a weights file."""
     if path.suffix == ".safetensors":
-        unquantize_lossless(network, weights_file.read_exact(path)[1])
+        tensors = weights_file.read_exact(path)[1]
+        unquantize_lossless(network, {name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     else:
         network.load_state_dict(averaged_weights(path))

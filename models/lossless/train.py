@@ -1,4 +1,4 @@
-"""Trains the lossless layer: `python -m hcodec.models.lossless.train --base photo --data TAR... --out FOLDER --minutes 60`.
+"""Trains the lossless layer: `python -m hcodec.models.lossless.train --base photo-1 --data TAR... --out FOLDER --minutes 60`.
 
 Room: network, a script. Writes `checkpoint.pt` (with all that exact resume needs), `log.csv`, `curve.csv` and a line of
 progress; `python -m hcodec.models.lossless.export` makes integer weights of it.
@@ -18,6 +18,7 @@ from hcodec.models.lossless.config import START_LEVELS
 from hcodec.models.lossless.network import LosslessNetwork
 from hcodec.models.lossless.samples import Crops, as_from_camera, samples
 from hcodec.models.lossless.task import LosslessTask, initialize, start_from
+from hcodec.models.photo.model import torch_networks
 from hcodec.models.training import data, script
 
 _CLIP = 1.0
@@ -36,20 +37,20 @@ class Choices:
 
 def make(choices: Choices, options: script.Options, start: script.Start) -> LosslessTask:
     """Returns the task of one process, with the weights to start from."""
-    model, levels = registry.load(choices.base), choices.levels
+    model, levels = registry.load(choices.base, backend="torch"), choices.levels
     pictures, random = data.load(options.sources)[: choices.limit], np.random.default_rng(options.seed)
     more = [as_from_camera(picture, random) for _ in range(choices.variants - 1) for picture in pictures]
     pool = samples(model, pictures + more, options.seed, levels)
     valid = samples(model, data.load([options.valid])[::8], options.seed, levels) if options.valid else []
-    network = LosslessNetwork(model.agreed.config.width[8], model.agreed.config.hidden[8], len(levels))
-    initialize(network, model, levels)
+    network = LosslessNetwork(model.config.width[8], model.config.hidden[8], len(levels))
+    initialize(network, torch_networks(model.path)[0], levels)
     if start.path and not start.resumes:
         start_from(network, start.path)
     return LosslessTask(network.to(start.device), Crops(pool, choices.crop, start.seed), valid)
 
 
 @click.command()
-@click.option("--base", default="photo", help="The installed model whose lossless layer this is.")
+@click.option("--base", default="photo-1", help="The installed model whose lossless layer this is.")
 @script.shared_options(
     batch=16, rate=2e-3, checkpoint_minutes=5.0,
     valid="Validation pictures.", start="Checkpoint or weights file (.safetensors) whose weights to start from.",

@@ -20,7 +20,7 @@ from hcodec.models.integer.unquantize import (
     unquantize_expansion,
     unquantize_first,
 )
-from hcodec.models.lossless.config import BASE, CHANNELS, GROUP, LATENT, PHASES, SPREAD
+from hcodec.models.lossless.config import BASE, CHANNELS, GROUP, PHASES, SPREAD
 from hcodec.models.lossless.integer import COEFFICIENT_STEPS, FED_UNIT, OUTPUT_UNITS
 from hcodec.models.lossless.network import LosslessNetwork, Phase, Predictor, Stage
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
@@ -37,7 +37,6 @@ def unquantize_lossless(network: LosslessNetwork, tensors: Tensors) -> None:
     base_units = _base_units(network, tensors)
     unquantize_dense(network.show, tensors, "show", STATE_UNIT, base_units.repeat(64))
     unquantize_dense(network.enter, tensors, "enter", STATE_UNIT)
-    _unquantize_fine(network, tensors)
     for pitch in PHASES:
         _unquantize_stage(cast(Stage, network.stages[str(pitch)]), tensors, base_units)
 
@@ -49,18 +48,6 @@ def _base_units(network: LosslessNetwork, tensors: Tensors) -> Tensor:
     units = _MAP_LENGTH / length
     units[:CHANNELS] = 1 / MEAN_STEPS
     return units
-
-
-def _unquantize_fine(network: LosslessNetwork, tensors: Tensors) -> None:
-    fine = network.fine
-    unquantize_dense(fine.lack, tensors, "fine.lack", FED_UNIT)
-    unquantize_dense(fine.project, tensors, "fine.project", 1.0)
-    fine.absent.copy_(tensors["fine.absent"] * STATE_UNIT)
-    steps = [1 / MEAN_STEPS] * LATENT + [LOG_SCALE_STEP] * LATENT
-    for name, block, head in (("prior", fine.prior, fine.prior_head), ("posterior", fine.posterior, fine.posterior_head)):
-        middle = unquantize_expansion(block, tensors, f"fine.{name}")
-        hidden = unquantize_first(block.fc1, tensors, f"fine.{name}.fc1", middle)
-        _unquantize_head(head, tensors, f"fine.{name}.head", hidden, steps)
 
 
 def _unquantize_stage(stage: Stage, tensors: Tensors, base_units: Tensor) -> None:

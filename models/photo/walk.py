@@ -65,8 +65,8 @@ class Walk:
 
     def begin(self, height: int, width: int) -> Position:
         """Returns where the way down begins for a picture of height x width pixels."""
-        grid = 1, -(-height // COARSEST), -(-width // COARSEST), len(self.start)
-        return Position(np.ascontiguousarray(np.broadcast_to(self.start, grid)), COARSEST, height, width)
+        grid = 1, -(-height // COARSEST), -(-width // COARSEST), 1
+        return Position(np.tile(self.start, grid), COARSEST, height, width)
 
     def ascend(self, state: Floats, stride: int, height: int, width: int) -> Array:
         """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""

@@ -39,6 +39,7 @@ def _steps(index: int) -> int:
 
 
 STEPS = np.array([_steps(i) for i in range(NUM_SCALES)], dtype=np.int32)
+_STEP_BITS = np.log2(STEPS).astype(np.int32)
 _FIRST = np.concatenate([[0], STEPS.cumsum()]).astype(np.int32)  # table of each scale index at shape 0 and a whole mean
 NUM_TABLES = NUM_SHAPES * int(_FIRST[-1])
 OFFSET_TABLE = NUM_TABLES  # one more, the same for all models: by how much offsets differ from what is expected
@@ -46,11 +47,10 @@ OFFSET_TABLE = NUM_TABLES  # one more, the same for all models: by how much offs
 
 def locate(mean: Ints, scale: Ints, shape: Ints) -> tuple[Ints, Ints]:
     """Returns the whole part of the mean and the table, int32, of values with means in eighths and the given indices."""
-    steps = STEPS[scale]
-    rounded = (mean * steps * 2 + MEAN_STEPS) // (2 * MEAN_STEPS)
-    whole = rounded // steps
-    table = _FIRST[scale] + (rounded - whole * steps) + shape * np.int32(_FIRST[-1])
-    return whole.astype(np.int32), table.astype(np.int32)
+    bits = _STEP_BITS[scale]
+    rounded = ((mean << (bits + 1)) + MEAN_STEPS) >> 4  # as divided by 2 * MEAN_STEPS
+    whole = rounded >> bits
+    return whole, _FIRST[scale] + (rounded - (whole << bits)) + shape * _FIRST[-1]
 
 
 def half_width(scale: int) -> int:

@@ -1,6 +1,6 @@
 """The ways to code a chain of pictures, one object each: its number in an archive, its name and its coder.
 
-Room: coders, above its other modules, for `packing` and for those who show what is in an archive. Knowing a kind loads nothing; a
+Room: codec, for `packing` and for those who show what is in an archive. Knowing a kind loads nothing; a
 coder's module, and with it numpy and networks, is imported when `coder` is asked for it.
 """
 
@@ -67,13 +67,13 @@ class Small(Kind):
 
 
 class Photo(Kind):
-    """Pictures of any size: levels, then pixels."""
+    """Pictures of any size, each a file of its own."""
 
     number, name, bytes_per_pixel = PHOTO, "photo", 260
 
     def coder(self) -> Coder:
         """Returns the module of this kind."""
-        from hcodec.coders import photo_chain
+        from hcodec import photo_chain
 
         return photo_chain
 
