@@ -83,7 +83,7 @@ def test_info_has_a_row_for_it(pixels):
     row = container.info(data).lossless
     last = hcodec("info", "img.hcodec").stdout.splitlines()[-1]
     assert last.split()[:2] == ["exact", f"{row.num_bytes:,}"]
-    assert last.endswith(f"{row.num_bytes * 8 / (3 * 40 * 400):.3f} bpsp, bits back from level 2")
+    assert last.endswith(f"{row.num_bytes * 8 / (3 * 40 * 400):.3f} bpsp, coded from level 2")
     shown = fields("info", "img.hcodec")["lossless"]
     assert (shown["method"], shown["start"], shown["crc_ok"], shown["num_bytes"]) == ("bits back", 2, True, len(report.data))
     Path("cut.hcodec").write_bytes(data[:-1])

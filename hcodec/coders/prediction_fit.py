@@ -7,6 +7,7 @@ FORMAT.md, "Prediction fit".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,9 +85,9 @@ def _limited(values: Ints, most: int) -> Ints:
 
 def _classes(scale: Ints, count: int) -> NDArray[np.intp]:
     """Returns the class of each value: how many of the cuts, which divide all into equal numbers, lie below its scale index."""
-    ordered = np.sort(scale, axis=None)
-    cuts = ordered[[len(ordered) * i // count for i in range(1, count)]]
-    return np.searchsorted(cuts, scale, side="left")
+    ends = np.bincount(scale.ravel(), minlength=NUM_SCALES).cumsum()  # instead of sorting all
+    cuts = np.searchsorted(ends, [scale.size * i // count for i in range(1, count)], side="right")
+    return np.searchsorted(cuts, np.arange(NUM_SCALES), side="left")[scale]
 
 
 def choose(tables: PixelTables, values: Ints, prediction: Prediction) -> tuple[Correction, ...]:
@@ -124,7 +125,7 @@ def _fitted(tables: PixelTables, values: Ints, prediction: Prediction) -> Correc
         placed = _placed(mean, prediction.scale + scale, prediction.shape + shape)
         return every * tables.estimate(values, *placed) + float(price)
 
-    scale, shape = _downhill(bits)
+    scale, shape = _downhill(functools.cache(bits))
     return Correction(scale, shape, weights)
 
 
