@@ -79,7 +79,7 @@ class Encoder:
 
     def levels(self, whole: Prefix, window: Window) -> Iterator[Level]:
         """Yields level after level of a window, from the prefix after those of the whole picture, each when it is asked for."""
-        prefix, outer = _prefix(whole, window, *self.size), _outer(window, *self.size)
+        prefix, outer = self.prefix(whole, window), _outer(window, *self.size)
         feature = self._features.get(FINEST)
         if feature is None:
             feature = _cropped(self._analyzed(window, (FINEST,))[FINEST], outer, window, self.size)
@@ -88,6 +88,10 @@ class Encoder:
             level = levels.encoded(self.tables, prefix, wanted)
             yield level
             prefix = level[1]
+
+    def prefix(self, whole: Prefix, window: Window) -> Prefix:
+        """Returns the prefix of a window before its own levels."""
+        return _prefix(whole, window, *self.size)
 
     def pack(self, level: Level) -> bytes:
         """Returns the piece of a level."""
@@ -228,8 +232,6 @@ class Decoder:
         limited = Decoder(self.model, self.reader, level)
         limited._whole = self.whole() if level >= self.model.config.num_whole else limited._whole
         prefix = limited.prefix(index)
-        if int(prefix.levels) < level:
-            raise FormatError(f"level {level}, on which the lossless layer builds, is missing")
-        if level < self.model.config.num_whole:
-            raise FormatError(f"the lossless layer builds on level {level}, which it cannot")
+        if int(prefix.levels) < level or level < self.model.config.num_whole:
+            raise FormatError(f"the lossless layer builds on level {level}, which is not there")
         return prefix.at_finest()

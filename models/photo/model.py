@@ -29,13 +29,14 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)  # == of arrays is no bool
 class Model:
-    """A model ready to code: its walk, table weights (int32), name, fingerprint, and the weights file that it came from."""
+    """A model ready to code: its walk, table weights (int32), name, fingerprint, the weights file that it came from, and what runs it."""
 
     walk: Walk
     tables: NDArray[np.int32]
     name: str
     fingerprint: bytes
     path: Path
+    backend: Backend
 
     @property
     def config(self) -> Config:
@@ -56,7 +57,7 @@ def load(path: Path, backend: Backend) -> Model:
     except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch on tensors of wrong shapes
         line = " ".join(str(error).split())
         raise ModelError(f"{path.name} does not fit together: {line}") from None
-    return Model(walk, integers["tables.weights"], path.stem, fingerprint, path)
+    return Model(walk, integers["tables.weights"], path.stem, fingerprint, path, backend)
 
 
 def graph_weights(integers: Arrays, floats: Arrays) -> Arrays:
