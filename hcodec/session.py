@@ -161,7 +161,7 @@ class Decoder:
         header = reader.known_header()
         model = models.load(models.find(header.fingerprint), device, backend)
         if header.num_levels > model.config.num_levels or header.num_whole != model.config.num_whole:
-            raise FormatError(f"the file has {header.num_levels} levels, {header.num_whole} of the whole, which its model has not")
+            raise FormatError(f"the file has {header.num_levels} levels, {header.num_whole} of them whole; its model has others")
         return cls(model, reader, limit, hold)
 
     @property

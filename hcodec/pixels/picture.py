@@ -25,7 +25,6 @@ from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.metadata import Metadata
 
-
 __all__ = [
     "Metadata",
     "Picture",

@@ -29,7 +29,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)  # == of arrays is no bool
 class Model:
-    """A model ready to code: its walk, table weights (int32), name, fingerprint, the weights file that it came from, and what runs it."""
+    """A model ready to code: its walk, table weights (int32), name, fingerprint, weights file, and what runs it."""
 
     walk: Walk
     tables: NDArray[np.int32]

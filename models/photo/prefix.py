@@ -49,7 +49,7 @@ class Prefix:
         return replace(self, position=position, levels=float(levels))
 
     def filled(self, answer: Answer) -> Prefix:
-        """Returns the prefix with the state after all levels of the whole picture, where missing ones get what the answer says."""
+        """Returns the prefix with the state after all levels of the whole picture; missing ones get what the answer says."""
         end = self.walk.config.num_latents(self.walk.config.num_whole)
         return replace(self, position=descend(self.walk, self.position, answer, end))
 

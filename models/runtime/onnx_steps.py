@@ -6,6 +6,7 @@ might rewrite them (gains folded into kernels, say) is switched off.
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import zipfile
@@ -72,11 +73,24 @@ class OnnxSteps:
             raise ModelError(f"the graph {name} does not fit the weights: {error}") from None
 
 
+@functools.cache
+def _share_memory() -> None:
+    """Has all sessions take their working memory from one arena: each would keep for itself the most that it ever took."""
+    import onnxruntime
+
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    as_requested = {"arena_extend_strategy": 1}
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(as_requested))
+
+
 def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxruntime.InferenceSession:
     """Returns a graph ready to run, on the calling thread alone; exact: as it is written."""
     import onnxruntime
 
+    _share_memory()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
