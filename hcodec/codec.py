@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -24,7 +25,8 @@ from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
-from hcodec.session import Decoder, Encoder, Pixels, check_memory, picture_of
+from hcodec.presented import check_memory, picture_of
+from hcodec.session import Decoder, Encoder, Pixels
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
@@ -67,9 +69,9 @@ def encode(
     source = _source(image, metadata)
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     count = _check_levels(levels, encoder.model.config.num_levels)
-    data = _pack(source, encoder, encode_layers(encoder, count, effort, on_progress or _ignore))
+    data = encode_layers(encoder, count, effort, partial(_pack, source), on_progress or _ignore)
     if target_psnr is not None:
-        data = _cut_to_psnr(data, source.pixels, device, backend, target_psnr)
+        data = _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
     return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
 
@@ -148,20 +150,20 @@ def decode_picture(
 
 def _levels_present(reader: Reader, levels: int | None, strict: bool) -> int:
     """Returns how many levels to decode; reports what cannot be used."""
-    if not any(reader.pieces) or not (reader.num_levels or reader.damaged):
+    if not reader.whole and not (any(reader.pieces) and not reader.known_header().num_whole):
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)
     worst = min(reader.damaged.values(), default=None)
     if levels is not None and worst is not None and worst <= min(levels, reader.known_header().num_levels):
         raise FormatError(f"layer {worst} is damaged")
-    return _check_levels(levels, max(map(len, reader.pieces)))
+    return _check_levels(levels, len(reader.whole) + max(map(len, reader.pieces)))
 
 
 def _report_faults(decoder: Decoder, strict: bool) -> None:
-    """Warns of levels that were malformed in spite of their checksum, or raises it; raises it if nothing was left of a window."""
-    for index, line in sorted(decoder.faults.items()):
-        if strict or not decoder.levels_of(index):
+    """Warns of levels that were malformed in spite of their checksum, or raises it; raises it if no level was left."""
+    for line in decoder.faults.values():
+        if strict or not decoder.whole().levels:
             raise FormatError(line)
         warnings.warn(line, HcodecWarning, stacklevel=4)
 
@@ -189,27 +191,31 @@ def _pack(
     height, width = source.pixels.shape[:2]
     model = encoder.model
     frame = container.Frame(
-        width=width, height=height, model=model.name, fingerprint=model.fingerprint, gray=source.gray, offsets=encoder.with_offsets
-    )  # fmt: skip
+        width=width,
+        height=height,
+        model=model.name,
+        fingerprint=model.fingerprint,
+        num_whole=model.config.num_whole,
+        gray=source.gray,
+        offsets=encoder.with_offsets,
+    )
     return container.write(frame, layers, attachments.detach(source), lossless=lossless)
 
 
-def _cut_to_psnr(data: bytes, pixels: Pixels, device: str, backend: str | None, target: float) -> bytes:
+def _cut_to_psnr(data: bytes, pixels: Pixels, model: models.Model, target: float) -> bytes:
     """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
 
     def reaches(prefix: bytes) -> bool:
         """Whether a file reaches the target."""
-        reader = Reader()
-        reader.feed(prefix)
-        return picture.psnr(Decoder.open(reader, device, backend).pixels(), pixels) >= target
+        return picture.psnr(Decoder(model, container.read_all(prefix)[0]).pixels(), pixels) >= target
 
-    header = container.read_all(data)[1]
-    whole = [container.truncate(data, levels=level) for level in range(1, header.num_levels + 1)]
-    enough = next((level for level, prefix in enumerate(whole) if reaches(prefix)), None)
+    num_levels = container.read_all(data)[1].num_levels
+    wholes = [container.truncate(data, levels=level) for level in range(1, num_levels + 1)]
+    enough = next((level for level, prefix in enumerate(wholes) if reaches(prefix)), None)
     if enough is None:
         warnings.warn(f"the PSNR stays below {target} dB with all levels", HcodecWarning, stacklevel=3)
         return data
-    best, low = whole[enough], len(whole[enough - 1]) if enough else len(whole[0])
+    best, low = wholes[enough], len(wholes[max(enough - 1, 0)])
     step = max(4, (len(best) - low) // 100)
     while len(best) - low > step:
         shorter = container.truncate(data, num_bytes=(low + len(best)) // 2)

@@ -1,5 +1,148 @@
+"""The lossless layer of a whole picture: its windows' pieces, and exact pixels of them.
+
+Room: codec, above `session`. All windows build on the same level, which is judged on a few of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-class LosslessCode: pass
-def exact_layers(*a): raise NotImplementedError
-def exact_pixels(decoder, rectangle, strict):
-    return None
+from statistics import median_low
+
+import numpy as np
+
+from hcodec.coders import lossless
+from hcodec.coders.lossless import Candidate, LosslessCode
+from hcodec.container.window import Window
+from hcodec.errors import FormatError, HcodecWarning, ModelError
+from hcodec.models import registry
+from hcodec.models.runtime.threads import each
+from hcodec.mosaic import Mosaic, Rectangle
+from hcodec.session import Decoder, Encoder, Pixels, Show
+
+_PROBES = 3  # windows on which the level is judged
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A window: the pieces of its levels, and its piece of the lossless layer."""
+
+    pieces: list[bytes]
+    code: LosslessCode
+
+
+def exact_layers(
+    encoder: Encoder, gray: bool, num_levels: int | None, show: Show
+) -> tuple[list[list[bytes]], list[bytes], LosslessCode]:
+    """Returns the layers of levels, the pieces of the lossless layer, and how that was coded.
+
+    num_levels: how many levels to keep; None keeps those that make the smallest file. HcodecError if too few are.
+    """
+    picture = _Picture(encoder, gray, num_levels)
+    coded = picture.windows(show)
+    codes = [window.code for window in coded]
+    stored = all(code.start == 1 for code in codes)
+    kept = num_levels or (1 if stored else max(code.start for code in codes))
+    layers = [[piece] for piece in picture.whole_pieces[:kept]]
+    layers += [list(layer) for layer in zip(*(window.pieces for window in coded), strict=True)][: max(kept - len(layers), 0)]
+    method = ", ".join(dict.fromkeys(code.method for code in codes))
+    pieces = [code.data for code in codes]
+    return layers, pieces, LosslessCode(b"".join(pieces), method, max(code.start for code in codes))
+
+
+class _Picture:
+    """What all windows of a picture share while it is encoded."""
+
+    def __init__(self, encoder: Encoder, gray: bool, num_levels: int | None) -> None:
+        self.encoder, self.gray, self.num_levels = encoder, gray, num_levels
+        model = encoder.model
+        self.starts: Sequence[int] = registry.load_lossless(model.fingerprint, backend=model.backend).starts
+        found, self.whole = encoder.whole_levels(num_levels or model.config.num_whole)
+        self.whole_pieces = [encoder.pack(level) for level in found]
+
+    def windows(self, show: Show) -> list[_Coded]:
+        """Returns all windows, coded."""
+        every = self.encoder.windows
+        if len(every) > 1:
+            probes = dict.fromkeys(every[len(every) * i // _PROBES] for i in range(_PROBES))
+            found = each(lambda window: self.coded(window).code.start, list(probes))
+            self.starts = [median_low([start for start in found if start in self.starts] or self.starts)]
+        done = [0]
+
+        def coded(window: Window) -> _Coded:
+            """Returns a window, and says how many are done."""
+            found = self.coded(window)
+            done[0] += 1
+            show(done[0] / len(every))
+            return found
+
+        return each(coded, every)
+
+    def coded(self, window: Window) -> _Coded:
+        """Returns a window, coded from the start level that suits it."""
+        model, pixels = self.encoder.model, np.ascontiguousarray(self.encoder.pixels[window.inside])
+        pieces: list[bytes] = []
+        candidates = self._candidates(window, pieces)
+        first = len(self.whole_pieces) - 1
+
+        def saved(start: int) -> int:
+            """Bytes that a layer which needs no more than level 1 saves against one that builds on level `start`."""
+            return 0 if self.num_levels else sum(map(len, pieces[: max(start - first - 1, 0)]))
+
+        code = lossless.encode(model.fingerprint, candidates, pixels, self.gray, saved, model.backend)
+        for _ in candidates:  # the levels that are kept although the layer does not build on them
+            pass
+        return _Coded(pieces, code)
+
+    def _candidates(self, window: Window, pieces: list[bytes]) -> Iterator[Candidate]:
+        """Encodes level after level of a window into `pieces`, and yields those that the layer may build on."""
+        num_whole, last = len(self.whole_pieces), self.num_levels or max(self.starts)
+        share = window.height * window.width / self.encoder.pixels[..., 0].size
+        bits = 8 * share * sum(map(len, self.whole_pieces))
+        levels = self.encoder.levels(self.whole, window)
+        if num_whole in self.starts:
+            yield Candidate(num_whole, self.encoder.prefix(self.whole, window), 0 if self.num_levels else bits)
+        for number, level in zip(range(num_whole + 1, last + 1), levels, strict=False):
+            pieces.append(self.encoder.pack(level))
+            bits += 8 * len(pieces[-1])
+            if number in self.starts:
+                yield Candidate(number, level[1], 0 if self.num_levels else bits)
+
+
+def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool) -> Pixels | None:
+    """Returns the exact pixels of a region, uint8 (H, W, 3), or None where the lossless layer is not there or cannot be used.
+
+    It is malformed in spite of its checksum, or its weights are missing: that is warned of, or raised with strict.
+    """
+    mosaic = Mosaic(decoder.windows, decoder.header.height, decoder.header.width)
+    touched = mosaic.touched(region)
+    if not all(decoder.reader.lossless[index] for index in touched):
+        return None
+    try:
+        parts = each(lambda index: _exact(decoder, index, mosaic.places[index], region), touched)
+    except (FormatError, ModelError) as error:
+        if strict:
+            raise
+        warnings.warn(f"{error}; it was ignored", HcodecWarning, stacklevel=4)
+        return None
+    pixels = np.empty((region.bottom - region.top, region.right - region.left, 3), dtype=np.uint8)
+    for index, part in zip(touched, parts, strict=True):
+        pixels[mosaic.places[index].shared(region).within(region).inside] = part
+    return pixels
+
+
+def _exact(decoder: Decoder, index: int, place: Rectangle, region: Rectangle) -> Pixels:
+    """Returns the exact pixels of the part of a window that lies in a region."""
+    size, part = (place.bottom - place.top, place.right - place.left), place.shared(region).within(place).inside
+    header, model = decoder.header, decoder.model
+    return lossless.decode(
+        header.fingerprint,
+        decoder.reader.lossless[index],
+        lambda level: decoder.finest(index, level),
+        size,
+        header.gray,
+        part,
+        model.backend,
+    )
+

@@ -1,91 +1,149 @@
-"""Encoding and decoding of one picture, window by window: two mirrors of each other.
+"""Encoding and decoding of one picture: two mirrors of each other.
 
-Room: codec (encode steps 3 to 10, decode steps 3 to 9). `Encoder` makes the pieces of every window, level by level;
-`Decoder` makes states of the pieces of a file, and pixels of states. A window is predicted and coded without its
-neighbors; analysis and synthesis see a margin of them, so that no seams show. Memory is bounded by windows.
+Room: codec (encode steps 3 to 10, decode steps 3 to 9). The coarse levels are of the whole picture, the fine ones of
+its windows, each on its own. `Encoder` makes pieces of pixels; `Decoder` makes states of pieces, and pixels of states.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec import memory, models
+from hcodec import models
 from hcodec.coders import levels
-from hcodec.coders.levels import Wanted
-from hcodec.container import Header, Reader
+from hcodec.coders.levels import Level, Wanted
+from hcodec.container import EVERYWHERE, Reader
 from hcodec.container.window import Window, windows
-from hcodec.errors import FormatError, HcodecWarning
-from hcodec.models.photo.prefix import Prefix, posterior
+from hcodec.errors import FormatError
+from hcodec.models.photo.config import FINEST, STRIDES
+from hcodec.models.photo.prefix import Answer, Prefix, posterior, sampled
 from hcodec.models.photo.walk import analyze
 from hcodec.models.runtime.steps import Array
 from hcodec.models.runtime.threads import each
 from hcodec.mosaic import MARGIN, Mosaic, Rectangle
-from hcodec.pixels.attachments import attach
-from hcodec.pixels.picture import Picture
 
-_BYTES_PER_PIXEL = 24  # of a large picture: peak working memory beside that of the windows in work, measured
 Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
+Show = Callable[[float], None]  # gets the share of the work that is done
+_CONTEXT = 32  # format: pixels around a window that are predicted with it
+
+
+def _prefix(whole: Prefix, window: Window, height: int, width: int) -> Prefix:
+    """Returns the prefix of a window, from that of the picture (height x width pixels) after the levels of the whole."""
+    outer = _outer(window, height, width)
+    inside = Rectangle.of(window).within(outer).cells(FINEST)
+    return whole.windowed(outer.cells(2 * FINEST), inside, outer.bottom - outer.top, outer.right - outer.left)
+
+
+def _outer(window: Window, height: int, width: int) -> Rectangle:
+    """Returns a window with what is predicted with it."""
+    return Rectangle.of(window).grown(_CONTEXT, height, width)
 
 
 class Encoder:
     """Encodes a picture, uint8 (H, W, 3)."""
 
-    def __init__(self, model: models.Model, pixels: Pixels) -> None:
-        self.model, self.tables, self.pixels = model, levels.tables_of(model), pixels
-        self.windows = windows(*pixels.shape[:2])
-        self.with_offsets = levels.has_offsets(*pixels.shape[:2])
+    def __init__(self, model: models.Model, pixels: Pixels, offsets: Offsets | None = None) -> None:
+        self.model, self.tables, self.pixels, self.offsets = model, levels.tables_of(model), pixels, offsets
+        self.size = pixels.shape[0], pixels.shape[1]
+        self.windows = windows(*self.size)
+        self.with_offsets = levels.has_offsets(*self.size)
+        self._features: dict[int, Array] = {}  # of a picture of one window, between its coarse and its fine levels
 
-    def each_level(self, window: Window, offsets: Offsets | None = None) -> Iterator[levels.Level]:
-        """Yields level after level of a window, each computed when it is asked for."""
-        wanted = posterior(self.model.walk.steps, self._features(window))
-        if offsets is not None:
-            wanted = _moved(wanted, offsets)
-        prefix = Prefix.empty(self.model.walk, window.height, window.width)
-        for _ in range(self.model.config.num_levels):
+    def layers(self, count: int, show: Show) -> list[list[bytes]]:
+        """Returns the first `count` layers: the one piece of each coarse level, and of each other one those of all windows."""
+        coarse, whole = self.whole_levels(count)
+        num_fine, done = count - len(coarse), [0]
+
+        def pieces(window: Window) -> list[bytes]:
+            """Returns the pieces of a window."""
+            found = [self.pack(level) for level, _ in zip(self.levels(whole, window), range(num_fine), strict=False)]
+            done[0] += 1
+            show(done[0] / len(self.windows))
+            return found
+
+        fine = each(pieces, self.windows) if num_fine else []
+        return [[self.pack(level)] for level in coarse] + [list(layer) for layer in zip(*fine, strict=True)]
+
+    def whole_levels(self, count: int) -> tuple[list[Level], Prefix]:
+        """Returns the levels of the whole picture among the first `count`, and the prefix after them."""
+        found: list[Level] = []
+        prefix = Prefix.empty(self.model.walk, *self.size)
+        wanted = self._wanted(self._coarse_features(), Rectangle(0, 0, *self.size))
+        for _ in range(min(count, self.model.config.num_whole)):
+            found.append(levels.encoded(self.tables, prefix, wanted))
+            prefix = found[-1][1]
+        return found, prefix
+
+    def levels(self, whole: Prefix, window: Window) -> Iterator[Level]:
+        """Yields level after level of a window, from the prefix after those of the whole picture, each when it is asked for."""
+        prefix, outer = self.prefix(whole, window), _outer(window, *self.size)
+        feature = self._features.get(FINEST)
+        if feature is None:
+            feature = _cropped(self._analyzed(window, (FINEST,))[FINEST], outer, window, self.size)
+        wanted = self._wanted({FINEST: feature}, outer)
+        for _ in range(self.model.config.num_levels - self.model.config.num_whole):
             level = levels.encoded(self.tables, prefix, wanted)
             yield level
             prefix = level[1]
 
-    def pack(self, level: levels.Level) -> bytes:
+    def prefix(self, whole: Prefix, window: Window) -> Prefix:
+        """Returns the prefix of a window before its own levels."""
+        return _prefix(whole, window, *self.size)
+
+    def pack(self, level: Level) -> bytes:
         """Returns the piece of a level."""
         return levels.packed(self.tables, level[0], self.with_offsets)
 
-    def layers(self, count: int, show: Callable[[float], None] = lambda share: None) -> list[list[bytes]]:
-        """Returns the first `count` layers, each as the pieces of all windows. show: gets the share of the windows that is done."""
-        done: list[Window] = []
+    def _analyzed(self, window: Window, strides: Sequence[int]) -> dict[int, Array]:
+        """Returns {stride: feature} of a window and the pixels around it that analysis sees."""
+        outer = Rectangle.of(window).grown(MARGIN, *self.size)
+        return analyze(self.model.config, self.model.walk.steps, self.pixels[outer.inside], strides)
 
-        def pieces(window: Window) -> list[bytes]:
-            """Returns the pieces of a window."""
-            found = [self.pack(level) for _, level in zip(range(count), self.each_level(window), strict=False)]
-            done.append(window)
-            show(len(done) / len(self.windows))
-            return found
+    def _coarse_features(self) -> dict[int, Array]:
+        """Returns {stride: feature} of the whole picture, put together from those of windows."""
+        if len(self.windows) == 1:
+            self._features = self._analyzed(self.windows[0], STRIDES)
+            return self._features
+        strides = [stride for stride in STRIDES if stride > FINEST]
+        return _assembled(strides, self.windows, each(lambda window: self._analyzed(window, strides), self.windows), self.size)
 
-        return [list(layer) for layer in zip(*each(pieces, self.windows), strict=True)]
+    def _wanted(self, features: dict[int, Array], place: Rectangle) -> Wanted:
+        """Returns what the latents of a part of the picture are to be, from its features."""
+        plain = posterior(self.model.walk.steps, features)
+        if self.offsets is None:
+            return plain
+        offsets = self.offsets
+        return lambda latent, state, prior: plain(latent, state, prior) + offsets[latent.index][place.cells(latent.stride)]
 
-    def _features(self, window: Window) -> dict[int, Array]:
-        """Returns {stride: feature} of a window, from its pixels and a margin of the pixels around it."""
-        outer = Rectangle.of(window).grown(MARGIN, *self.pixels.shape[:2])
-        features = analyze(self.model.config, self.model.walk.steps, self.pixels[outer.inside])
-        return {stride: np.ascontiguousarray(x[outer.part(window, stride)]) for stride, x in features.items()}
+
+def _cropped(feature: Array, outer: Rectangle, window: Window, size: tuple[int, int]) -> Array:
+    """Returns the part of a window's feature, made with MARGIN, that is predicted with it."""
+    return np.ascontiguousarray(feature[outer.within(Rectangle.of(window).grown(MARGIN, *size)).cells(FINEST)])
 
 
-def _moved(wanted: Wanted, offsets: Offsets) -> Wanted:
-    """Returns what is wanted, with the offset of each latent added."""
-    return lambda latent, state, prior: wanted(latent, state, prior) + offsets[latent.index]
+def _assembled(
+    strides: Sequence[int], parts: Sequence[Window], features: Sequence[dict[int, Array]], size: tuple[int, int]
+) -> dict[int, Array]:
+    """Returns {stride: feature} of a picture from those of its windows, made with MARGIN."""
+    whole = {}
+    for stride in strides:
+        grid = -(-size[0] // stride), -(-size[1] // stride)
+        whole[stride] = np.empty((1, *grid, features[0][stride].shape[3]), dtype=np.float32)
+        for window, feature in zip(parts, features, strict=True):
+            place = Rectangle.of(window)
+            inside = place.within(place.grown(MARGIN, *size)).cells(stride)
+            whole[stride][place.cells(stride)] = feature[stride][inside]
+    return whole
 
 
 class Decoder:
     """Decodes the picture of a file.
 
-    reader: holds the pieces that have arrived. limit: how many levels to use at most. hold: whether states are kept for the
-    next time, as where more data is to come; else each is made again when it is asked for.
+    reader: holds the pieces that have arrived. limit: how many levels to use at most. hold: whether the states of windows are
+    kept for the next time, as where more data is to come; else each is made again when it is asked for.
     """
 
     def __init__(self, model: models.Model, reader: Reader, limit: int | None = None, hold: bool = False) -> None:
@@ -93,88 +151,87 @@ class Decoder:
         self.tables = levels.tables_of(model)
         self.windows = windows(self.header.height, self.header.width)
         self.limit = self.header.num_levels if limit is None else limit
-        self._held: list[Prefix | None] = [None] * len(self.windows) if hold else []
-        self.faults: dict[int, str] = {}  # window -> why it ends early, found while decoding
+        self.faults: dict[int, str] = {}  # window, or EVERYWHERE -> why it ends early, found while decoding
+        self._whole = Prefix.empty(model.walk, self.header.height, self.header.width)
+        self._held: list[Prefix | None] | None = [None] * len(self.windows) if hold else None
 
     @classmethod
     def open(cls, reader: Reader, device: str, backend: str | None, limit: int | None = None, hold: bool = False) -> Decoder:
         """Returns a decoder for what a reader has of a file. Raises ModelError or FormatError."""
-        header: Header = reader.known_header()
+        header = reader.known_header()
         model = models.load(models.find(header.fingerprint), device, backend)
-        if header.num_levels > model.config.num_levels:
-            raise FormatError(f"the file has {header.num_levels} levels, more than its model")
+        if header.num_levels > model.config.num_levels or header.num_whole != model.config.num_whole:
+            raise FormatError(f"the file has {header.num_levels} levels, {header.num_whole} of the whole, which its model has not")
         return cls(model, reader, limit, hold)
-
-    def advance(self) -> None:
-        """Decodes all pieces that have arrived, if states are held."""
-        if self._held:
-            each(self.prefix, range(len(self.windows)))
 
     @property
     def num_levels(self) -> int:
-        """How many whole levels are decoded in every window."""
-        return min(self.levels_of(index) for index in range(len(self.windows)))
+        """How many whole levels are decoded everywhere."""
+        return min(int(self.prefix(index).levels) for index in range(len(self.windows)))
 
-    def levels_of(self, index: int) -> int:
-        """Returns how many whole levels of a window have arrived and are well-formed."""
-        return int(self.prefix(index).levels)
+    def whole(self) -> Prefix:
+        """Returns the levels of the whole picture that have arrived."""
+        for piece in self.reader.whole[int(self._whole.levels) : self.limit]:
+            self._whole = self._pushed(EVERYWHERE, self._whole, piece)
+        return self._whole
 
     def prefix(self, index: int) -> Prefix:
-        """Returns the whole levels of a window."""
-        window, held = self.windows[index], self._held[index] if self._held else None
-        prefix = held or Prefix.empty(self.model.walk, window.height, window.width)
-        try:
-            for piece in self.reader.pieces[index][int(prefix.levels) : self.limit]:
-                if index in self.faults:
-                    break
-                prefix = levels.decoded(self.tables, prefix, piece, self.header.offsets)
-        except FormatError as error:
-            self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
+        """Returns the levels of a window that have arrived; those of the whole picture where no other has."""
+        whole = self.whole()
+        if int(whole.levels) < min(self.model.config.num_whole, self.limit):
+            return whole
+        window, held = self.windows[index], self._held and self._held[index]
+        prefix = held or _prefix(whole, window, self.header.height, self.header.width)
+        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_whole : self.limit]:
+            prefix = self._pushed(index, prefix, piece)
         if self._held:
             self._held[index] = prefix
         return prefix
 
-    def shown(self, index: int) -> Prefix:
-        """Returns the levels of a window with the beginning of the next one, if there is one that may be used."""
-        prefix = self.prefix(index)
-        part = self.reader.partial(index) if int(prefix.levels) < self.limit and index not in self.faults else b""
-        if not part or int(prefix.levels) < len(self.reader.pieces[index]):
+    def _pushed(self, index: int, prefix: Prefix, piece: bytes) -> Prefix:
+        """Returns the prefix with one level more, unless that is malformed or came after one that is, or is beyond the limit."""
+        if index in self.faults or int(prefix.levels) >= self.limit:
             return prefix
         try:
-            return levels.decoded_part(self.tables, prefix, part, self.header.offsets)
+            return levels.decoded(self.tables, prefix, piece, self.header.offsets)
+        except FormatError as error:
+            self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
+            return prefix
+
+    def _with_part(self, index: int, prefix: Prefix) -> Prefix:
+        """Returns the prefix with what has arrived of the next piece, if that may be used."""
+        part = self.reader.partial(index) if int(prefix.levels) < self.limit and index not in self.faults else b""
+        try:
+            return levels.decoded_part(self.tables, prefix, part, self.header.offsets) if part else prefix
         except FormatError as error:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
             return prefix
 
     def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""
-        mosaic = Mosaic(self.windows, self.header.height, self.header.width)
+        whole = self.whole()
+        begun = int(whole.levels) < self.model.config.num_whole
+        if begun:
+            whole = self._with_part(EVERYWHERE, whole)
+        filled = whole.filled(sampled(temperature, seed))
 
         def state(index: int) -> tuple[Array, float]:
             """Returns the finest state of a window and how many levels it holds."""
-            prefix = self.shown(index)
-            return prefix.completed(temperature, seed + index), prefix.levels
+            window = self.windows[index]
+            if begun:
+                prefix = _prefix(filled, window, self.header.height, self.header.width)
+            else:
+                prefix = self._with_part(index, self.prefix(index))
+            answer: Answer = sampled(temperature, seed + index + 1)
+            return prefix.completed(answer), prefix.levels
 
-        return mosaic.render(self.model.walk, state, region)
+        return Mosaic(self.windows, self.header.height, self.header.width).render(self.model.walk, state, region)
 
-
-def picture_of(reader: Reader, pixels: Pixels, strict: bool = False, region: Rectangle | None = None) -> Picture:
-    """Returns the Picture of decoded pixels, of the whole or of a region, with the alpha and metadata that the reader has so far.
-
-    Alpha that cannot be decoded is left out with a warning; with strict, FormatError.
-    """
-    header = reader.known_header()
-    size = header.height, header.width
-    plain, inside = Picture(pixels, gray=header.gray), (region or Rectangle(0, 0, *size)).inside
-    try:
-        return attach(plain, reader.attachments, size, inside)
-    except FormatError as error:
-        if strict:
-            raise
-        warnings.warn(str(error), HcodecWarning, stacklevel=3)
-        return attach(plain, replace(reader.attachments, alpha=b""), size, inside)
-
-
-def check_memory(height: int, width: int) -> None:
-    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
-    memory.check(height * width, _BYTES_PER_PIXEL)
+    def finest(self, index: int, level: int) -> Array:
+        """Returns the state of a window at the finest stride as level `level` left it, (1, h/8, w/8, width)."""
+        limited = Decoder(self.model, self.reader, level)
+        limited._whole = self.whole() if level >= self.model.config.num_whole else limited._whole
+        prefix = limited.prefix(index)
+        if int(prefix.levels) < level or level < self.model.config.num_whole:
+            raise FormatError(f"the lossless layer builds on level {level}, which is not there")
+        return prefix.at_finest()

@@ -15,7 +15,8 @@ from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_pixels
 from hcodec.mosaic import Rectangle
 from hcodec.pixels import picture
-from hcodec.session import Decoder, picture_of
+from hcodec.presented import picture_of
+from hcodec.session import Decoder
 
 
 class StreamDecoder:
@@ -48,8 +49,8 @@ class StreamDecoder:
         """
         self._reader.feed(data)
         before = self.levels_decoded
-        if any(self._reader.pieces):
-            self._open().advance()
+        if self._reader.whole or any(self._reader.pieces):
+            self._open()
         self._warn(self._reader.damage)
         return self.levels_decoded - before
 
@@ -59,7 +60,7 @@ class StreamDecoder:
         Raises TruncatedError before the first level, FormatError if that level is damaged, HcodecError (a region beyond it).
         """
         decoder = self._decoder
-        if decoder is None or not any(decoder.levels_of(index) for index in range(len(decoder.windows))):
+        if decoder is None or not any(decoder.prefix(index).levels for index in range(len(decoder.windows))):
             faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
             raise FormatError(faults[0]) if faults else TruncatedError("the first level has not arrived yet")
         rectangle = Rectangle.chosen(region, decoder.header.height, decoder.header.width)

@@ -1,7 +1,11 @@
-"""The models: `load(name)`, `names()`, `summary(name)`, `card(name)`. Importing this does not import torch."""
+"""The models: `load(name)`, `names()`, `summary(name)`, `card(name)`. Importing this imports neither numpy nor torch."""
 
-from hcodec.models.photo.model import Model
+from typing import TYPE_CHECKING
+
 from hcodec.models.registry import card, find, load, names, summary
 from hcodec.models.weights_file import ModelSummary
 
-__all__ = ["Model", "ModelSummary", "card", "find", "load", "names", "summary"]
+if TYPE_CHECKING:
+    from hcodec.models.photo.model import Model as Model  # for annotations
+
+__all__ = ["ModelSummary", "card", "find", "load", "names", "summary"]

@@ -1,8 +1,8 @@
 """All models that are installed: name or fingerprint -> a model ready to code, kept for the next call.
 
 Room: models (encode step 4, decode step 3). There are three families, each with a folder of weights files: photo
-models make files, a lossless layer belongs to one of them, small models make the chains of an archive. torch is
-imported only when a model is really loaded.
+models make files, a lossless layer belongs to one of them, small models make the chains of an archive. Neither numpy
+nor what runs a model is imported before one is really loaded.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hcodec.errors import ModelError
 from hcodec.models import weights_file
-from hcodec.models.lossless import model as lossless
-from hcodec.models.photo import model as photo
 from hcodec.models.runtime.backend import ANY, Backend
-from hcodec.models.small import model as small
 from hcodec.models.weights_file import ModelSummary
+
+if TYPE_CHECKING:
+    from hcodec.models.lossless.model import LosslessModel
+    from hcodec.models.photo.model import Model
+    from hcodec.models.small.model import SmallModel
 
 _SHIPPED = Path(__file__).parent / "weights"
 _VARIABLE = "HCODEC_MODELS"  # environment: further folders with weights files, for models of one's own
@@ -50,9 +52,27 @@ class Family(Generic[AnyModel]):
         return files[name]
 
 
-PHOTO = Family("model", "", photo.load)
-LOSSLESS = Family("lossless layer", "lossless", lossless.load)
-SMALL = Family("chain model", "chain", small.load)
+def _load_photo(path: Path, backend: Backend) -> Model:
+    from hcodec.models.photo import model
+
+    return model.load(path, backend)
+
+
+def _load_lossless(path: Path, backend: Backend) -> LosslessModel:
+    from hcodec.models.lossless import model
+
+    return model.load(path, backend)
+
+
+def _load_small(path: Path, backend: Backend) -> SmallModel:
+    from hcodec.models.small import model
+
+    return model.load(path, backend)
+
+
+PHOTO = Family("model", "", _load_photo)
+LOSSLESS = Family("lossless layer", "lossless", _load_lossless)
+SMALL = Family("chain model", "chain", _load_small)
 
 
 def names(family: Family[Any] = PHOTO) -> list[str]:
@@ -82,7 +102,7 @@ def find(fingerprint: bytes, family: Family[Any] = PHOTO) -> str:
     raise ModelError(f"no installed {family.name} has the fingerprint {fingerprint.hex()}; a newer version may bring it")
 
 
-def load(name: str, device: str = "cpu", backend: str | None = None) -> photo.Model:
+def load(name: str, device: str = "cpu", backend: str | None = None) -> Model:
     """Returns a photo model on a device ("auto", "cpu", "cuda"), run by a backend ("onnx", "torch"; None: what suits the device).
 
     ModelError if it is unknown or damaged, or what is to run it is not there.
@@ -90,12 +110,12 @@ def load(name: str, device: str = "cpu", backend: str | None = None) -> photo.Mo
     return load_file(PHOTO.path(name), PHOTO, Backend.chosen(backend, device))
 
 
-def load_small(name: str) -> small.SmallModel:
+def load_small(name: str) -> SmallModel:
     """Returns a model of small pictures; ModelError if unknown or damaged."""
     return load_file(SMALL.path(name), SMALL)
 
 
-def load_lossless(base: bytes, fingerprint: bytes | None = None, backend: Backend = ANY) -> lossless.LosslessModel:
+def load_lossless(base: bytes, fingerprint: bytes | None = None, backend: Backend = ANY) -> LosslessModel:
     """Returns the lossless layer for the model with the fingerprint `base`: the one asked for, or that which is installed."""
     for path in LOSSLESS.files().values():
         with contextlib.suppress(ModelError):  # a file that is damaged or none of ours must not hide the others

@@ -1,7 +1,7 @@
 """Weights files: safetensors with the configuration, a description and the fingerprint in its metadata.
 
 Room: models. Tensors named `agreed/...` are the integers that encoder and decoder share, `float/...` the rest; see
-`photo/export.py`. `summary` reads the header alone, without torch.
+`photo/export.py`. `summary` reads the header alone, without numpy.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from hcodec.errors import ModelError
 from hcodec.models.photo.config import Config
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
 FINGERPRINT_BYTES = 4  # format
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def _restored(value: Any) -> Any:
 
 def fingerprint(about: Mapping[str, Any], agreed: Mapping[str, Array]) -> bytes:
     """Returns the first bytes of the SHA-256 of what JSON can hold about a model and of every integer tensor, by name."""
+    import numpy as np
+
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(agreed):
         tensor = np.asarray(agreed[name])
@@ -58,25 +61,21 @@ def fingerprint(about: Mapping[str, Any], agreed: Mapping[str, Array]) -> bytes:
 
 def save(path: Path, config: Config, agreed: Mapping[str, Array], floats: Mapping[str, Array], description: str) -> None:
     """Writes a weights file, whole or not at all: a running program may have the old one mapped into its memory."""
-    from safetensors.numpy import save as pack
-
-    tensors = {f"agreed/{name}": np.ascontiguousarray(tensor) for name, tensor in agreed.items()}
-    tensors |= {f"float/{name}": np.ascontiguousarray(tensor) for name, tensor in floats.items()}
+    tensors = {f"agreed/{name}": tensor for name, tensor in agreed.items()}
+    tensors |= {f"float/{name}": tensor for name, tensor in floats.items()}
     metadata = {
         "config": json.dumps(asdict(config)),
         "description": description,
         "fingerprint": fingerprint(asdict(config), agreed).hex(),
     }
-    _write(path, pack(tensors, metadata=metadata))
+    _write(path, tensors, metadata)
 
 
 def save_exact(path: Path, about: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytes:
     """Writes a file of integer tensors alone, whole or not at all, and returns its fingerprint. about: as JSON takes it."""
-    from safetensors.numpy import save as pack
-
     found = fingerprint(about, tensors)
     metadata = {"about": json.dumps(about), "fingerprint": found.hex()}
-    _write(path, pack({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=metadata))
+    _write(path, tensors, metadata)
     return found
 
 
@@ -97,14 +96,17 @@ def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Array], bytes]:
     return about, tensors, found
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
+    import numpy as np
+    from safetensors.numpy import save as pack
+
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(content)
+    unfinished.write_bytes(pack({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=metadata))
     unfinished.replace(path)
 
 
 def read(path: Path) -> tuple[Config, dict[str, Array], dict[str, Array], bytes]:
-    """Returns configuration, integer tensors, float tensors (float16 or float32) and fingerprint; ModelError unless they belong together."""
+    """Returns configuration, integer tensors, float tensors (float16, float32), fingerprint; ModelError unless they fit."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

@@ -38,14 +38,23 @@ ARROWS = {
     "kinds": {"container.directory", "coders", "pixels.stored", "photo_chain"},
     "packing": {"errors", "memory", "pixels", "container", "kinds"},
     "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "kinds"},
-    "models": {"errors", "models.registry", "models.weights_file", "models.photo.model"},
+    "models": {"errors", "models.registry", "models.weights_file"},
     "models.tables": set(),
     "models.blocks": set(),
     "models.descend": set(),
     "models.rates": {"models.tables"},
     "models.weights_file": {"errors", "models.photo.config"},
-    "models.registry": {"errors", "models.weights_file", "models.photo.model", "models.lossless.model", "models.small.model"},
+    "models.registry": {
+        "errors",
+        "models.weights_file",
+        "models.runtime.backend",
+        "models.photo.model",
+        "models.lossless.model",
+        "models.small.model",
+    },
     "models.integer": {"errors", "models.blocks", "models.tables"},
+    "models.runtime": {"errors", "models.integer.certificate"},
+    "models.runtime.torch_steps": {"models.integer.kernels", "models.runtime"},
     "models.photo": {
         "errors",
         "models.blocks",
@@ -53,6 +62,7 @@ ARROWS = {
         "models.rates",
         "models.tables",
         "models.integer",
+        "models.runtime",
         "models.weights_file",
     },
     "models.lossless": {
@@ -71,6 +81,7 @@ ARROWS = {
         "models.rates",
         "models.tables",
         "models.integer",
+        "models.runtime",
         "models.weights_file",
     },
     "models.training": {"models.blocks", "models.photo"},
@@ -101,8 +112,28 @@ OUTSIDE = {
     "codec": {"numpy", "PIL"},
     "stream": {"PIL"},
     "models": {"numpy", "torch", "safetensors"},
+    "models.runtime": {"numpy"},
+    "models.runtime.backend": {"torch"},
+    "models.runtime.onnx_steps": {"numpy", "onnxruntime"},
+    "models.runtime.torch_steps": {"torch"},
+    "models.runtime.graphs": {"numpy", "torch", "onnx"},
     "models.lab": {"numpy", "torch", "safetensors", "PIL", "matplotlib", "sklearn"},
     "cli": {"numpy", "torch", "PIL", "click"},
+}
+# modules that load torch when they are imported: networks, and what is made of them; whoever codes imports none of them
+# before torch is asked for
+TORCH = {
+    "models.blocks",
+    "models.rates",
+    "models.runtime.torch_steps",
+    "models.runtime.graphs",
+    "models.training",
+    "models.lab",
+    "cli.lab",
+    *(f"models.integer.{name}" for name in ("kernels", "products", "quantize", "unquantize")),
+    *(f"models.photo.{name}" for name in ("agreed", "analysis", "network", "objective", "search", "steps", "synthesis")),
+    *(f"models.lossless.{name}" for name in ("integer", "neighbors", "network", "steps")),
+    *(f"models.small.{name}" for name in ("integer", "network", "steps")),
 }
 
 
@@ -117,11 +148,13 @@ def modules():
 SOURCES = dict(modules())
 
 
-def imports(path):
-    """The full names of everything that a file imports at run time."""
+def imports(path, into_functions=True):
+    """The full names of everything that a file imports at run time, inside functions or only when it is itself imported."""
     pending = list(ast.parse(path.read_text(encoding="utf-8")).body)
     while pending:
         node = pending.pop()
+        if isinstance(node, ast.FunctionDef) and not into_functions:
+            continue
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             pending.extend(node.orelse)
         elif isinstance(node, ast.Import):
@@ -172,6 +205,23 @@ def test_arrows_only_downwards(module):
 @pytest.mark.parametrize("module", [module for module in SOURCES if not is_training(module)])
 def test_foreign_packages_stay_in_their_rooms(module):
     assert outside(SOURCES[module]) <= OUTSIDE.get(room(module, OUTSIDE), set())
+
+
+def loaded_with(module):
+    """All modules, ours and others, that come into memory with one of ours."""
+    pending, found = [f"hcodec.{module}"], set()
+    while pending:
+        name = pending.pop()
+        inner = name.removeprefix("hcodec").removeprefix(".")
+        if name not in found and name.startswith("hcodec") and inner in SOURCES:
+            pending += [name.rpartition(".")[0], *imports(SOURCES[inner], into_functions=False)]
+        found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if not is_training(module) and not lies_in(module, TORCH)])
+def test_only_networks_load_torch(module):
+    assert not {name for name in loaded_with(module) if name.partition(".")[0] in ("torch", "onnx", "onnxruntime")}
 
 
 def test_no_import_hides_in_a_string():
@@ -247,6 +297,21 @@ def stream_path(tmp_path):
 
 def test_import_is_light():
     assert not loaded_by("import hcodec; hcodec.HcodecError") & {"torch", "numpy", "PIL", "click"}
+
+
+CHAIN = """
+import numpy as np
+from hcodec.coders import small_chain
+digits = [np.full((28, 28), value, np.uint8) for value in range(4)]
+chain = small_chain.encode_chain(digits, "mnist-1")
+assert np.array_equal(small_chain.decode_chain(chain, [(28, 28)] * 4, "mnist-1"), digits)
+"""
+
+
+def test_coding_does_not_load_torch():
+    found = loaded_by(CHAIN)
+    assert "onnxruntime" in found
+    assert not found & {"torch", "onnx"}
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["info"], ["truncate", "--levels", "1"], ["models"], ["--version"]])

@@ -375,7 +375,7 @@ def test_chains_with_a_model(coder):
     assert lost == [] and all(same(found[name], one) for name, one in photos.items())
 
 
-@pytest.mark.skipif("mnist" not in registry.names(registry.SMALL), reason="the models of small pictures are not installed")
+@pytest.mark.skipif("mnist-1" not in registry.names(registry.SMALL), reason="the models of small pictures are not installed")
 def test_small_pictures_are_chained_with_the_models_that_are_shipped(monkeypatch):
     monkeypatch.setattr(packing, "KINDS", (Small(),))
     monkeypatch.setattr(stored, "encode_chain", lambda pixels: bytes(1_000_000))
@@ -383,8 +383,8 @@ def test_small_pictures_are_chained_with_the_models_that_are_shipped(monkeypatch
     pictures |= {f"color {seed}": Picture(render(20 + seed, 30, seed)) for seed in range(3)}
     packed = packing.pack(pictures.items())
     assert {(one.kind, one.fingerprint) for one in listing(packed).segments} == {
-        (1, small_chain.fingerprint("mnist")),
-        (1, small_chain.fingerprint("small")),
+        (1, small_chain.fingerprint("mnist-1")),
+        (1, small_chain.fingerprint("small-1")),
     }
     found, lost = unpacked(packed)
     assert lost == [] and all(same(found[name], one) for name, one in pictures.items())

@@ -21,12 +21,17 @@ from hcodec.coders import small_chain
 from hcodec.coding.stack import Stack
 from hcodec.errors import FormatError, ModelError, PictureError
 from hcodec.models import registry, weights_file
+from hcodec.models.runtime import graphs
+from hcodec.models.runtime.backend import ANY, Backend
+from hcodec.models.runtime.onnx_steps import OnnxSteps
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.small import export, task, thumbnails, train
 from hcodec.models.small.bound import lower_bound_bits
 from hcodec.models.small.config import CONFIGS
-from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent, descend_with
+from hcodec.models.small.model import torch_network, torch_steps
 from hcodec.models.small.network import SmallNetwork
 from hcodec.models.small.planes import Colors, Grays
+from hcodec.models.small.walk import Visit
 from hcodec.models.training.loop import Recipe, Trainer
 from hcodec.pixels import picture
 
@@ -103,7 +108,7 @@ def test_push_and_pop_are_mirror_images():
 def test_a_stack_that_holds_too_little_is_left_as_it_was():
     below = np.arange(1, 30, dtype="<u4").tobytes()
     chain = small_chain._Chain(registry.load_small("tiny"), Stack(below))
-    assert chain._pop_posterior(chain.model.network.planes.split(render(32, 32))) is None
+    assert chain._pop_posterior(chain.walk.planes.split(render(32, 32))) is None
     assert chain.stack.to_bytes() == below
 
 
@@ -121,7 +126,7 @@ def test_the_net_rate_is_the_lower_bound(model):
     below = np.random.default_rng(0).integers(1, 1 << 32, 1 << 16, dtype=np.uint32).astype("<u4").tobytes()
     _, report = small_chain.encode_with_report(pixels, model, below=below)
     torch.manual_seed(0)
-    bound = lower_bound_bits(registry.load_small(model).network, np.stack(pixels)).sum().item()
+    bound = lower_bound_bits(torch_network(registry.SMALL.path(model)), np.stack(pixels)).sum().item()
     assert report.num_direct == 0
     assert report.net_bits == pytest.approx(bound, rel=0.01)
 
@@ -130,22 +135,22 @@ def test_the_net_rate_is_the_lower_bound(model):
 def test_integers_do_what_floats_do(model):
     pixels = np.stack(make(30, 32, 32, model != "tiny"))
     torch.manual_seed(0)
-    exact = lower_bound_bits(registry.load_small(model).network, pixels).mean().item() / pixels[0].size
+    exact = lower_bound_bits(torch_network(registry.SMALL.path(model)), pixels).mean().item() / pixels[0].size
     assert sum(task.lower_bound(make_network(model), pixels)) == pytest.approx(exact, rel=0.02)
 
 
 def test_a_posterior_off_by_one_unit_is_noticed(monkeypatch):
     pixels = make(4, 32, 32, gray=False)
     data = small_chain.encode_chain(pixels, "tiny")
-    posterior, calls = SmallIntegerLatent.posterior, itertools.count()
+    posterior, calls = Visit.posterior, itertools.count()
 
-    def off_by_one(self, lack, scale):
-        mean, spread = posterior(self, lack, scale)
+    def off_by_one(self, features):
+        whole, table = posterior(self, features)
         if next(calls) == 0:
-            mean[0, 0, 0, 0] += 1
-        return mean, spread
+            whole[0, 0, 0, 0] += 1
+        return whole, table
 
-    monkeypatch.setattr(SmallIntegerLatent, "posterior", off_by_one)
+    monkeypatch.setattr(Visit, "posterior", off_by_one)
     with pytest.raises(FormatError):
         small_chain.decode_chain(data, [(32, 32)] * 4, "tiny")
 
@@ -202,28 +207,46 @@ def test_models_are_known_by_name_and_fingerprint():
 def test_damaged_weights_are_refused(folder, tmp_path):
     about, tensors, _ = weights_file.read_exact(folder / "tiny.safetensors")
     broken = {
-        "loud": tensors | {"latents.0.select.weight": tensors["latents.0.select.weight"].double() * 1e12},
+        "loud": tensors | {"latents.0.select.weight": tensors["latents.0.select.weight"] * 1e12},
         "lost": {name: tensor for name, tensor in tensors.items() if name != "last.head.gain"},
         "unsure": tensors | {"likelihood.weights": tensors["likelihood.weights"] + 1},
     }
     for name, values in broken.items():
         weights_file.save_exact(tmp_path / f"{name}.safetensors", about, values)
         with pytest.raises(ModelError):
-            registry.SMALL.load(tmp_path / f"{name}.safetensors", "cpu")
+            registry.SMALL.load(tmp_path / f"{name}.safetensors", ANY)
     (tmp_path / "cut.safetensors").write_bytes((folder / "tiny.safetensors").read_bytes()[:-9])
     with pytest.raises(ModelError):
-        registry.SMALL.load(tmp_path / "cut.safetensors", "cpu")
+        registry.SMALL.load(tmp_path / "cut.safetensors", ANY)
 
 
 def test_batches_and_layouts_do_not_matter():
-    model = registry.load_small("tiny").network
-    planes = np.stack([model.planes.split(p) for p in make(5, 21, 30, gray=False)])
-    together, turned = model.analyze(planes), model.analyze(np.asfortranarray(planes))
+    network, walk = torch_network(registry.SMALL.path("tiny")), registry.load_small("tiny").walk
+    planes = np.stack([walk.planes.split(p) for p in make(5, 21, 30, gray=False)])
+    together, turned = network.analyze(planes), network.analyze(np.asfortranarray(planes))
     for i in range(len(planes)):
-        alone = model.analyze(planes[i : i + 1])
-        for stride, feature in alone.items():
-            assert torch.equal(feature[0], together[stride][i])
-            assert torch.equal(feature[0], turned[stride][i])
+        for stride, feature in walk.analyze(planes[i]).items():
+            assert np.array_equal(feature[0], together[stride][i])
+            assert np.array_equal(feature[0], turned[stride][i])
+
+
+def test_graphs_compute_what_torch_computes(folder, tmp_path):
+    _, tensors, _ = weights_file.read_exact(folder / "tiny.safetensors")
+    pieces = {name: step for name, step in torch_steps(CONFIGS["tiny"], tensors).items() if name in ("analysis.2", "posterior.0")}
+    graphs.write(tmp_path / "tiny.graphs", pieces, tensors)
+    backends = OnnxSteps(tmp_path / "tiny.graphs", tensors), TorchSteps(pieces, torch.device("cpu"))
+    random = np.random.default_rng(0)
+    for rows, columns in ((1, 1), (1, 3), (8, 8), (33, 2), (70, 5)):
+        planes = random.integers(-255, 256, (1, 2 * rows, 2 * columns, 3)).astype(np.float32)
+        state, feature = random.integers(-9999, 9999, (2, 1, rows, columns, 16)).astype(np.float32)
+        scale = random.integers(16, 48, (1, rows, columns, 2), dtype=np.int32)
+        for name, arrays in (("analysis.2", (planes,)), ("posterior.0", (state, feature, scale))):
+            found = [steps(name, *arrays) for steps in backends]
+            assert all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(*found, strict=True))
+    with pytest.raises(ModelError):
+        OnnxSteps(tmp_path / "tiny.graphs", {})
+    with pytest.raises(ModelError):
+        OnnxSteps(tmp_path / "tiny.graphs", tensors | {"down.2.weight": tensors["down.2.weight"][1:]})("analysis.2", planes)
 
 
 SCRIPT = """
@@ -262,16 +285,16 @@ def test_planes_of_no_picture_are_refused():
 
 
 def test_a_picture_whose_latents_are_zero_needs_no_values():
-    given = descend_with(registry.load_small("tiny").network, (5, 5), lambda visit: np.zeros_like(visit.prior()[0]), [])
+    given = registry.load_small("tiny").walk.descend((5, 5), lambda visit: np.zeros_like(visit.prior.scale), [])
     whole, table = given.given(np.zeros((5, 5, 3), np.int32), 0)
     assert whole.shape == table.shape == (5, 5)
 
 
 def test_which_model_fits(monkeypatch):
-    monkeypatch.setattr(registry, "names", lambda family: ["mnist", "small"])
+    monkeypatch.setattr(registry, "names", lambda family: ["mnist-1", "small-1"])
     digit, thumbnail = picture.read(np.zeros((28, 28), np.uint8)), picture.read(np.zeros((32, 20, 3), np.uint8))
-    assert small_chain.fits([digit, digit]) == "mnist"
-    assert small_chain.fits([thumbnail, picture.read(np.zeros((64, 64, 3), np.uint8))]) == "small"
+    assert small_chain.fits([digit, digit]) == "mnist-1"
+    assert small_chain.fits([thumbnail, picture.read(np.zeros((64, 64, 3), np.uint8))]) == "small-1"
     large, gray = picture.read(np.zeros((65, 2, 3), np.uint8)), picture.read(np.zeros((9, 9), np.uint8))
     for others in ([], [digit, thumbnail], [large], [gray]):
         assert small_chain.fits(others) is None
@@ -279,17 +302,23 @@ def test_which_model_fits(monkeypatch):
     assert small_chain.fits([digit]) is None
 
 
-@pytest.mark.parametrize("model", ["mnist", "small"])
-def test_shipped_models(model):
+@pytest.mark.parametrize("model", ["mnist-1", "small-1"])
+def test_shipped_models(model, monkeypatch):
     path = registry.SMALL.files().get(model)
     if path is None:
         pytest.skip("not shipped")
     assert path.stat().st_size < 1 << 20
     assert path.with_suffix(".md").exists()
-    gray, edge = model == "mnist", 28 if model == "mnist" else 32
+    gray, edge = model == "mnist-1", 28 if model == "mnist-1" else 32
     noise = np.random.default_rng(0).integers(0, 256, (edge, edge) if gray else (edge, edge, 3), dtype=np.uint8)
-    report = round_trip([*make(6, edge, edge, gray), np.zeros_like(noise), noise, np.full_like(noise, 255), noise[:1, :1]], model)
-    assert report.num_direct < 8
+    pixels = [*make(6, edge, edge, gray), np.zeros_like(noise), noise, np.full_like(noise, 255), noise[:1, :1]]
+    assert round_trip(pixels, model).num_direct < 8
+    chains = {}
+    for backend in ("onnx", "torch"):
+        loaded = registry.load_file(path, registry.SMALL, Backend.chosen(backend, "cpu"))
+        monkeypatch.setattr(registry, "load_small", lambda _, loaded=loaded: loaded)
+        chains[backend] = small_chain.encode_chain(pixels, model)
+    assert chains["onnx"] == chains["torch"]
 
 
 def write_mnist(path, count):
@@ -310,7 +339,7 @@ def test_tiles_are_downscaled_parts():
     assert {tile.shape for tile in found} == {(32, 32, 3)}
 
 
-def test_training_and_export_run(tmp_path):
+def test_training_and_export_run(tmp_path, monkeypatch):
     source = tmp_path / "picture.png"
     Image.fromarray(render(256, 256)).save(source)
     out, weights = tmp_path / "run", tmp_path / "chain" / "mine.safetensors"
@@ -321,9 +350,10 @@ def test_training_and_export_run(tmp_path):
     again = CliRunner().invoke(train.main, [*arguments, "--start", str(out / "checkpoint.pt")], catch_exceptions=False)
     assert again.exit_code == 0
     arguments = [str(out / "checkpoint.pt"), "--data", str(source), "--out", str(weights), "--count", "8"]
+    monkeypatch.setattr(export, "torch_steps", lambda *model: {"check": torch_steps(*model)["check"]})  # a graph takes a second
     done = CliRunner().invoke(export.main, arguments, catch_exceptions=False)
     assert done.exit_code == 0
-    assert isinstance(registry.SMALL.load(weights, "cpu").network, IntegerSmall)
+    assert registry.SMALL.load(weights, Backend.chosen("onnx", "cpu")).walk.config == CONFIGS["tiny"]
 
 
 def test_training_lowers_the_bound():

@@ -56,7 +56,7 @@ def layer_of(pixels, start=2, gray=False):
 
 def decoded(layer, states, size, gray=False, **options):
     data = layer.pack() if isinstance(layer, LosslessLayer) else layer
-    return lossless.decode(models.load("tiny").fingerprint, data, states, size, gray, **options)
+    return lossless.decode(models.load("tiny").fingerprint, data, states.__getitem__, size, gray, **options)
 
 
 def noise(height, width, seed=0):
@@ -160,7 +160,7 @@ def test_a_damaged_tile_is_noticed():
                 decoded(replace(layer, stacks=stacks), states, LARGE)
     with pytest.raises(FormatError, match="the tile at 232,0 has a wrong checksum"):
         decoded(replace(layer, crcs=[layer.crcs[0], 1, layer.crcs[2]]), states, LARGE)
-    for start in (1, 3, 4, 31):
+    for start in (1, 4, 31):
         with pytest.raises(FormatError, match=f"builds on level {start}, which it cannot"):
             decoded(replace(layer, start=start), states, LARGE)
 

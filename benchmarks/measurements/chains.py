@@ -19,6 +19,7 @@ from hcodec.coders import small_chain
 from hcodec.models import registry
 from hcodec.models.small import thumbnails
 from hcodec.models.small.bound import lower_bound_bits
+from hcodec.models.small.model import torch_network
 from hcodec.models.training import data
 
 NUM_DIGITS = 1000
@@ -39,8 +40,8 @@ def run(mnist_folder: Path, color_folder: Path, target: Path) -> bool:
 
 
 def _sets(mnist_folder: Path, color_folder: Path) -> Iterator[tuple[str, str, list[Pixels]]]:
-    yield "MNIST test", "mnist", list(thumbnails.mnist(mnist_folder, "t10k")[:NUM_DIGITS])
-    yield "photographs, 32x32", "small", thumbnails.tiles(data.load([color_folder]))
+    yield "MNIST test", "mnist-1", list(thumbnails.mnist(mnist_folder, "t10k")[:NUM_DIGITS])
+    yield "photographs, 32x32", "small-1", thumbnails.tiles(data.load([color_folder]))
 
 
 def measure(pictures: Sequence[Pixels], model: str) -> dict[str, object]:
@@ -75,7 +76,7 @@ def _model_bits(pictures: Sequence[Pixels], model: str) -> dict[str, float]:
 def bound_bits(pictures: Sequence[Pixels], model: str, seed: int = 0) -> float:
     """One sample of the continuous negative bound of all pictures, in bits."""
     torch.manual_seed(seed)
-    network, stacked = registry.load_small(model).network, np.stack(pictures)
+    network, stacked = torch_network(registry.SMALL.path(model)), np.stack(pictures)
     batches = (stacked[i : i + _BATCH] for i in range(0, len(stacked), _BATCH))
     return sum(lower_bound_bits(network, batch).sum().item() for batch in batches)
 

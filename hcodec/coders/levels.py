@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from hcodec.coders import scale_offsets
-from hcodec.coding.stack import Part, Stack, stacked
+from hcodec.coding.stack import Part, Stack, Symbols, stacked
 from hcodec.coding.tables import SymbolTables
 from hcodec.models.photo.model import Model
 from hcodec.models.photo.prefix import Prefix
@@ -43,12 +43,20 @@ def encoded(tables: SymbolTables, prefix: Prefix, wanted: Wanted) -> Level:
 
     def answer(latent: LatentSteps, state: Floats, prior: Prior) -> Floats:
         """Returns the symbols that tables can hold, and keeps them."""
-        symbols = np.rint(wanted(latent, state, prior)).clip(-_FAR, _FAR).astype(np.int32)
-        parts.append((tables.clamp(symbols, prior.index), prior.index))
-        return parts[-1][0].astype(np.float32)
+        index = np.ascontiguousarray(prior.index[prefix.inside])
+        symbols = np.rint(wanted(latent, state, prior)[prefix.inside]).clip(-_FAR, _FAR).astype(np.int32)
+        parts.append((tables.clamp(symbols, index), index))
+        return _placed(prefix, parts[-1][0], prior)
 
     extended = prefix.extended(answer)
     return parts, extended
+
+
+def _placed(prefix: Prefix, symbols: Symbols, prior: Prior) -> Floats:
+    """Returns a window's symbols in a map with its margin, where there are none."""
+    placed = np.zeros(prior.index.shape, dtype=np.float32)
+    placed[prefix.inside] = symbols
+    return placed
 
 
 def packed(tables: SymbolTables, parts: Iterable[Part], with_offsets: bool) -> bytes:
@@ -76,7 +84,9 @@ def decoded_part(tables: SymbolTables, prefix: Prefix, part: bytes, with_offsets
 def _popped(tables: SymbolTables, prefix: Prefix, stack: Stack, with_offsets: bool) -> Prefix:
     def answer(latent: LatentSteps, state: Floats, prior: Prior) -> Floats:
         """Pops the symbols of a latent, and its scale offsets before them."""
-        index = scale_offsets.pop(tables, stack, prior.index) if with_offsets else prior.index
-        return stack.pop(tables, index).astype(np.float32)
+        index = np.ascontiguousarray(prior.index[prefix.inside])
+        if with_offsets:
+            index = scale_offsets.pop(tables, stack, index)
+        return _placed(prefix, stack.pop(tables, index), prior)
 
     return prefix.extended(answer)

@@ -5,7 +5,7 @@ Room: coders. It chooses between the ways to code the layer; `tiles` codes. Must
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from hcodec.pixels import stored
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less
 Pixels = NDArray[np.uint8]
-States = Mapping[int, Floats]
+StateAfter = Callable[[int], Floats]  # a level -> the state at stride 8 as it left it; FormatError if it is not there
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _stored(pixels: Pixels, gray: bool, expected: float, limit: int) -> bytes | 
 def decode(
     base: bytes,
     data: bytes,
-    states: States,
+    state_after: StateAfter,
     size: tuple[int, int],
     gray: bool,
     region: tuple[slice, slice] | None = None,
@@ -135,8 +135,8 @@ def decode(
 ) -> Pixels:
     """Returns the exact picture uint8 (H, W, 3), size (H, W), from its lossless layer. Raises FormatError, ModelError.
 
-    base: the model's fingerprint; states: as each level left them. region: the index of the part to return, rows and columns with
-    beginnings and ends; then only the tiles that it touches are decoded, and states are needed there alone.
+    base: the model's fingerprint. region: the index of the part to return, rows and columns with
+    beginnings and ends; then only the tiles that it touches are decoded.
     """
     region = region or (slice(0, size[0]), slice(0, size[1]))
     parts = lossless_layer.parse(data, *size)
@@ -144,12 +144,12 @@ def decode(
         (plane,) = stored.decode_chain(parts.stored, [size])
         return (np.repeat(plane[..., None], 3, 2) if plane.ndim == 2 else plane)[region]
     model = registry.load_lossless(base, parts.fingerprint, backend)
-    if parts.start not in model.starts or parts.start not in states:
+    if parts.start not in model.starts:
         raise FormatError(f"the lossless layer builds on level {parts.start}, which it cannot")
     coded = zip(lossless_layer.tiles(*size), parts.stacks, parts.crcs, strict=True)
     chosen = [one for one in coded if one[0].touches(region)]
     pixels = np.empty((*size, 3), dtype=np.uint8)
-    found = tiles.decode(model, Source(states[parts.start], parts.start, gray), chosen)
+    found = tiles.decode(model, Source(state_after(parts.start), parts.start, gray), chosen)
     for (tile, _, _), part in zip(chosen, found, strict=True):
         pixels[tile.inside] = part
     return pixels[region]

@@ -17,7 +17,6 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,13 +30,14 @@ from hcodec.models import registry
 from hcodec.models.tables.likelihood import MAX_DISTANCE, MEAN_STEPS, Ints, locate
 
 if TYPE_CHECKING:
-    from hcodec.models.small.integer import SmallPixels, Visit, Visited
     from hcodec.models.small.model import SmallModel
     from hcodec.models.small.planes import Planes
+    from hcodec.models.small.walk import SmallPixels, Visit, Visited
     from hcodec.pixels.picture import Picture
 
 Pixels = NDArray[np.uint8]
 MAX_EDGE = 64
+_GRAY, _COLOR = "mnist-1", "small-1"  # the models that new chains are made with
 _CRC_BYTES = 4  # format
 _BORROWED = np.ones(1, dtype=np.int32)  # format: the flag of a picture whose latents were popped
 _DIRECT = np.zeros(1, dtype=np.int32)  # format
@@ -69,9 +69,9 @@ def fits(pictures: Sequence[Picture]) -> str | None:
         return None
     gray = {picture.gray for picture in pictures}
     if gray == {True}:
-        name = "mnist" if shapes == {(28, 28)} else None
+        name = _GRAY if shapes == {(28, 28)} else None
     else:
-        name = "small" if gray == {False} and max(map(max, shapes)) <= MAX_EDGE else None
+        name = _COLOR if gray == {False} and max(map(max, shapes)) <= MAX_EDGE else None
     return name if name in registry.names(registry.SMALL) else None
 
 
@@ -89,12 +89,11 @@ def encode_with_report(
     of a longer chain; they are part of the result, but not of the report, and no decoder here takes them.
     """
     chain = _Chain(registry.load_small(model), Stack(below))
-    channels = chain.model.network.config.channels
+    channels = chain.walk.config.channels
     for picture in pixels:
         _check(picture, channels)
-    with _exact_products():
-        for picture in reversed(pixels):
-            chain.push(picture, borrow)
+    for picture in reversed(pixels):
+        chain.push(picture, borrow)
     data = _checksum(pixels) + chain.stack.to_bytes()
     num_bytes = len(data) - len(below)
     return data, ChainReport(len(pixels), chain.num_direct, chain.gross_bits, chain.refunded_bits, num_bytes)
@@ -115,19 +114,12 @@ def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> l
     if any(not 1 <= edge <= MAX_EDGE for size in sizes for edge in size):
         raise FormatError(f"a picture of a chain has a side beyond 1..{MAX_EDGE}")
     chain = _Chain(registry.load_small(model), Stack(data[_CRC_BYTES:]))
-    with _exact_products():
-        pixels = [chain.pop(height, width) for height, width in sizes]
+    pixels = [chain.pop(height, width) for height, width in sizes]
     if not chain.stack.is_empty:
         raise FormatError("a chain does not end where its pictures end")
     if _checksum(pixels) != data[:_CRC_BYTES]:
         raise FormatError("the pictures of a chain do not have its checksum")
     return pixels
-
-
-def _exact_products() -> AbstractContextManager[None]:
-    from hcodec.models.integer.kernels import exact_products
-
-    return exact_products()
 
 
 def _check(picture: Pixels, channels: int) -> None:
@@ -150,13 +142,13 @@ class _Chain:
     """A stack with a model: `push` and `pop` of one picture, mirror images of each other."""
 
     def __init__(self, model: SmallModel, stack: Stack) -> None:
-        self.model, self.stack = model, stack
+        self.walk, self.stack = model.walk, stack
         self.likelihood = _likelihood(model)
         self.num_direct = self.gross_bits = self.refunded_bits = 0
 
     def push(self, pixels: Pixels, borrow: bool) -> None:
         """Puts a picture on the stack."""
-        planes = self.model.network.planes.split(pixels)
+        planes = self.walk.planes.split(pixels)
         before = self.stack.num_bits
         found = self._pop_posterior(planes) if borrow else None
         after = self.stack.num_bits
@@ -176,16 +168,14 @@ class _Chain:
         if flag not in (int(_BORROWED[0]), int(_DIRECT[0])):
             raise FormatError("a picture of a chain is neither borrowed nor direct")
         given, visited = self._pop_prior(height, width) if flag else (self._given_zeros(height, width), [])
-        pixels = self.model.network.planes.merge(self._pop_planes(given, height, width))
-        self._push_posterior(visited, self.model.network.planes.split(pixels))
+        pixels = self.walk.planes.merge(self._pop_planes(given, height, width))
+        self._push_posterior(visited, self.walk.planes.split(pixels))
         return pixels
 
     def _pop_posterior(self, planes: Planes) -> tuple[SmallPixels, Visited] | None:
         """Pops z ~ q(z | x); None, the stack as before, if it holds too few bits, or values beyond the reach of priors."""
-        from hcodec.models.small.integer import descend_with
-
         visited: Visited = []
-        features = self.model.network.analyze(planes[None])
+        features = self.walk.analyze(planes)
 
         def value(visit: Visit) -> Ints:
             """Pops one latent; _NotCodable if that cannot be."""
@@ -195,7 +185,7 @@ class _Chain:
             return self.likelihood.pop(self.stack, whole, table)
 
         try:
-            given = descend_with(self.model.network, (planes.shape[0], planes.shape[1]), value, visited)
+            given = self.walk.descend((planes.shape[0], planes.shape[1]), value, visited)
             if max(int(np.abs(z).max()) for _, z in visited) > MAX_DISTANCE:
                 raise _NotCodable
         except _NotCodable:
@@ -205,7 +195,7 @@ class _Chain:
 
     def _push_posterior(self, visited: Visited, planes: Planes) -> None:
         """Pushes z ~ q(z | x), what `_pop_posterior` popped."""
-        features = self.model.network.analyze(planes[None]) if visited else {}
+        features = self.walk.analyze(planes) if visited else {}
         for visit, z in reversed(visited):
             whole, table = visit.posterior(features)
             if np.abs(z - whole).max() > MAX_DISTANCE:
@@ -215,7 +205,7 @@ class _Chain:
     def _push_planes(self, pixels: SmallPixels, planes: Planes) -> None:
         """Pushes x ~ p(x | z), the last plane first."""
         for plane in reversed(range(planes.shape[-1])):
-            coded = self.model.network.planes.coded(planes, plane)
+            coded = self.walk.planes.coded(planes, plane)
             whole, table = pixels.given(planes, plane)
             if coded.any():
                 self.likelihood.push(self.stack, planes[..., plane][coded], whole[coded], table[coded])
@@ -224,7 +214,7 @@ class _Chain:
         """Pops x ~ p(x | z): returns what `_push_planes` pushed."""
         planes: Planes = np.zeros((height, width, 3), dtype=np.int32)
         for plane in range(planes.shape[-1]):
-            coded = self.model.network.planes.coded(planes, plane)
+            coded = self.walk.planes.coded(planes, plane)
             whole, table = pixels.given(planes, plane)
             if coded.any():
                 planes[..., plane][coded] = self.likelihood.pop(self.stack, whole[coded], table[coded])
@@ -233,23 +223,17 @@ class _Chain:
     def _push_prior(self, visited: Visited) -> None:
         """Pushes z ~ p(z), the finest latent first."""
         for visit, z in reversed(visited):
-            self.likelihood.push(self.stack, z, *visit.prior())
+            self.likelihood.push(self.stack, z, *visit.prior.located())
 
     def _pop_prior(self, height: int, width: int) -> tuple[SmallPixels, Visited]:
         """Pops z ~ p(z): returns what `_push_prior` pushed, and how the planes are distributed given that."""
-        from hcodec.models.small.integer import descend_with
-
         visited: Visited = []
-        given = descend_with(
-            self.model.network, (height, width), lambda visit: self.likelihood.pop(self.stack, *visit.prior()), visited
-        )
+        given = self.walk.descend((height, width), lambda visit: self.likelihood.pop(self.stack, *visit.prior.located()), visited)
         return given, visited
 
     def _given_zeros(self, height: int, width: int) -> SmallPixels:
         """Returns how the planes of a picture that goes directly are distributed: every latent is zero, the prior's mean."""
-        from hcodec.models.small.integer import descend_with
-
-        return descend_with(self.model.network, (height, width), lambda visit: np.zeros_like(visit.prior()[0]), [])
+        return self.walk.descend((height, width), lambda visit: np.zeros_like(visit.prior.scale), [])
 
     def _need(self, table: Ints) -> float:
         """Returns how many bits the stack must hold before values of these tables are popped."""

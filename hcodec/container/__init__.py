@@ -7,12 +7,13 @@ Nothing here knows pixels, networks or entropy coding: a piece of a layer is opa
 from hcodec.container.attachments import Attachments
 from hcodec.container.header import Frame, Header
 from hcodec.container.info import Info, LevelInfo, LosslessInfo, info
-from hcodec.container.reader import Reader
+from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.table import Layer, Piece
 from hcodec.container.window import Window, count_windows, windows
 from hcodec.container.writer import truncate, write
 
 __all__ = [
+    "EVERYWHERE",
     "Attachments",
     "Frame",
     "Header",
@@ -25,6 +26,7 @@ __all__ = [
     "Window",
     "count_windows",
     "info",
+    "read_all",
     "truncate",
     "windows",
     "write",

@@ -24,7 +24,7 @@ from hcodec.container.fields import (
     pack_crc32,
     pack_varint,
 )
-from hcodec.container.table import CUT_LOSSLESS, Layer, Shape, TableParser, pack_table
+from hcodec.container.table import CUT_LOSSLESS, MAX_LAYERS, Layer, Shape, TableParser, pack_table
 from hcodec.container.window import count_windows
 from hcodec.errors import FormatError, TruncatedError
 
@@ -40,6 +40,7 @@ _FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT
 _NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)
 _SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
 _DEPTH, _NEWER_DEPTH = Range("bits a sample", 8, 8), 16
+_NUM_WHOLE = Range("number of layers of the whole picture", 0, MAX_LAYERS - 1)
 _NUM_FRAMES = Range("number of frames", 1, MAX_LENGTH_BYTES)
 
 
@@ -48,7 +49,8 @@ class Frame:
     """What a file says of its picture, layers apart.
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
-    and hyphens; `fingerprint`: the first 4 bytes of its digest; `gray`: the picture has one channel; `offsets`: latents
+    and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_whole`: how
+    many of the first layers are of the whole picture and not of windows, 0 to 31; `gray`: the picture has one channel; `offsets`: latents
     bring scale offsets.
     """
 
@@ -56,6 +58,7 @@ class Frame:
     height: int
     model: str
     fingerprint: bytes
+    num_whole: int = 0
     gray: bool = False
     offsets: bool = False
 
@@ -85,11 +88,12 @@ class Header(Frame):
             raise FormatError(fault)
         for section_bytes in filter(None, (self.front_bytes, self.back_bytes)):
             _SECTION.check(section_bytes)
-        Shape(self.num_windows, self.cut, self.lossless).check(self.layers)
+        _NUM_WHOLE.check(self.num_whole)
+        Shape(self.num_windows, self.num_whole, self.cut, self.lossless).check(self.layers)
 
     @property
     def num_windows(self) -> int:
-        """How many windows the picture has, which is how many pieces a whole layer has."""
+        """How many windows the picture has."""
         return count_windows(self.height, self.width)
 
     @property
@@ -139,6 +143,7 @@ def pack_header(header: Header) -> bytes:
     packed = bytearray(MAGIC)
     packed += bytes((header.version, _flags(header), len(header.model))) + header.model.encode() + header.fingerprint
     packed += pack_varint(header.width) + pack_varint(header.height) + bytes((_DEPTH.low,)) + pack_varint(_NUM_FRAMES.low)
+    packed.append(header.num_whole)
     for section_bytes in filter(None, (header.front_bytes, header.back_bytes)):
         packed += pack_varint(section_bytes)
     packed += pack_table(header.layers, header.cut)
@@ -180,7 +185,7 @@ class HeaderParser:
 
 
 def _shape(values: dict[str, Any]) -> Shape:
-    return Shape(count_windows(values["height"], values["width"]), values["cut"], values["lossless"])
+    return Shape(count_windows(values["height"], values["width"]), values["num_whole"], values["cut"], values["lossless"])
 
 
 def _parse_start(cursor: Cursor) -> dict[str, Any]:
@@ -196,6 +201,7 @@ def _parse_start(cursor: Cursor) -> dict[str, Any]:
         "fingerprint": fingerprint,
         "width": width,
         "height": height,
+        "num_whole": cursor.byte(_NUM_WHOLE),
         "gray": bool(flags & _GRAY),
         "offsets": bool(flags & _OFFSETS),
         "cut": bool(flags & _CUT),

@@ -16,22 +16,24 @@ from hcodec.container.table import Piece
 from hcodec.container.window import windows
 from hcodec.errors import FormatError, TruncatedError
 
+EVERYWHERE = -1  # stands for a window where a layer is of the whole picture
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 
 
 class Reader:
     """Takes a file in pieces of any size and gives out its parts as soon as they are whole.
 
-    `header`: None until it has arrived, and the lists below are empty until then; `pieces`: for each window the whole and
-    undamaged pieces of consecutive levels, coarse first; `num_levels`: how many levels are whole in every window;
-    `lossless`: for each window its piece of the lossless layer, empty until whole; `damaged`: window -> the number (from 1)
-    of its first layer with a wrong checksum, from which on its pieces are ignored; `attachments`: each empty until whole;
-    `complete`: every promised byte has arrived; `num_bytes_fed`.
+    `header`: None until it has arrived, and the lists below are empty until then; `whole`: the undamaged levels of the whole
+    picture, coarse first; `pieces`: for each window the whole and undamaged pieces of the levels after these; `num_levels`:
+    how many levels are complete everywhere; `lossless`: for each window its piece of the lossless layer, empty until whole;
+    `damaged`: window, or EVERYWHERE -> the number (from 1) of its first layer with a wrong checksum, from which on its
+    pieces are ignored; `attachments`: each empty until whole; `complete`: every promised byte has arrived; `num_bytes_fed`.
     Memory is taken for bytes that have arrived, never for bytes that are promised.
     """
 
     def __init__(self) -> None:
         self.header: Header | None = None
+        self.whole: list[bytes] = []
         self.pieces: list[list[bytes]] = []
         self.num_levels = 0
         self.lossless: list[bytes] = []
@@ -42,7 +44,7 @@ class Reader:
         self._notes: list[str] = []  # of what else was ignored
         self._pending = bytearray()  # fed, and not yet part of anything whole
         self._arriving: int | None = None  # the window of which a piece is arriving
-        self._cut_piece: tuple[int, bytes] = -1, b""  # its window and its bytes
+        self._cut_piece: tuple[int | None, bytes] = None, b""  # its window and its bytes
         self._header_parser = HeaderParser()
         self._parser: Iterator[None] | None = None
         self._refusal: FormatError | None = None
@@ -61,7 +63,7 @@ class Reader:
         return self.damage + self._notes
 
     def partial(self, window: int) -> bytes:
-        """Returns the bytes so far of a window's next piece, if that is now arriving or is cut; else nothing."""
+        """Returns the bytes so far of the next piece of a window, or of EVERYWHERE, if it is now arriving or is cut; else nothing."""
         if window == self._arriving:
             return bytes(self._pending)
         cut, piece = self._cut_piece
@@ -110,8 +112,9 @@ class Reader:
         """Yields whenever it needs more bytes."""
         yield from self._parse_section(header.front_bytes)
         for number, layer in enumerate(header.layers, start=1):
-            for window, piece in enumerate(layer.pieces):
-                if window in self.damaged:
+            first = EVERYWHERE if number <= min(header.num_whole, header.num_levels) else 0
+            for window, piece in enumerate(layer.pieces, start=first):
+                if window in self.damaged or EVERYWHERE in self.damaged:
                     yield from self._skip(piece.num_bytes)
                 else:
                     yield from self._parse_piece(header, number, window, piece)
@@ -134,10 +137,10 @@ class Reader:
             self.damaged[window] = number
         elif not is_level:
             self.lossless[window] = data
-        elif header.cut and is_last and window == len(header.layers[-1].pieces) - 1:
+        elif header.cut and is_last and piece is header.layers[-1].pieces[-1]:
             self._cut_piece = window, data
         else:
-            self.pieces[window].append(data)
+            (self.whole if window == EVERYWHERE else self.pieces[window]).append(data)
 
     def _parse_section(self, num_bytes: int) -> Iterator[None]:
         while num_bytes >= chunks.HEAD_BYTES:
@@ -187,7 +190,7 @@ def _say_damage(header: Header, layer: int, damaged: list[int]) -> str:
     """Says in one line what is lost with some windows of a layer."""
     name = f"layer {layer}" if layer <= header.num_levels else "the lossless layer"
     lost = "it and the layers after it were ignored" if layer <= header.num_levels else "it was ignored"
-    if header.num_windows == 1:
+    if header.num_windows == 1 or damaged == [EVERYWHERE]:
         return f"{name} is damaged; {lost}"
     others = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
     return f"{name} is damaged in {windows(header.height, header.width)[damaged[0]].place}{others}; {lost} there"

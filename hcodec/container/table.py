@@ -1,6 +1,7 @@
 """The layer table of a header: length and checksum of every piece of every layer.
 
-Room: container, below `header`. A layer has one piece for each window; of a layer that is cut, the first ones are there.
+Room: container, below `header`. The first layers have one piece for the whole picture, the others one for each window; of
+a layer that is cut, the first ones are there.
 FORMAT.md, "Synopsis". Imports `fields`, `errors` and Python's own modules only.
 """
 
@@ -10,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from hcodec.container.fields import MAX_LENGTH_BYTES, Cursor, Range, pack_uint32s, pack_varint
@@ -35,7 +36,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """The rows of one layer: a piece for each window, in the order of the windows."""
+    """The rows of one layer: one piece for the whole picture, or one for each window, in their order."""
 
     pieces: tuple[Piece, ...]
 
@@ -57,9 +58,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides how many rows a table may have, and what they may say: windows of the picture, and kind of the file."""
+    """What decides how many rows a table may have, and what they may say.
+
+    num_windows: of the picture; num_whole: how many of the first layers have one piece for the whole picture.
+    """
 
     num_windows: int
+    num_whole: int
     cut: bool
     lossless: bool
 
@@ -68,10 +73,15 @@ class Shape:
         """How many layers there may be: the first one is always a whole level."""
         return Range("number of layers", 1 + self.cut + self.lossless, MAX_LAYERS)
 
-    @property
-    def num_last(self) -> Range:
+    def num_pieces(self, number: int, num_layers: int) -> int:
+        """Returns how many pieces a layer has when it is complete; number: from 1."""
+        is_level = number < num_layers or not self.lossless
+        return 1 if is_level and number <= self.num_whole else self.num_windows
+
+    def num_last(self, num_layers: int) -> Range:
         """How many pieces the last layer may have."""
-        return Range("number of pieces of the last layer", 1 if self.cut else self.num_windows, self.num_windows)
+        complete = self.num_pieces(num_layers, num_layers)
+        return Range("number of pieces of the last layer", 1 if self.cut else complete, complete)
 
     def length(self, in_last: bool, is_last: bool) -> Range:
         """How long a piece may be: one in the last layer, or the last one of all."""
@@ -82,9 +92,10 @@ class Shape:
         if self.cut and self.lossless:
             raise FormatError(CUT_LOSSLESS)
         self.num_layers.check(len(layers))
-        for layer in layers[:-1]:
-            Range("number of pieces of a layer", self.num_windows, self.num_windows).check(len(layer.pieces))
-        self.num_last.check(len(layers[-1].pieces))
+        for number, layer in enumerate(layers[:-1], start=1):
+            count = self.num_pieces(number, len(layers))
+            Range("number of pieces of a layer", count, count).check(len(layer.pieces))
+        self.num_last(len(layers)).check(len(layers[-1].pieces))
         for index, layer in enumerate(layers):
             lengths = [piece.num_bytes for piece in layer.pieces]
             for length in (min(lengths), max(lengths)):
@@ -107,21 +118,24 @@ class TableParser:
     def __init__(self, shape: Shape, position: int) -> None:
         self.position = position
         self._shape = shape
-        self._counts: tuple[int, int] | None = None  # of layers, of pieces of the last one
+        self._ends: list[int] | None = None  # of the layers, in rows
         self._rows: list[Piece] = []
 
     def parse(self, cursor: Cursor) -> tuple[Layer, ...]:
         """Returns the layers. Raises as `Cursor` does; TruncatedError means that more bytes are needed."""
-        if self._counts is None:
-            num_layers = cursor.byte(self._shape.num_layers)  # in range now, not after waiting for 255 of them
-            self._counts = num_layers, cursor.varint(self._shape.num_last) if self._shape.cut else self._shape.num_windows
+        if self._ends is None:
+            self._ends = self._parse_ends(cursor)
             self.position = cursor.position
-        num_layers, num_last = self._counts
-        before_last = (num_layers - 1) * self._shape.num_windows
-        num_rows = before_last + num_last
+        before_last, num_rows = [0, *self._ends][-2:]
         for row in range(len(self._rows), num_rows):
             within = self._shape.length(row >= before_last, row == num_rows - 1)
             self._rows.append(Piece(cursor.varint(within), cursor.uint32()))
             self.position = cursor.position
-        starts = range(0, num_rows, self._shape.num_windows)
-        return tuple(Layer(tuple(self._rows[start : start + self._shape.num_windows])) for start in starts)
+        return tuple(Layer(tuple(self._rows[start:end])) for start, end in pairwise([0, *self._ends]))
+
+    def _parse_ends(self, cursor: Cursor) -> list[int]:
+        num_layers = cursor.byte(self._shape.num_layers)  # in range now, not after waiting for 255 of them
+        last = self._shape.num_last(num_layers)
+        num_last = cursor.varint(last) if self._shape.cut else last.high
+        counts = [self._shape.num_pieces(number, num_layers) for number in range(1, num_layers)]
+        return list(accumulate([*counts, num_last]))

@@ -13,7 +13,7 @@ from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.chunks import pack_sections, whole_chunks
 from hcodec.container.fields import CRC_BYTES, pack_varint
 from hcodec.container.header import Frame, Header, pack_header
-from hcodec.container.reader import Reader, read_all
+from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.table import Layer
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
@@ -31,7 +31,7 @@ def write(
     """Returns the bytes of a file.
 
     `frame`: what it says of its picture (of a Header, nothing else is used); `layers`: 1 to 32 levels, coarse first, each
-    with one piece for each window, in the order of `windows`; `attachments`: what comes along, of which nothing that is
+    with one piece for the whole picture (the first `num_whole` ones) or for each window, in the order of `windows`; `attachments`: what comes along, of which nothing that is
     empty costs anything; `lossless`: the pieces of the lossless layer, if there is one; `cut`: the last layer is an
     incomplete one: its last pieces may be missing, and the last one there is cut. Raises FormatError when a value is
     outside the format's range.
@@ -70,7 +70,7 @@ def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = 
     """
     reader, header = read_all(data)
     whole = _check_levels(levels, reader, header)
-    layers = [[pieces[level] for pieces in reader.pieces] for level in range(whole)]
+    layers = [_layer(reader, header, level) for level in range(whole)]
     front = data[header.header_bytes : header.prefix_bytes(0)]
     back = whole_chunks(data[header.prefix_bytes(len(header.layers)) : header.file_bytes], header.back_bytes)
     sections = front, back
@@ -78,7 +78,7 @@ def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = 
         exact = _assemble(header, layers, sections, lossless=reader.lossless)
         if num_bytes is None or len(exact) <= num_bytes:
             return exact
-    begun = _begun(reader) if levels is None else []
+    begun = _begun(reader, header) if levels is None else []
     if num_bytes is not None:
         first = _header(header, layers[:1], sections, lossless=False, cut=False).file_bytes
         if first > num_bytes:
@@ -100,14 +100,23 @@ def _check_levels(levels: int | None, reader: Reader, header: Header) -> int:
     return levels or reader.num_levels
 
 
-def _begun(reader: Reader) -> list[bytes]:
+def _layer(reader: Reader, header: Header, level: int) -> list[bytes]:
+    """Returns the pieces of a whole level, counted from 0."""
+    if level < header.num_whole:
+        return [reader.whole[level]]
+    return [pieces[level - header.num_whole] for pieces in reader.pieces]
+
+
+def _begun(reader: Reader, header: Header) -> list[bytes]:
     """Returns the first pieces of the first layer that is not whole, as far as they go without a gap; the last may be a part."""
-    begun = []
+    if reader.num_levels < header.num_whole:
+        return _without_empty_end([reader.partial(EVERYWHERE)])
+    begun, level = [], reader.num_levels - header.num_whole
     for window, pieces in enumerate(reader.pieces):
-        if len(pieces) == reader.num_levels:
+        if len(pieces) == level:
             begun.append(reader.partial(window))
             break
-        begun.append(pieces[reader.num_levels])
+        begun.append(pieces[level])
     return _without_empty_end(begun)
 
 

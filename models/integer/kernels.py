@@ -19,6 +19,8 @@ from torch import Tensor
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Returns weight (out, in) times x (..., in) plus bias (out,)."""
+    if x.dim() == 2:
+        return F.linear(x, weight, bias)
     return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], len(weight))
 
 

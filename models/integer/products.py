@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from hcodec.models.integer.certificate import ACTIVATION_LIMIT, STATE_LIMIT

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hcodec.models.blocks import Block, Dense, Spread, depthwise
-from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT
+from hcodec.models.integer.products import STATE_UNIT
 
 _HEADROOM = 1.25  # how far beyond the calibration pictures an activation may go before it is clamped
 Tensors = dict[str, Tensor]

@@ -37,7 +37,7 @@ class Analysis(nn.Module):
                 self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
 
     def stemmed(self, coefficients: Tensor, patches: Tensor) -> Tensor:
-        """Returns the signal (B, H/8, W/8, width) from whitened coefficients (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
+        """Returns the signal (B, H/8, W/8, width) of coefficients (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
         fine = self.stem_blocks(self.stem(patches).float())
         stem = self.stem_out(space_to_depth(fine, 2))
         return F.pad(self.overlap(coefficients), (0, stem.shape[-1] - NUM_COEFFICIENTS)) + stem

@@ -48,6 +48,11 @@ class Config:
         """How many levels a full stream has."""
         return len(self.levels)
 
+    @property
+    def num_whole(self) -> int:
+        """How many of the first levels have no latent at the finest stride: these are coded for the whole picture."""
+        return sum(all(stride > FINEST for stride, _ in latents) for latents in self.levels)
+
     def num_latents(self, levels: int) -> int:
         """Returns how many latents the first levels have, all together."""
         return sum(map(len, self.levels[:levels]))

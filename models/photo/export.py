@@ -2,7 +2,8 @@
 
 Room: photo, a script. The integer network is built along the data's path: each product is quantized against the
 activations that the integer network before it really produces, and its weights are made as fine as its exactness
-certificate allows. Then real symbols are counted to make the coding tables.
+certificate allows. Then real symbols are counted to make the coding tables. Beside the weights file it writes the
+graphs that run it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ from torch import Tensor, nn
 from hcodec.models import weights_file
 from hcodec.models.blocks import Block, Dense
 from hcodec.models.descend import descend
-from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify, certify_vector
+from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import Tensors, export_block, export_dense, integer_product, put
-from hcodec.models.photo.agreed import MEAN_UNIT, Agreed
+from hcodec.models.photo.agreed import Agreed
+from hcodec.models.photo.config import Config
+from hcodec.models.photo.model import Arrays, graph_weights, torch_steps
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.prefix import posterior
 from hcodec.models.photo.steps import steps
-from hcodec.models.photo.walk import Floats, LatentSteps, Prior, Walk, analyze
+from hcodec.models.photo.walk import LIMITS, MEAN_UNIT, Floats, LatentSteps, Prior, Walk, analyze
+from hcodec.models.runtime import graphs
+from hcodec.models.runtime.backend import GRAPHS
 from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
@@ -109,6 +115,16 @@ def count_symbols(network: Network, agreed: Agreed, pictures: list[np.ndarray], 
     return counts
 
 
+def write(path: Path, config: Config, integers: Arrays, floats: Arrays, description: str) -> None:
+    """Writes a weights file, and beside it the graphs that ONNX Runtime runs it by."""
+    graphs.write(path.with_suffix(GRAPHS), torch_steps(config, integers, floats), graph_weights(integers, floats))
+    weights_file.save(path, config, integers, floats, description)
+
+
+def _arrays(tensors: Tensors) -> Arrays:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option("--data", "sources", multiple=True, required=True, help="Training pictures to calibrate and count on.")
@@ -123,12 +139,13 @@ def main(checkpoint: Path, sources: tuple[str, ...], out: Path, count: int, desc
     network.load_state_dict(state["average"])
     crops = data.Crops(data.load(sources), 256, seed=1)
     tensors = export_agreed(network, data.to_float(crops.batch(24)))
-    agreed = Agreed(config, tensors)
+    integers = _arrays(tensors)
+    certify(integers, LIMITS)
+    certify_vector(integers, "start")
     click.echo("all products are certified exact")
     pictures = list(crops.batch(count).numpy())
-    counts = count_symbols(network, agreed, pictures, click.echo)
-    tensors |= {"tables.weights": torch.from_numpy(symbol_tables.make(counts))}
-    weights_file.save(out, config, tensors, export_float(network), description)
+    counts = count_symbols(network, Agreed(config, tensors), pictures, click.echo)
+    write(out, config, integers | {"tables.weights": symbol_tables.make(counts)}, _arrays(export_float(network)), description)
     click.echo(json.dumps({"file": str(out), "bytes": out.stat().st_size, "fingerprint": weights_file.summary(out).fingerprint}))
 
 

@@ -29,13 +29,14 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)  # == of arrays is no bool
 class Model:
-    """A model ready to code: its walk, table weights (int32), name, fingerprint, and the weights file that it came from."""
+    """A model ready to code: its walk, table weights (int32), name, fingerprint, the weights file that it came from, and what runs it."""
 
     walk: Walk
     tables: NDArray[np.int32]
     name: str
     fingerprint: bytes
     path: Path
+    backend: Backend
 
     @property
     def config(self) -> Config:
@@ -50,14 +51,18 @@ def load(path: Path, backend: Backend) -> Model:
         symbol_tables.split(integers["tables.weights"])
         certify(integers, LIMITS)
         certify_vector(integers, "start")
-        weights = {f"agreed/{name}": tensor for name, tensor in integers.items()}
-        weights |= {f"float/{name}": tensor for name, tensor in floats.items()}
+        weights = graph_weights(integers, floats)
         steps = backend.steps(path, weights, lambda: torch_steps(config, integers, floats, backend.device))
         walk = Walk(config, steps, integers["start"].astype(np.float32))
     except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch on tensors of wrong shapes
         line = " ".join(str(error).split())
         raise ModelError(f"{path.name} does not fit together: {line}") from None
-    return Model(walk, integers["tables.weights"], path.stem, fingerprint, path)
+    return Model(walk, integers["tables.weights"], path.stem, fingerprint, path, backend)
+
+
+def graph_weights(integers: Arrays, floats: Arrays) -> Arrays:
+    """Returns all tensors of a model by the names that graphs call them."""
+    return {f"agreed/{name}": tensor for name, tensor in integers.items()} | {f"float/{name}": t for name, t in floats.items()}
 
 
 def torch_steps(config: Config, integers: Arrays, floats: Arrays, device: str = "cpu") -> dict[str, TorchStep]:

@@ -20,14 +20,22 @@ from hcodec.models.runtime.steps import Array, Steps
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 
+Cells = tuple[slice, slice, slice]  # an index in a map (1, rows, columns, channels)
+EVERYTHING: Cells = (slice(None), slice(None), slice(None))
+
 
 @dataclass(frozen=True)
 class Prefix:
-    """The first levels of a stream, decoded. levels: how many; a fraction says how much of the last one."""
+    """The first levels of a stream, decoded, of a picture or of one of its windows.
+
+    levels: how many; a fraction says how much of the last one. inside: where in the position's maps the window lies; around it is
+    a margin that is predicted as it is here, without symbols of its own, so that the window's edges see something.
+    """
 
     walk: Walk
     position: Position
     levels: float = 0.0
+    inside: Cells = EVERYTHING
 
     @classmethod
     def empty(cls, walk: Walk, height: int, width: int) -> Prefix:
@@ -40,18 +48,28 @@ class Prefix:
         position = descend(self.walk, self.position, answer, self.walk.config.num_latents(levels))
         return replace(self, position=position, levels=float(levels))
 
+    def filled(self, answer: Answer) -> Prefix:
+        """Returns the prefix with the state after all levels of the whole picture, where missing ones get what the answer says."""
+        end = self.walk.config.num_latents(self.walk.config.num_whole)
+        return replace(self, position=descend(self.walk, self.position, answer, end))
+
+    def windowed(self, outer: Cells, inside: Cells, height: int, width: int) -> Prefix:
+        """Returns the prefix of a window, from that of the picture after the levels of the whole.
+
+        outer: where the window and its margin lie in the state; inside: where the window lies in the maps of finer strides;
+        height, width: of the window and its margin, in pixels.
+        """
+        state = np.ascontiguousarray(self.position.state[outer])
+        position = replace(self.position, state=state, height=height, width=width)
+        return replace(self, position=position, inside=inside)
+
     def at_finest(self) -> Array:
         """Returns the state (1, H/8, W/8, width) as the levels so far left it, brought to the finest stride."""
-        return at_stride(self.walk, self.position, FINEST).state
+        return np.ascontiguousarray(at_stride(self.walk, self.position, FINEST).state[self.inside])
 
-    def completed(self, temperature: float = 0.0, seed: int = 0) -> Array:
-        """Returns the state (1, H/8, W/8, width) with missing latents at the prior mean, or sampled around it."""
-        return descend(self.walk, self.position, sampled(temperature, seed)).state
-
-    def render(self, temperature: float = 0.0, seed: int = 0) -> Floats:
-        """Returns the picture (H, W, 3), float32, about 0 to 1."""
-        pixels = synthesize(self.walk, self.completed(temperature, seed), self.levels)
-        return pixels[: self.position.height, : self.position.width]
+    def completed(self, answer: Answer) -> Array:
+        """Returns the state (1, H/8, W/8, width) after all levels, where missing ones get what the answer says."""
+        return np.ascontiguousarray(descend(self.walk, self.position, answer).state[self.inside])
 
 
 def synthesize(walk: Walk, state: Array, levels: float) -> Floats:
@@ -82,7 +100,7 @@ def posterior(steps: Steps, features: Mapping[int, Array]) -> Callable[[LatentSt
     return answer
 
 
-def sampled(temperature: float, seed: int) -> Answer:
+def sampled(temperature: float = 0.0, seed: int = 0) -> Answer:
     """Returns an answer that draws symbols from the prior with its scale times the temperature; zeros at temperature 0."""
     random = np.random.default_rng(seed % 2**63)
 

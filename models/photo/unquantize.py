@@ -10,20 +10,22 @@ from hcodec.models.blocks import Block, Dense
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import Tensors
 from hcodec.models.integer.unquantize import product, unquantize_block, unquantize_dense
-from hcodec.models.photo.agreed import MEAN_UNIT
 from hcodec.models.photo.config import Config
+from hcodec.models.photo.model import Arrays
 from hcodec.models.photo.network import Latent, Network
+from hcodec.models.photo.walk import MEAN_UNIT
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
 
 
 @torch.no_grad()
-def unquantize(config: Config, agreed: Tensors, floats: Tensors) -> Network:
+def unquantize(config: Config, integers: Arrays, floats: Arrays) -> Network:
     """Returns the network that a weights file was exported from, up to rounding: its integers are not repeated.
 
-    agreed, floats: as `weights_file.read` returns them.
+    integers, floats: as `weights_file.read` returns them.
     """
+    agreed = {name: torch.from_numpy(value) for name, value in integers.items()}
     network = Network(config)
-    network.load_state_dict({name: value.float() for name, value in floats.items()}, strict=False)
+    network.load_state_dict({name: torch.from_numpy(value).float() for name, value in floats.items()}, strict=False)
     network.start.copy_(agreed["start"] * STATE_UNIT)
     for stride in (32, 16, 8):
         down, up = network.analysis.down[str(2 * stride)], network.up[str(stride)]

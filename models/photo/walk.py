@@ -5,7 +5,7 @@ Room: photo (encode steps 6, 7 and 10; decode steps 4, 5 and 7). What a step com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hcodec.models.descend import Position
 from hcodec.models.integer.certificate import ACTIVATION_LIMIT, STATE_LIMIT
-from hcodec.models.photo.config import COARSEST, Config
+from hcodec.models.photo.config import COARSEST, FINEST, Config
 from hcodec.models.runtime.steps import Array, Steps
 
 MEAN_UNIT = 2.0**-8  # format: one integer step of a prior mean and of a decoded latent, in quantization steps
@@ -65,8 +65,8 @@ class Walk:
 
     def begin(self, height: int, width: int) -> Position:
         """Returns where the way down begins for a picture of height x width pixels."""
-        grid = 1, -(-height // COARSEST), -(-width // COARSEST), len(self.start)
-        return Position(np.ascontiguousarray(np.broadcast_to(self.start, grid)), COARSEST, height, width)
+        grid = 1, -(-height // COARSEST), -(-width // COARSEST), 1
+        return Position(np.tile(self.start, grid), COARSEST, height, width)
 
     def ascend(self, state: Floats, stride: int, height: int, width: int) -> Array:
         """Returns the state at `stride` from the one at twice that stride, cut to the grid of the picture."""
@@ -74,17 +74,20 @@ class Walk:
         return np.ascontiguousarray(state[:, : -(-height // stride), : -(-width // stride)])
 
 
-def analyze(config: Config, steps: Steps, pixels: NDArray[np.uint8]) -> Mapping[int, Array]:
-    """Returns {stride: feature float32 (1, ceil(H/s), ceil(W/s), width)} of a picture uint8 (H, W, 3)."""
+def analyze(config: Config, steps: Steps, pixels: NDArray[np.uint8], strides: Sequence[int]) -> dict[int, Array]:
+    """Returns {stride: feature float32 (1, ceil(H/s), ceil(W/s), width)} of a picture uint8 (H, W, 3), at the strides asked for."""
     x = _padded(pixels[None], 8).astype(np.float32) / 255
     (x,) = steps("stem", x)
     features = {}
     for stride in sorted(config.width):
-        if stride > min(config.width):
+        if stride > max(strides):
+            break
+        if stride > FINEST:
             (x,) = steps(f"down.{stride}", _padded(x, 2))
         for k in range(config.analysis_blocks[stride]):
             (x,) = steps(f"analysis.{stride}.{k}", x)
-        features[stride] = x
+        if stride in strides:
+            features[stride] = x
     return features
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hcodec.errors import ModelError
-from hcodec.models.runtime.check import check
-from hcodec.models.runtime.steps import Array, Steps
 
 if TYPE_CHECKING:
+    from hcodec.models.runtime.steps import Array, Steps
     from hcodec.models.runtime.torch_steps import TorchStep
 
 BACKENDS = ("onnx", "torch")
@@ -26,7 +25,7 @@ GRAPHS = ".graphs"  # suffix of the file of graphs beside a weights file
 
 @dataclass(frozen=True)
 class Backend:
-    """What runs models. name: one of BACKENDS, or None for the one that suits; device: "cpu" or "cuda", the latter with torch alone."""
+    """What runs models. name: one of BACKENDS, or None for what suits; device: "cpu" or "cuda", the latter with torch alone."""
 
     name: str | None
     device: str
@@ -81,6 +80,8 @@ _checked: set[str] = set()
 
 def _check_once(name: str, steps: Steps) -> None:
     """Checks what runs steps the first time that it is used: what it computes with is the same for all models."""
+    from hcodec.models.runtime.check import check
+
     if name not in _checked:
         check(steps)
         _checked.add(name)

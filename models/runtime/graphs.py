@@ -1,12 +1,11 @@
-"""Turns steps of torch into a file of ONNX graphs: `python -m hcodec.models.runtime.graphs WEIGHTS`.
+"""Turns steps of torch into a file of ONNX graphs, which the export script of each family writes beside its weights file.
 
-Room: runtime, a script. A graph holds no weights: what it takes from the weights file stands in it by its name there, so
+Room: runtime, export only. A graph holds no weights: what it takes from the weights file stands in it by its name there, so
 nothing is stored twice. Needs the packages onnx and onnxscript.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import warnings
@@ -57,7 +56,6 @@ def _digest(value: np.ndarray) -> tuple[Any, ...]:
 
 def graph_of(step: TorchStep, known: Mapping[tuple[Any, ...], tuple[str, str]]) -> tuple[bytes, dict[str, str]]:
     """Returns the graph of a step and the types of the weights that it takes; ValueError if one of them has no name."""
-    import onnx
     from onnx import numpy_helper
 
     model = _exported(step)
@@ -87,8 +85,9 @@ def _exported(step: TorchStep) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Module(step), tuple(example.clone() for example in step.examples), dynamo=True, dynamic_shapes=(shapes,), opset_version=_OPSET,
-            optimize=step.exact, verbose=False,  # what is exact runs as it stands here; of the rest, weights must stay as they are
+            _Module(step), tuple(example.clone() for example in step.examples), dynamo=True, dynamic_shapes=(shapes,),
+            opset_version=_OPSET, verbose=False,
+            optimize=step.exact,  # what is exact runs as it stands here; of the rest, weights must stay as they are
         )  # fmt: skip
     assert program is not None  # noqa: S101 (for the type checker: without a file it returns the program)
     return program.model_proto
@@ -110,4 +109,3 @@ def _strip(model: Any) -> None:
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-

@@ -10,9 +10,9 @@ import functools
 import json
 import threading
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class OnnxSteps:
                 self._graphs = {name: file.read(f"{name}.onnx") for name in self._index}
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ModelError(f"{path.name} cannot be read: {error}") from None
+        lost = {weight for about in self._index.values() for weight in about["weights"]} - set(weights)
+        if lost:
+            raise ModelError(f"weights lack the tensor {min(lost)!r}")
 
     def __call__(self, name: str, *arrays: Array) -> Sequence[Array]:
         """Returns what a step makes of arrays."""
@@ -64,7 +67,10 @@ class OnnxSteps:
     def _open(self, name: str) -> onnxruntime.InferenceSession:
         about = self._index[name]
         weights = {weight: self._weights[weight].astype(dtype) for weight, dtype in about["weights"].items()}
-        return session(self._graphs[name], weights, about["exact"])
+        try:
+            return session(self._graphs[name], weights, about["exact"])
+        except Exception as error:  # ONNX Runtime's errors have no class in common
+            raise ModelError(f"the graph {name} does not fit the weights: {error}") from None
 
 
 def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxruntime.InferenceSession:

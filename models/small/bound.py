@@ -13,9 +13,10 @@ from torch import Tensor
 from hcodec.models.descend import at_stride, descend
 from hcodec.models.integer.kernels import exact_products
 from hcodec.models.rates import mixture_bits
-from hcodec.models.small.integer import COEFFICIENT_STEPS, IntegerSmall, SmallIntegerLatent
+from hcodec.models.small.integer import IntegerSmall, SmallIntegerLatent
 from hcodec.models.small.network import condition, logistic_bits, noise
 from hcodec.models.small.planes import NUM_PLANES, Pixels
+from hcodec.models.small.walk import COEFFICIENT_STEPS
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
 
 

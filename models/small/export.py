@@ -2,7 +2,7 @@
 
 Room: small, a script. As in `photo/export.py`, every product is quantized against the activations that come before
 it, and its weights are made as fine as its exactness certificate allows. The coding tables are those of the mixtures
-themselves; counting real values brought nothing.
+themselves; counting real values brought nothing. Beside the weights file it writes the graphs that run it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,28 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hcodec.models import weights_file
 from hcodec.models.blocks import Block, Dense, pad_even, space_to_depth
 from hcodec.models.descend import Position, at_stride, descend
-from hcodec.models.integer.products import ACTIVATION_LIMIT, STATE_UNIT
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify, certify_vector
+from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import Tensors, activation_units, export_block, export_dense, integer_product, put
-from hcodec.models.small.config import COARSEST, NUM_COEFFICIENTS, config_from
-from hcodec.models.small.integer import COEFFICIENT_STEPS, INPUT_STEPS, IntegerSmall
+from hcodec.models.runtime import graphs
+from hcodec.models.runtime.backend import GRAPHS
+from hcodec.models.small.config import COARSEST, NUM_COEFFICIENTS, SmallConfig, config_from
+from hcodec.models.small.model import torch_steps
 from hcodec.models.small.network import SmallLatent, SmallNetwork, noise
 from hcodec.models.small.planes import NUM_PLANES, Pixels
 from hcodec.models.small.task import open_source, to_values
+from hcodec.models.small.walk import COEFFICIENT_STEPS, INPUT_STEPS, LIMITS
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
 
@@ -104,12 +109,19 @@ def _export_latents(tensors: Tensors, network: SmallNetwork, features: dict[int,
     return position
 
 
-def export(network: SmallNetwork, pictures: Pixels) -> Tensors:
-    """Returns all tensors of a weights file, calibrated on pictures (N, H, W[, 3])."""
+def export(network: SmallNetwork, pictures: Pixels) -> dict[str, NDArray[Any]]:
+    """Returns all tensors of a weights file, calibrated on pictures (N, H, W[, 3]); ModelError unless all products are exact."""
     values, _ = to_values(network.config, _whole(pictures))
-    tensors = export_exact(network, values)
-    IntegerSmall(network.config, tensors)  # certifies
-    return tensors | {"likelihood.weights": torch.from_numpy(likelihood.make())}
+    tensors = {name: tensor.numpy() for name, tensor in export_exact(network, values).items()}
+    certify(tensors, LIMITS)
+    certify_vector(tensors, "start")
+    return tensors | {"likelihood.weights": likelihood.make()}
+
+
+def write(path: Path, config: SmallConfig, tensors: dict[str, NDArray[Any]]) -> bytes:
+    """Writes a weights file, and beside it the graphs that run it; returns its fingerprint."""
+    graphs.write(path.with_suffix(GRAPHS), torch_steps(config, tensors), tensors)
+    return weights_file.save_exact(path, asdict(config), tensors)
 
 
 def _whole(pictures: Pixels) -> Pixels:
@@ -130,7 +142,7 @@ def main(checkpoint: Path, sources: tuple[str, ...], out: Path, count: int) -> N
     network = SmallNetwork(config)
     network.load_state_dict(state["average"])
     tensors = export(network, open_source(config, sources).batch(count))
-    found = weights_file.save_exact(out, asdict(config), tensors)
+    found = write(out, config, tensors)
     click.echo(json.dumps({"file": str(out), "bytes": out.stat().st_size, "fingerprint": found.hex()}))
 
 
