@@ -85,7 +85,7 @@ def test_info_has_a_row_for_it(pixels):
     assert last.split()[:2] == ["exact", f"{row.num_bytes:,}"]
     assert last.endswith(f"{row.num_bytes * 8 / (3 * 40 * 400):.3f} bpsp, coded from level 2")
     shown = fields("info", "img.hcodec")["lossless"]
-    assert (shown["method"], shown["start"], shown["crc_ok"], shown["num_bytes"]) == ("bits back", 2, True, len(report.data))
+    assert (shown["method"], shown["start"], shown["crc_ok"], shown["num_bytes"]) == ("coded", 2, True, len(report.data))
     Path("cut.hcodec").write_bytes(data[:-1])
     Path("bad.hcodec").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     result = hcodec("info", "cut.hcodec", "bad.hcodec", "--json")
@@ -94,7 +94,8 @@ def test_info_has_a_row_for_it(pixels):
     assert hcodec("info", "bad.hcodec").stdout.splitlines()[-1].endswith("corrupt")
     reader = container.Reader()
     reader.feed(data)
-    Path("odd.hcodec").write_bytes(container.write(reader.header, [[layer] for layer in reader.pieces[0]], lossless=[b"\7"]))
+    layers = [[layer] for layer in (*reader.whole, *reader.pieces[0])]
+    Path("odd.hcodec").write_bytes(container.write(reader.header, layers, lossless=[b"\7"]))
     assert hcodec("info", "odd.hcodec").stdout.splitlines()[-1].endswith("malformed")
 
 

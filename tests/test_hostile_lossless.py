@@ -51,7 +51,7 @@ def with_last(data: bytes, last: bytes) -> bytes:
     """Returns the file with another lossless layer and right checksums, as an attacker would write it."""
     reader = container.Reader()
     reader.feed(data)
-    return container.write(reader.header, [[layer] for layer in reader.pieces[0]], lossless=[last])
+    return container.write(reader.header, [[layer] for layer in (*reader.whole, *reader.pieces[0])], lossless=[last])
 
 
 def gives_the_levels(data: bytes, lossy: np.ndarray, stream: bool = False) -> None:

@@ -27,6 +27,7 @@ _WEIGHT_STEPS = 256  # format: of a weight, for terms in 32nds and means in eigh
 _TRIED = (1, 3)  # numbers of classes
 _ENOUGH, _ENOUGH_FOR_WEIGHTS = 1024, 4096  # values of a class on which offsets are tried, and weights fitted
 _FAR, _RIDGE = 4.0, 1e-3  # scales beyond which a residual counts no more; what keeps weights of idle terms small
+_SPREAD = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + np.arange(NUM_SCALES) * likelihood.LOG_SCALE_STEP)
 Ints = NDArray[np.int32]
 Coded = tuple[Ints, Ints, Ints]  # values, whole and table
 
@@ -39,6 +40,10 @@ class Prediction:
     scale: Ints
     shape: Ints
     terms: Ints
+
+    def flat(self) -> Prediction:
+        """Returns the same of the values in one row."""
+        return Prediction(self.mean.ravel(), self.scale.ravel(), self.shape.ravel(), self.terms.reshape(len(self.terms), -1))
 
     def part(self, where: NDArray[np.bool_] | slice) -> Prediction:
         """Returns the same of some of the values."""
@@ -97,8 +102,7 @@ def choose(tables: PixelTables, values: Ints, prediction: Prediction) -> tuple[C
         return best
     least = _price(tables, values, prediction, best)
     for count in _TRIED:
-        classes = _classes(prediction.scale, count)
-        corrections = tuple(_fitted(tables, values[classes == i], prediction.part(classes == i)) for i in range(count))
+        corrections = _all_fitted(tables, values, prediction, count)
         price = _price(tables, values, prediction, corrections)
         if price < least:
             best, least = corrections, price
@@ -111,10 +115,17 @@ def _price(tables: PixelTables, values: Ints, prediction: Prediction, correction
     )
 
 
+def _all_fitted(tables: PixelTables, values: Ints, prediction: Prediction, count: int) -> tuple[Correction, ...]:
+    """Returns the corrections of so many classes, fitted to enough of the values."""
+    every = slice(None, None, 1 + values.size // (count * _ENOUGH_FOR_WEIGHTS))
+    some, of_them = values.ravel()[every], prediction.flat().part(every)
+    classes = _classes(prediction.scale, count).ravel()[every]
+    return tuple(_fitted(tables, some[classes == i], of_them.part(classes == i)) for i in range(count))
+
+
 def _fitted(tables: PixelTables, values: Ints, prediction: Prediction) -> Correction:
     """Returns the correction of one class of values (N,): weights by least squares, then indices step by step downhill."""
-    every = 1 + len(values) // _ENOUGH_FOR_WEIGHTS
-    weights = _weights(values[::every], prediction.part(slice(None, None, every)))
+    weights = _weights(values, prediction)
     every = 1 + len(values) // _ENOUGH
     values, prediction = values[::every], prediction.part(slice(None, None, every))
     mean = _mean(prediction, weights @ prediction.terms)
@@ -144,7 +155,7 @@ def _weights(values: Ints, prediction: Prediction) -> Ints:
     """Returns weights by least squares, in two rounds; what was predicted to be wide counts less, and so does what is far off."""
     if not values.size:
         return np.zeros(len(prediction.terms), dtype=np.int32)
-    spread = 2 + MEAN_STEPS * np.exp(likelihood.MIN_LOG_SCALE + prediction.scale * likelihood.LOG_SCALE_STEP)
+    spread = _SPREAD[prediction.scale]
     residual = (values * MEAN_STEPS - prediction.mean) / spread
     terms = prediction.terms / (4 * spread)
     products = np.einsum("in,jn->ij", terms, terms)  # not @, whose threads would wait for each other

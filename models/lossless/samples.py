@@ -26,7 +26,7 @@ from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 def start_states(base: Model, pixels: np.ndarray, levels: Sequence[int]) -> Tensor:
     """Returns the exact states (len(levels), H/8, W/8, width) at stride 8 after each level, in the float network's units."""
     prefix = Prefix.empty(base.walk, *pixels.shape[:2])
-    wanted = posterior(base.walk.steps, analyze(base.config, base.walk.steps, pixels))
+    wanted = posterior(base.walk.steps, analyze(base.config, base.walk.steps, pixels, sorted(base.config.width)))
     states = []
     for level in range(1, max(levels) + 1):
         prefix = prefix.extended(lambda *latent: np.rint(wanted(*latent)).clip(-MAX_SYMBOL, MAX_SYMBOL))

@@ -101,7 +101,7 @@ def count_symbols(network: Network, agreed: Agreed, pictures: list[np.ndarray], 
     own = TorchSteps(steps(network, agreed), agreed.start.device)
     walk = Walk(agreed.config, own, agreed.start.numpy())
     for done, picture in enumerate(pictures):
-        wanted = posterior(own, analyze(agreed.config, own, picture))
+        wanted = posterior(own, analyze(agreed.config, own, picture, sorted(agreed.config.width)))
 
         def answer(latent: LatentSteps, state: Floats, prior: Prior) -> Floats:
             """Returns the rounded posterior and counts it."""

@@ -95,7 +95,18 @@ def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxrunt
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    _share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     names = list(weights)
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights[name])) for name in names]
     options.add_external_initializers(names, values)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+@functools.cache
+def _share_memory() -> None:
+    """Has all sessions take memory from one arena: one for each would keep as much as that session ever needed."""
+    import onnxruntime
+
+    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place), None)
