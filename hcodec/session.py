@@ -27,6 +27,7 @@ from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
 Show = Callable[[float], None]  # gets the share of the work that is done
+_KEPT = 64  # windows of which the features at the finest stride are kept; beyond, they take more memory than time
 _CONTEXT = 32  # format: pixels around a window that are predicted with it
 
 
@@ -50,7 +51,7 @@ class Encoder:
         self.size = pixels.shape[0], pixels.shape[1]
         self.windows = windows(*self.size)
         self.with_offsets = levels.has_offsets(*self.size)
-        self._features: dict[int, Array] = {}  # of a picture of one window, between its coarse and its fine levels
+        self._fine: dict[Window, Array] = {}  # features at the finest stride, from the coarse levels until they are needed
 
     def layers(self, count: int, show: Show) -> list[list[bytes]]:
         """Returns the first `count` layers: the one piece of each coarse level, and of each other one those of all windows."""
@@ -80,10 +81,10 @@ class Encoder:
     def levels(self, whole: Prefix, window: Window) -> Iterator[Level]:
         """Yields level after level of a window, from the prefix after those of the whole picture, each when it is asked for."""
         prefix, outer = self.prefix(whole, window), _outer(window, *self.size)
-        feature = self._features.get(FINEST)
+        feature = self._fine.get(window)
         if feature is None:
-            feature = _cropped(self._analyzed(window, (FINEST,))[FINEST], outer, window, self.size)
-        wanted = self._wanted({FINEST: feature}, outer)
+            feature = self._cropped(window, self._analyzed(window, (FINEST,)))
+        wanted = self._wanted({FINEST: feature.astype(np.float32, copy=False)}, outer)
         for _ in range(self.model.config.num_levels - self.model.config.num_whole):
             level = levels.encoded(self.tables, prefix, wanted)
             yield level
@@ -103,12 +104,23 @@ class Encoder:
         return analyze(self.model.config, self.model.walk.steps, self.pixels[outer.inside], strides)
 
     def _coarse_features(self) -> dict[int, Array]:
-        """Returns {stride: feature} of the whole picture, put together from those of windows."""
-        if len(self.windows) == 1:
-            self._features = self._analyzed(self.windows[0], STRIDES)
-            return self._features
+        """Returns {stride: feature} of the whole picture, put together from those of windows; keeps those of the finest stride."""
+        keep, size = len(self.windows) <= _KEPT, np.float32 if len(self.windows) == 1 else np.float16
         strides = [stride for stride in STRIDES if stride > FINEST]
-        return _assembled(strides, self.windows, each(lambda window: self._analyzed(window, strides), self.windows), self.size)
+
+        def analyzed(window: Window) -> dict[int, Array]:
+            """Returns the features of a window."""
+            found = self._analyzed(window, STRIDES)
+            if keep:
+                self._fine[window] = self._cropped(window, found).astype(size, copy=False)
+            return {stride: found[stride] for stride in strides}
+
+        return _assembled(strides, self.windows, each(analyzed, self.windows), self.size)
+
+    def _cropped(self, window: Window, features: dict[int, Array]) -> Array:
+        """Returns the finest feature of a window and what is predicted with it, of what `_analyzed` gives."""
+        inner = _outer(window, *self.size).within(Rectangle.of(window).grown(MARGIN, *self.size))
+        return np.ascontiguousarray(features[FINEST][inner.cells(FINEST)])
 
     def _wanted(self, features: dict[int, Array], place: Rectangle) -> Wanted:
         """Returns what the latents of a part of the picture are to be, from its features."""
@@ -117,11 +129,6 @@ class Encoder:
             return plain
         offsets = self.offsets
         return lambda latent, state, prior: plain(latent, state, prior) + offsets[latent.index][place.cells(latent.stride)]
-
-
-def _cropped(feature: Array, outer: Rectangle, window: Window, size: tuple[int, int]) -> Array:
-    """Returns the part of a window's feature, made with MARGIN, that is predicted with it."""
-    return np.ascontiguousarray(feature[outer.within(Rectangle.of(window).grown(MARGIN, *size)).cells(FINEST)])
 
 
 def _assembled(

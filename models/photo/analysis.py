@@ -36,9 +36,13 @@ class Analysis(nn.Module):
             if stride > 8:
                 self.down[str(stride)] = Dense(4 * config.width[stride // 2], config.width[stride])
 
-    def stemmed(self, coefficients: Tensor, patches: Tensor) -> Tensor:
-        """Returns the signal (B, H/8, W/8, width) of coefficients (B, H/8, W/8, 192) and 4x4 patches (B, H/4, W/4, 48)."""
-        fine = self.stem_blocks(self.stem(patches).float())
+    def patched(self, patches: Tensor) -> Tensor:
+        """Returns the fine signal (B, H/4, W/4, tail_width) before its blocks, from 4x4 patches (B, H/4, W/4, 48)."""
+        fine: Tensor = self.stem(patches).float()
+        return fine
+
+    def stemmed(self, coefficients: Tensor, fine: Tensor) -> Tensor:
+        """Returns the signal (B, H/8, W/8, width) of coefficients (B, H/8, W/8, 192) and the fine signal after its blocks."""
         stem = self.stem_out(space_to_depth(fine, 2))
         return F.pad(self.overlap(coefficients), (0, stem.shape[-1] - NUM_COEFFICIENTS)) + stem
 

@@ -107,14 +107,18 @@ class Network(nn.Module):
 
     def analyze(self, x: Tensor) -> dict[int, Tensor]:
         """Returns {stride: feature (B, ceil(H/s), ceil(W/s), width)}."""
-        features: dict[int, Tensor] = self.analysis(self.stem(pad_to(x, 8).permute(0, 2, 3, 1)))
+        pixels = pad_to(x, 8).permute(0, 2, 3, 1)
+        features: dict[int, Tensor] = self.analysis(self.stemmed(pixels, self.analysis.stem_blocks(self.patched(pixels))))
         return features
 
-    def stem(self, pixels: Tensor) -> Tensor:
-        """Returns the signal (B, H/8, W/8, width) that analysis starts from; pixels (B, H, W, 3), H and W multiples of 8."""
-        pixels = pixels - 0.5
-        coefficients = F.linear(space_to_depth(pixels, 8), self.dct) * 255 / self.sigma
-        return self.analysis.stemmed(coefficients, space_to_depth(pixels, 4) * 4)
+    def patched(self, pixels: Tensor) -> Tensor:
+        """Returns the fine signal (B, H/4, W/4, tail_width) before its blocks; pixels (B, H, W, 3), H and W multiples of 8."""
+        return self.analysis.patched(space_to_depth(pixels - 0.5, 4) * 4)
+
+    def stemmed(self, pixels: Tensor, fine: Tensor) -> Tensor:
+        """Returns the signal (B, H/8, W/8, width) that analysis starts from; fine: after its blocks."""
+        coefficients = F.linear(space_to_depth(pixels - 0.5, 8), self.dct) * 255 / self.sigma
+        return self.analysis.stemmed(coefficients, fine)
 
     def begin(self, batch: int, height: int, width: int) -> Position:
         """Returns where the way down begins: the learned constant on the grid of the coarsest stride."""
@@ -128,12 +132,13 @@ class Network(nn.Module):
 
     def synthesize(self, state: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
         """Returns the picture (B, 3, H, W), not clipped; weights as in `Synthesis.refined`."""
-        pixels = self.pixels(self.synthesis.refined(state, weights), weights)
+        state = self.synthesis.refined(state, weights)
+        pixels = self.pixels(state, self.synthesis.fine_blocks(self.synthesis.widened(state)), weights)
         return pixels[:, :height, :width].permute(0, 3, 1, 2)
 
-    def pixels(self, state: Tensor, weights: Tensor) -> Tensor:
-        """Returns pixels (B, 8 rows, 8 columns, 3) of a state from `Synthesis.refined`."""
-        coefficients, fine = self.synthesis(state, weights)
+    def pixels(self, state: Tensor, fine: Tensor, weights: Tensor) -> Tensor:
+        """Returns pixels (B, 8 rows, 8 columns, 3) of a state from `Synthesis.refined` and the fine signal after its blocks."""
+        coefficients, fine = self.synthesis.finished(state, fine, weights)
         pixels = depth_to_space(F.linear(coefficients * (self.sigma / 255), self.dct.T), 8)
         return pixels + depth_to_space(fine, 4) / 8 + 0.5
 

@@ -76,7 +76,10 @@ def synthesize(walk: Walk, state: Array, levels: float) -> Floats:
     """Returns the pixels (8 rows, 8 columns, 3) of a finest state that holds so many levels."""
     weights = _weights(levels, walk.config.num_levels)
     (refined,) = walk.steps("synthesis", state, weights)
-    pixels: Floats = walk.steps("pixels", refined, weights)[0][0]
+    (fine,) = walk.steps("tail", refined)
+    for k in range(walk.config.tail_blocks + walk.config.tail_float_blocks):
+        (fine,) = walk.steps(f"tail.{k}", fine)
+    pixels: Floats = walk.steps("pixels", refined, fine, weights)[0][0]
     return pixels
 
 

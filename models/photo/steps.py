@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hcodec.models.blocks import Block
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.photo.agreed import Agreed, IntegerLatent, IntegerPrior
 from hcodec.models.photo.config import FINEST, STRIDES
@@ -26,8 +27,8 @@ _ROWS, _COLUMNS = 4, 6  # of the maps that show shapes
 def steps(network: Network, agreed: Agreed) -> dict[str, TorchStep]:
     """Returns all steps, by name.
 
-    Of the agreed path: `ascend.S`, `prior.I` and `advance.I`; of analysis: `stem`, `down.S` and `analysis.S.K`; `posterior.I`;
-    of synthesis: `synthesis` and `pixels`; and `check`.
+    Of the agreed path: `ascend.S`, `prior.I` and `advance.I`; of analysis: `stem`, `stem.K`, `stem.out`, `down.S` and
+    `analysis.S.K`; `posterior.I`; of synthesis: `synthesis`, `tail`, `tail.K` and `pixels`; and `check`.
     """
     return {"check": check_step(), **dict(_agreed(agreed)), **dict(_float(network))}
 
@@ -61,8 +62,10 @@ def _advance(latent: IntegerLatent) -> Callable[[Tensor, Tensor, Tensor], tuple[
 
 def _float(network: Network) -> Named:
     config, analysis = network.config, network.analysis
-    stem_radius = 4 * (config.tail_blocks + 2 * config.stem_float_blocks)
-    yield "stem", _float_step(network.stem, (_map(3, 8),), Reach(-(-stem_radius // 8) * 8 + 8, 8))
+    pixels, fine = _map(3, 8), _map(config.tail_width, 2)
+    yield "stem", _float_step(network.patched, (pixels,), Reach(0, 8))
+    yield from _fine_blocks("stem", analysis.stem_blocks, fine)
+    yield "stem.out", _float_step(network.stemmed, (pixels, fine), Reach(8, 8))
     for stride in sorted(STRIDES):
         if stride > FINEST:
             down = analysis.halved(stride)
@@ -81,8 +84,15 @@ def _synthesis(network: Network) -> Named:
     state, weights = _map(config.width[FINEST]), torch.full((1, config.num_levels), 1 / config.num_levels)
     scaled = lambda state, weights: network.synthesis.refined(state * STATE_UNIT, weights)  # noqa: E731
     yield "synthesis", _float_step(scaled, (state, weights), Reach(2 * config.synthesis_blocks))
-    radius = -(-(config.tail_blocks + 2 * config.tail_float_blocks) // 2) + 1
-    yield "pixels", _float_step(network.pixels, (state, weights), Reach(radius))
+    yield "tail", _float_step(network.synthesis.widened, (state,), Reach())
+    fine = _map(config.tail_width, 2)
+    yield from _fine_blocks("tail", network.synthesis.fine_blocks, fine)
+    yield "pixels", _float_step(network.pixels, (state, fine, weights), Reach(1))
+
+
+def _fine_blocks(name: str, blocks: nn.Sequential, fine: Tensor) -> Named:
+    for k, block in enumerate(blocks):
+        yield f"{name}.{k}", _float_step(block, (fine,), Reach(1 if isinstance(block, Block) else 2))
 
 
 def _float_step(function: Callable[..., Tensor], examples: tuple[Tensor, ...], reach: Reach) -> TorchStep:

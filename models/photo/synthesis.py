@@ -34,15 +34,18 @@ class Synthesis(nn.Module):
         nn.init.normal_(self.fine_out.weight, std=1e-3)
 
     def refined(self, state: Tensor, weights: Tensor) -> Tensor:
-        """Returns the state (B, H/8, W/8, width) made ready for `forward`.
+        """Returns the state (B, H/8, W/8, width) refined.
 
         weights: (B, num_levels), convex, says which levels the state holds (two neighbours share it when a layer is cut).
         """
         refined: Tensor = self.blocks(state + (weights @ self.embed)[:, None, None])
         return refined
 
-    def forward(self, state: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns coefficients (B, H/8, W/8, 192) and pixel corrections (B, H/4, W/4, 48); from what `refined` gives."""
+    def widened(self, state: Tensor) -> Tensor:
+        """Returns the fine signal (B, H/4, W/4, tail_width) before its blocks, from what `refined` gives."""
+        return depth_to_space(self.fine_in(state).float(), 2)
+
+    def finished(self, state: Tensor, fine: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns coefficients (B, H/8, W/8, 192) and pixel corrections (B, H/4, W/4, 48), from the fine signal after its blocks."""
         coefficients = self.overlap(state[..., :NUM_COEFFICIENTS] * (weights @ self.coefficient_gain)[:, None, None])
-        fine = self.fine_blocks(depth_to_space(self.fine_in(state).float(), 2))
         return coefficients, self.fine_out(fine).float()

@@ -77,7 +77,10 @@ class Walk:
 def analyze(config: Config, steps: Steps, pixels: NDArray[np.uint8], strides: Sequence[int]) -> dict[int, Array]:
     """Returns {stride: feature float32 (1, ceil(H/s), ceil(W/s), width)} of a picture uint8 (H, W, 3), at these strides."""
     x = _padded(pixels[None], 8).astype(np.float32) / 255
-    (x,) = steps("stem", x)
+    (fine,) = steps("stem", x)
+    for k in range(config.tail_blocks + config.stem_float_blocks):
+        (fine,) = steps(f"stem.{k}", fine)
+    (x,) = steps("stem.out", x, fine)
     features = {}
     for stride in sorted(config.width):
         if stride > max(strides):

@@ -80,8 +80,7 @@ def _share_memory() -> None:
 
     kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
     place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
-    as_requested = {"arena_extend_strategy": 1}
-    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(as_requested))
+    onnxruntime.create_and_register_allocator(place, None)
 
 
 def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxruntime.InferenceSession:
@@ -95,18 +94,7 @@ def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxrunt
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    _share_memory()
-    options.add_session_config_entry("session.use_env_allocators", "1")
     names = list(weights)
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(weights[name])) for name in names]
     options.add_external_initializers(names, values)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-@functools.cache
-def _share_memory() -> None:
-    """Has all sessions take memory from one arena: one for each would keep as much as that session ever needed."""
-    import onnxruntime
-
-    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
-    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place), None)

@@ -50,17 +50,17 @@ def in_strips(function: Function, reach: Reach, arrays: Sequence[Array]) -> Sequ
     def strip(ends: tuple[int, int]) -> list[Array]:
         """Returns the results for the rows between two cuts."""
         low, high = max(ends[0] - reach.radius, 0), min(ends[1] + reach.radius, rows)
-        results = function(*(np.ascontiguousarray(x[:, low:high]) if x.ndim == 4 else x for x in arrays))
+        results = function(*(np.ascontiguousarray(_rows(x, (low, high), rows)) if x.ndim == 4 else x for x in arrays))
         return [_rows(result, (ends[0] - low, ends[1] - low), high - low) for result in results]
 
     parts = each(strip, list(pairwise(cuts)))
     return [np.concatenate(part, 1) for part in zip(*parts, strict=True)]
 
 
-def _rows(result: Array, wanted: tuple[int, int], of: int) -> Array:
-    """Returns the rows of a result that belong to the wanted ones of `of` rows of the input."""
-    begin, end = (result.shape[1] * row // of for row in wanted)
-    return result[:, begin:end]
+def _rows(x: Array, wanted: tuple[int, int], of: int) -> Array:
+    """Returns the rows of a map, be it finer or coarser, that lie at the wanted ones of `of` rows of the first input."""
+    begin, end = (x.shape[1] * row // of for row in wanted)
+    return x[:, begin:end]
 
 
 def _cuts(rows: int, reach: Reach) -> list[int]:
