@@ -45,7 +45,8 @@ def exact_layers(
     stored = all(code.start == 1 for code in codes)
     kept = num_levels or (1 if stored else max(code.start for code in codes))
     layers = [[piece] for piece in picture.whole_pieces[:kept]]
-    layers += [list(layer) for layer in zip(*(window.pieces for window in coded), strict=True)][: max(kept - len(layers), 0)]
+    num_fine = kept - len(layers)
+    layers += [list(layer) for layer in zip(*(window.pieces[:num_fine] for window in coded), strict=True)]
     method = ", ".join(dict.fromkeys(code.method for code in codes))
     pieces = [code.data for code in codes]
     return layers, pieces, LosslessCode(b"".join(pieces), method, max(code.start for code in codes))
@@ -58,8 +59,7 @@ class _Picture:
         self.encoder, self.gray, self.num_levels = encoder, gray, num_levels
         model = encoder.model
         self.starts: Sequence[int] = registry.load_lossless(model.fingerprint, backend=model.backend).starts
-        found, self.whole = encoder.whole_levels(num_levels or model.config.num_whole)
-        self.whole_pieces = [encoder.pack(level) for level in found]
+        self.whole_pieces, self.whole = encoder.whole_pieces(num_levels or model.config.num_whole)
 
     def windows(self, show: Show) -> list[_Coded]:
         """Returns all windows, coded."""
@@ -91,8 +91,9 @@ class _Picture:
             return 0 if self.num_levels else sum(map(len, pieces[: max(start - first - 1, 0)]))
 
         code = lossless.encode(model.fingerprint, candidates, pixels, self.gray, saved, model.backend)
-        for _ in candidates:  # the levels that are kept although the layer does not build on them
-            pass
+        if self.num_levels is not None:
+            for _ in candidates:  # levels that are kept although the layer does not build on them
+                pass
         return _Coded(pieces, code)
 
     def _candidates(self, window: Window, pieces: list[bytes]) -> Iterator[Candidate]:

@@ -55,7 +55,7 @@ class Encoder:
 
     def layers(self, count: int, show: Show) -> list[list[bytes]]:
         """Returns the first `count` layers: the one piece of each coarse level, and of each other one those of all windows."""
-        coarse, whole = self.whole_levels(count)
+        coarse, whole = self.whole_pieces(count)
         num_fine, done = count - len(coarse), [0]
 
         def pieces(window: Window) -> list[bytes]:
@@ -66,17 +66,18 @@ class Encoder:
             return found
 
         fine = each(pieces, self.windows) if num_fine else []
-        return [[self.pack(level)] for level in coarse] + [list(layer) for layer in zip(*fine, strict=True)]
+        return [[piece] for piece in coarse] + [list(layer) for layer in zip(*fine, strict=True)]
 
-    def whole_levels(self, count: int) -> tuple[list[Level], Prefix]:
-        """Returns the levels of the whole picture among the first `count`, and the prefix after them."""
-        found: list[Level] = []
+    def whole_pieces(self, count: int) -> tuple[list[bytes], Prefix]:
+        """Returns the pieces of the levels of the whole picture among the first `count`, and the prefix after them."""
+        pieces = []
         prefix = Prefix.empty(self.model.walk, *self.size)
         wanted = self._wanted(self._coarse_features(), Rectangle(0, 0, *self.size))
         for _ in range(min(count, self.model.config.num_whole)):
-            found.append(levels.encoded(self.tables, prefix, wanted))
-            prefix = found[-1][1]
-        return found, prefix
+            level = levels.encoded(self.tables, prefix, wanted)
+            prefix = level[1]
+            pieces.append(self.pack(level))
+        return pieces, prefix
 
     def levels(self, whole: Prefix, window: Window) -> Iterator[Level]:
         """Yields level after level of a window, from the prefix after those of the whole picture, each when it is asked for."""
@@ -105,17 +106,25 @@ class Encoder:
 
     def _coarse_features(self) -> dict[int, Array]:
         """Returns {stride: feature} of the whole picture, put together from those of windows; keeps those of the finest stride."""
-        keep, size = len(self.windows) <= _KEPT, np.float32 if len(self.windows) == 1 else np.float16
-        strides = [stride for stride in STRIDES if stride > FINEST]
+        keep, kind = len(self.windows) <= _KEPT, np.float32 if len(self.windows) == 1 else np.float16
+        whole = {stride: self._room(stride) for stride in STRIDES if stride > FINEST}
 
-        def analyzed(window: Window) -> dict[int, Array]:
-            """Returns the features of a window."""
-            found = self._analyzed(window, STRIDES)
+        def analyze_window(window: Window) -> None:
+            """Puts the features of a window in their place."""
+            place, found = Rectangle.of(window), self._analyzed(window, STRIDES)
+            inner = place.within(place.grown(MARGIN, *self.size))
+            for stride, feature in whole.items():
+                feature[place.cells(stride)] = found[stride][inner.cells(stride)]
             if keep:
-                self._fine[window] = self._cropped(window, found).astype(size, copy=False)
-            return {stride: found[stride] for stride in strides}
+                self._fine[window] = self._cropped(window, found).astype(kind, copy=False)
 
-        return _assembled(strides, self.windows, each(analyzed, self.windows), self.size)
+        each(analyze_window, self.windows)
+        return whole
+
+    def _room(self, stride: int) -> Array:
+        """Returns room for a map of the whole picture at a stride."""
+        rows, columns = (-(-edge // stride) for edge in self.size)
+        return np.empty((1, rows, columns, self.model.config.width[stride]), dtype=np.float32)
 
     def _cropped(self, window: Window, features: dict[int, Array]) -> Array:
         """Returns the finest feature of a window and what is predicted with it, of what `_analyzed` gives."""
@@ -129,21 +138,6 @@ class Encoder:
             return plain
         offsets = self.offsets
         return lambda latent, state, prior: plain(latent, state, prior) + offsets[latent.index][place.cells(latent.stride)]
-
-
-def _assembled(
-    strides: Sequence[int], parts: Sequence[Window], features: Sequence[dict[int, Array]], size: tuple[int, int]
-) -> dict[int, Array]:
-    """Returns {stride: feature} of a picture from those of its windows, made with MARGIN."""
-    whole = {}
-    for stride in strides:
-        grid = -(-size[0] // stride), -(-size[1] // stride)
-        whole[stride] = np.empty((1, *grid, features[0][stride].shape[3]), dtype=np.float32)
-        for window, feature in zip(parts, features, strict=True):
-            place = Rectangle.of(window)
-            inside = place.within(place.grown(MARGIN, *size)).cells(stride)
-            whole[stride][place.cells(stride)] = feature[stride][inside]
-    return whole
 
 
 class Decoder:

@@ -62,8 +62,9 @@ def descend(model: Model, position: Position, answer: Answer, end: int | None = 
     for latent in latents[position.index : end]:
         position = at_stride(model, position, latent.stride)
         state, prior = latent.prior(position.state)
+        position = replace(position, state=state, index=position.index + 1)  # the state before is not needed any more
         state = latent.advance(state, prior, answer(latent, state, prior))
-        position = replace(position, state=state, index=position.index + 1)
+        position = replace(position, state=state)
     return position
 
 

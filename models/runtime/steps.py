@@ -7,6 +7,7 @@ threads share. How a map is cut depends on its size alone, so the bytes of a fil
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,14 +48,26 @@ def in_strips(function: Function, reach: Reach, arrays: Sequence[Array]) -> Sequ
     if len(cuts) == 2:
         return function(*arrays)
 
-    def strip(ends: tuple[int, int]) -> list[Array]:
-        """Returns the results for the rows between two cuts."""
+    found: list[Array] = []
+    lock = threading.Lock()
+
+    def strip(ends: tuple[int, int]) -> None:
+        """Puts the results for the rows between two cuts in their place."""
         low, high = max(ends[0] - reach.radius, 0), min(ends[1] + reach.radius, rows)
         results = function(*(np.ascontiguousarray(_rows(x, (low, high), rows)) if x.ndim == 4 else x for x in arrays))
-        return [_rows(result, (ends[0] - low, ends[1] - low), high - low) for result in results]
+        with lock:
+            if not found:
+                found.extend(_room(result, rows, high - low) for result in results)
+        for whole, result in zip(found, results, strict=True):
+            _rows(whole, ends, rows)[:] = _rows(result, (ends[0] - low, ends[1] - low), high - low)
 
-    parts = each(strip, list(pairwise(cuts)))
-    return [np.concatenate(part, 1) for part in zip(*parts, strict=True)]
+    each(strip, list(pairwise(cuts)))
+    return found
+
+
+def _room(result: Array, rows: int, of: int) -> Array:
+    """Returns room for a whole map, of `rows` rows of the first input, of which a result holds `of`."""
+    return np.empty((1, result.shape[1] * rows // of, *result.shape[2:]), dtype=result.dtype)
 
 
 def _rows(x: Array, wanted: tuple[int, int], of: int) -> Array:
