@@ -80,7 +80,8 @@ def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[byt
     data = read_bytes(job.source)
     archive.refuse(data)
     info = container.info(data)
-    models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"], settings["backend"])  # once, before the clock starts
+    name = models.find(bytes.fromhex(info.fingerprint))
+    models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     decoded = codec.decode_picture(data, **settings)
     target = BytesIO()

@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from hcodec import container, models
+from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
-from hcodec.exact import LosslessCode, exact_layers, exact_pixels
+from hcodec.exact import exact_layers, exact_pixels
 from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
@@ -64,8 +65,9 @@ def encode(
     """
     _check_options((target_bpp, target_size, target_psnr), lossless, effort)
     if lossless:
-        chosen = {"levels": levels, "model": model, "metadata": metadata, "device": device, "backend": backend}
-        return encode_lossless(image, on_progress=on_progress, **chosen)[0]
+        return encode_lossless(
+            image, levels=levels, model=model, metadata=metadata, on_progress=on_progress, device=device, backend=backend
+        )[0]
     source = _source(image, metadata)
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     count = _check_levels(levels, encoder.model.config.num_levels)
@@ -117,8 +119,10 @@ def decode(
     prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
     strict. Raises FormatError, TruncatedError, ModelError, HcodecError (a region beyond the picture), OSError.
     """
-    chosen = {"temperature": temperature, "seed": seed, "device": device, "backend": backend, "strict": strict}
-    return picture.to_image(decode_picture(data, levels=levels, region=region, **chosen))
+    decoded = decode_picture(
+        data, levels=levels, region=region, temperature=temperature, seed=seed, device=device, backend=backend, strict=strict
+    )
+    return picture.to_image(decoded)
 
 
 def decode_picture(
