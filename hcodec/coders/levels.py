@@ -45,7 +45,8 @@ def encoded(tables: SymbolTables, prefix: Prefix, wanted: Wanted) -> Level:
     def answer(latent: LatentSteps, state: Floats, prior: Prior) -> Floats:
         """Returns the symbols that tables can hold, and keeps them."""
         index = np.ascontiguousarray(prior.index[prefix.inside])
-        symbols = np.rint(wanted(latent, state, prior)[prefix.inside]).clip(-_FAR, _FAR).astype(np.int32)
+        whole = np.rint(wanted(latent, state, prior)[prefix.inside])
+        symbols = np.clip(whole, -_FAR, _FAR, out=whole).astype(np.int32)
         parts.append((tables.clamp(symbols, index), index))
         return _placed(prefix, parts[-1][0], prior)
 

@@ -48,9 +48,11 @@ def choose(tables: SymbolTables, symbols: Symbols, indices: Indices) -> Symbols 
 def _histogram(tables: SymbolTables, symbols: Symbols, indices: Indices) -> Sequence[NDArray[np.intp]]:
     """Returns channel, scale index, value and number of all coded symbols that are alike."""
     channels, span = symbols.shape[-1], 2 * MAX_SYMBOL + 1
-    kind = np.arange(channels) * NUM_SCALES + indices  # most symbols are zero: those are counted without sorting
-    zeros = np.bincount(kind[(symbols == 0) & (indices >= tables.num_silent)], minlength=channels * NUM_SCALES)
-    others, counts = np.unique((kind * span + symbols + MAX_SYMBOL)[symbols != 0], return_counts=True)
+    kind = np.arange(channels, dtype=np.int32) * NUM_SCALES + indices  # most symbols are zero: those are counted without sorting
+    loud = indices >= tables.num_silent
+    zeros = np.bincount(kind[loud & (symbols == 0)], minlength=channels * NUM_SCALES)
+    moved = symbols != 0
+    others, counts = np.unique(kind[moved].astype(np.int64) * span + symbols[moved] + MAX_SYMBOL, return_counts=True)
     found = np.concatenate([np.flatnonzero(zeros), others // span])
     symbol = np.concatenate([np.zeros(np.count_nonzero(zeros), dtype=np.intp), others % span - MAX_SYMBOL])
     return found // NUM_SCALES, found % NUM_SCALES, symbol, np.concatenate([zeros[zeros > 0], counts])

@@ -45,7 +45,8 @@ class SymbolTables:
     def clamp(self, symbols: Symbols, indices: Indices) -> Symbols:
         """Returns the symbols (any shape) limited to what the tables of their indices hold; silent ones become 0."""
         limit = self.largest[indices]
-        return np.clip(symbols, -limit, limit)
+        clamped = np.minimum(symbols, limit)
+        return np.maximum(clamped, np.negative(limit, out=limit), out=clamped)
 
     def estimate(self, symbols: Symbols, indices: Indices) -> float:
         """Returns the information content of the symbols, in bits."""
