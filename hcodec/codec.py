@@ -154,7 +154,7 @@ def decode_picture(
 
 def _levels_present(reader: Reader, levels: int | None, strict: bool) -> int:
     """Returns how many levels to decode; reports what cannot be used."""
-    if not reader.whole and not (any(reader.pieces) and not reader.known_header().num_whole):
+    if not (reader.whole or any(reader.pieces)):
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)

@@ -184,7 +184,7 @@ class Decoder:
             return whole
         window, held = self.windows[index], self._held and self._held[index]
         prefix = held or _prefix(whole, window, self.header.height, self.header.width)
-        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_whole : self.limit]:
+        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_whole :]:
             prefix = self._pushed(index, prefix, piece)
         if self._held:
             self._held[index] = prefix
