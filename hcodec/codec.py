@@ -26,8 +26,8 @@ from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
-from hcodec.presented import check_memory, picture_of
-from hcodec.session import Decoder, Encoder, Pixels
+from hcodec.presented import picture_of
+from hcodec.session import Decoder, Encoder, Pixels, check_memory
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels

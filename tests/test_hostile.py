@@ -179,7 +179,7 @@ def whole_header(num_whole, table, flags=0):
 
 @pytest.mark.parametrize("num_whole", [32, 33, 64, 128, 255])
 def test_more_whole_levels_than_there_can_be_are_refused_at_once(num_whole):
-    with pytest.raises(FormatError, match=f"number of layers of the whole picture is {num_whole}, allowed is 0 to 31"):
+    with pytest.raises(FormatError, match=f"number of coarse layers is {num_whole}, allowed is 0 to 31"):
         read_all(whole_header(num_whole, b"")[:-4])  # no more bytes are waited for
 
 

@@ -9,14 +9,16 @@ from conftest import render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hcodec import container, models
-from hcodec.codec import encode
+from hcodec import container, memory, models
+from hcodec.codec import decode, encode
 from hcodec.coders import levels, scale_offsets
 from hcodec.coding.stack import Stack
 from hcodec.container import Window, count_windows, windows
 from hcodec.container.window import EDGE
+from hcodec.errors import PictureError
 from hcodec.models.photo.prefix import Prefix
 from hcodec.session import Decoder
+from hcodec.stream import StreamDecoder
 
 
 @settings(max_examples=30, deadline=None)
@@ -122,6 +124,19 @@ def test_a_window_is_predicted_from_what_is_around_it():
     found = decoded_state(model, reader, 0)
     assert found.shape == alone.shape and not np.array_equal(found[:, :, -1], alone[:, :, -1])
     assert np.array_equal(found[:, :, :-4], alone[:, :, :-4])
+
+
+@pytest.mark.parametrize("size", [(128, 1 << 24), (46_340, 46_340), (1, 1 << 24)])
+def test_few_bytes_cannot_take_the_memory_of_a_huge_coarse_layer(size, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 30)
+    model = models.load("tiny")
+    frame = container.Frame(height=size[0], width=size[1], model="tiny", fingerprint=model.fingerprint, num_whole=2)
+    data = container.write(frame, [[b""]])
+    assert len(data) <= 50
+    with pytest.raises(PictureError, match="megapixels need"):
+        decode(data)
+    with pytest.raises(PictureError, match="megapixels need"):
+        StreamDecoder().feed(data)
 
 
 def test_windows_do_not_need_each_other():

@@ -40,7 +40,7 @@ _FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT
 _NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)
 _SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
 _DEPTH, _NEWER_DEPTH = Range("bits a sample", 8, 8), 16
-_NUM_WHOLE = Range("number of layers of the whole picture", 0, MAX_LAYERS - 1)
+_NUM_WHOLE = Range("number of coarse layers", 0, MAX_LAYERS - 1)
 _NUM_FRAMES = Range("number of frames", 1, MAX_LENGTH_BYTES)
 
 
