@@ -48,13 +48,17 @@ def _picture_lines(info: Info) -> Iterator[str]:
     pixels = "gray" if info.gray else "RGB"
     bpp = 8 * info.file_bytes / (info.width * info.height)
     state = "complete" if info.complete else f"the first of {info.total_bytes:,}"
-    windows = f", {info.num_windows} windows" if info.num_windows > 1 else ""
-    yield f"  picture    {info.width}x{info.height}, {pixels}{' with alpha' if info.has_alpha else ''}{windows}"
+    yield f"  picture    {info.width}x{info.height}, {pixels}{' with alpha' if info.has_alpha else ''}{_windows(info)}"
     yield f"  file       {info.file_bytes:,} bytes, {bpp:.3f} bpp, {state}"
     yield f"  model      {info.model} {info.fingerprint}{_lack(info.fingerprint)}, file format {info.version}"
     sizes = {"alpha": info.alpha_bytes, "ICC": info.icc_bytes, "Exif": info.exif_bytes, "XMP": info.xmp_bytes}
     extras = [*(f"{name} {num_bytes:,} bytes" for name, num_bytes in sizes.items() if num_bytes), *_values(info)]
     yield f"  container  {info.container_bytes:,} bytes" + "".join(f", {extra}" for extra in extras)
+
+
+def _windows(info: Info) -> str:
+    begin = f" from level {info.num_whole + 1} on" if info.num_whole else ""
+    return f", {info.num_windows} windows{begin}" if info.num_windows > 1 else ""
 
 
 def _values(info: Info) -> Iterator[str]:

@@ -26,8 +26,8 @@ from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
-from hcodec.presented import check_memory, picture_of
-from hcodec.session import Decoder, Encoder, Pixels
+from hcodec.presented import picture_of
+from hcodec.session import Decoder, Encoder, Pixels, check_memory
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
@@ -154,7 +154,7 @@ def decode_picture(
 
 def _levels_present(reader: Reader, levels: int | None, strict: bool) -> int:
     """Returns how many levels to decode; reports what cannot be used."""
-    if not reader.whole and not (any(reader.pieces) and not reader.known_header().num_whole):
+    if not (reader.whole or any(reader.pieces)):
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)

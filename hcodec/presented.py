@@ -8,15 +8,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from hcodec import memory
 from hcodec.container import Reader
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.mosaic import Rectangle
 from hcodec.pixels.attachments import attach
 from hcodec.pixels.picture import Picture
 from hcodec.session import Pixels
-
-_BYTES_PER_PIXEL = 24  # of a large picture: peak working memory beside that of the windows in work, measured
 
 
 def picture_of(reader: Reader, pixels: Pixels, strict: bool = False, region: Rectangle | None = None) -> Picture:
@@ -34,8 +31,3 @@ def picture_of(reader: Reader, pixels: Pixels, strict: bool = False, region: Rec
             raise
         warnings.warn(str(error), HcodecWarning, stacklevel=3)
         return attach(plain, replace(reader.attachments, alpha=b""), size, inside)
-
-
-def check_memory(height: int, width: int) -> None:
-    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
-    memory.check(height * width, _BYTES_PER_PIXEL)

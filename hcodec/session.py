@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec import models
+from hcodec import memory, models
 from hcodec.coders import levels
 from hcodec.coders.levels import Level, Wanted
 from hcodec.container import EVERYWHERE, Reader
@@ -28,8 +28,15 @@ from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
 Show = Callable[[float], None]  # gets the share of the work that is done
+_BYTES_PER_PIXEL = 40  # of a large picture: peak working memory of the coarse levels, which are of all of it, measured
 _KEPT = 64  # windows of which the features at the finest stride are kept; beyond, they take more memory than time
 _CONTEXT = 32  # format: pixels around a window that are predicted with it
+
+
+def check_memory(height: int, width: int) -> None:
+    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
+    rows, columns = (-(-edge // FINEST) for edge in (height, width))  # a cell takes memory, however few pixels it has
+    memory.check(rows * columns * FINEST**2, _BYTES_PER_PIXEL)
 
 
 def _prefix(whole: Prefix, window: Window, height: int, width: int) -> Prefix:
@@ -159,8 +166,9 @@ class Decoder:
 
     @classmethod
     def open(cls, reader: Reader, device: str, backend: str | None, limit: int | None = None, hold: bool = False) -> Decoder:
-        """Returns a decoder for what a reader has of a file. Raises ModelError or FormatError."""
+        """Returns a decoder for what a reader has of a file. ModelError, FormatError, PictureError (memory)."""
         header = reader.known_header()
+        check_memory(header.height, header.width)
         model = models.load(models.find(header.fingerprint), device, backend)
         if header.num_levels > model.config.num_levels or header.num_whole != model.config.num_whole:
             raise FormatError(f"the file has {header.num_levels} levels, {header.num_whole} of them whole; its model has others")
@@ -184,7 +192,7 @@ class Decoder:
             return whole
         window, held = self.windows[index], self._held and self._held[index]
         prefix = held or _prefix(whole, window, self.header.height, self.header.width)
-        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_whole : self.limit]:
+        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_whole :]:
             prefix = self._pushed(index, prefix, piece)
         if self._held:
             self._held[index] = prefix

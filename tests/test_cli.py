@@ -397,14 +397,15 @@ def test_info(stream):
 
 
 def test_info_shows_what_came_along(stream):
-    frame = container.Frame(width=2000, height=5, model="other-1", fingerprint=b"1234")
+    frame = container.Frame(width=2000, height=5, model="other-1", fingerprint=b"1234", num_whole=1)
     color = {"cicp": Cicp(9, 16, 0, 1), "gamma": 45455, "chromaticities": Chromaticities(*range(8))}
     attached = Attachments(**color, density=Density(2, 3, 1), orientation=6, text=(("a", "\x1b[31m"), ("b", "")))
-    Path("other.hcodec").write_bytes(container.write(frame, [[b"1", b"2"]], attached))
+    Path("other.hcodec").write_bytes(container.write(frame, [[b"0"], [b"1", b"2"]], attached))
     text = hcodec("info", "other.hcodec").stdout
-    assert "2000x5, RGB, 2 windows" in text and "other-1 31323334 (not installed)" in text and "\x1b" not in text
+    assert "2000x5, RGB, 2 windows from level 2 on\n" in text and "\x1b" not in text
+    assert "other-1 31323334 (not installed)" in text
     assert "CICP 9/16/0/1, chromaticities, gamma 0.45455, 2x3 pixels per meter, orientation 6 in the source, 2 texts" in text
-    assert f"photo {container.info(stream).fingerprint}, file format 1" in hcodec("info", "img.hcodec").stdout
+    assert f"photo-1 {container.info(stream).fingerprint}, file format 1" in hcodec("info", "img.hcodec").stdout
 
 
 def test_models_and_version(stream):

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcodec import container
-from hcodec.container import Attachments, Frame, Header, Layer, Piece, Reader, info, truncate, write
+from hcodec.container import EVERYWHERE, Attachments, Frame, Header, Layer, Piece, Reader, info, truncate, write
 from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.container.header import parse_header
+from hcodec.container.lossless_layer import CODED, STORED, LosslessLayer
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
 FINGERPRINT = b"\x12\x34\x56\x78"
@@ -30,19 +31,24 @@ VALUES = {
 }
 WIDE = {"width": 2100, "height": 20}  # three windows
 WIDE_LAYERS = [[b"coarse", b"", b"c"], [b"", b"", b""], [b"finer", b"x", b"finest"], [bytes(range(200)), b"", bytes(130)]]
+MIXED_LAYERS = [[b"coarse"], [b"second"], *WIDE_LAYERS[2:]]  # two of the whole picture
 LOSSLESS = [b"exact", b"e", b"exactly"]
 
 
 def sample(layers=LAYERS, cut=False, width=30, height=20, model="photo-1", fingerprint=FINGERPRINT, gray=False, lossless=(),
-           **attachments):  # fmt: skip
+           num_whole=0, **attachments):  # fmt: skip
     """A file; a layer of bytes has one piece."""
-    frame = Frame(width=width, height=height, model=model, fingerprint=fingerprint, gray=gray)
+    frame = Frame(width=width, height=height, model=model, fingerprint=fingerprint, num_whole=num_whole, gray=gray)
     pieces = [[layer] if isinstance(layer, bytes) else layer for layer in layers]
     return write(frame, pieces, Attachments(**attachments), lossless=lossless, cut=cut)
 
 
 def wide(layers=WIDE_LAYERS, **options):
     return sample(layers, **WIDE, **options)
+
+
+def mixed(layers=MIXED_LAYERS, **options):
+    return wide(layers, num_whole=2, **options)
 
 
 def read_all(data):
@@ -53,8 +59,8 @@ def read_all(data):
 
 def observe(reader):
     """Everything a reader shows."""
-    names = ("header", "pieces", "lossless", "num_levels", "damaged", "damage", "attachments", "warnings", "complete")
-    partial = [reader.partial(window) for window in range(len(reader.pieces))]
+    names = ("header", "whole", "pieces", "lossless", "num_levels", "damaged", "damage", "attachments", "warnings", "complete")
+    partial = [reader.partial(window) for window in range(EVERYWHERE, len(reader.pieces))]
     return {name: getattr(reader, name) for name in names} | {"partial": partial}
 
 
@@ -73,14 +79,16 @@ def files(draw):
     """A file of any kind, and what it is made of: size, layers of pieces, options for `sample`."""
     width, height = draw(st.sampled_from([(1, 1), (30, 20), (1025, 3), (2100, 20), (1100, 1030), (5, 4000)]))
     num_windows = container.count_windows(height, width)
+    num_whole = draw(st.integers(0, 7) | st.just(31))
     row = st.lists(st.binary(max_size=150), min_size=num_windows, max_size=num_windows)
     layers = draw(st.lists(row, min_size=1, max_size=6))
+    layers[:num_whole] = [layer[:1] for layer in layers[:num_whole]]
     blobs = {name: draw(st.binary(max_size=40)) for name in METADATA}
     values = {name: value for name, value in VALUES.items() if draw(st.booleans())}
     kind = draw(st.sampled_from(["plain", "cut", "lossless"]))
-    options = {"gray": draw(st.booleans()), **blobs, **values}
+    options = {"num_whole": num_whole, "gray": draw(st.booleans()), **blobs, **values}
     if kind == "cut" and len(layers) > 1:
-        layers[-1] = layers[-1][: draw(st.integers(1, num_windows))]
+        layers[-1] = layers[-1][: draw(st.integers(1, len(layers[-1])))]
         layers[-1][-1] += b"."
         options["cut"] = True
     if kind == "lossless":
@@ -91,14 +99,18 @@ def files(draw):
 # Round trips
 
 
-@pytest.mark.parametrize(("write_it", "layers"), [(sample, [LAYERS]), (wide, by_window(WIDE_LAYERS))])
-def test_what_is_written_is_read(write_it, layers):
+@pytest.mark.parametrize(
+    ("write_it", "whole", "layers"),
+    [(sample, [], [LAYERS]), (wide, [], by_window(WIDE_LAYERS)), (mixed, [b"coarse", b"second"], by_window(WIDE_LAYERS[2:]))],
+)
+def test_what_is_written_is_read(write_it, whole, layers):
     reader = read_all(write_it(gray=True, **METADATA, **VALUES))
     reader.close()
-    assert reader.complete and reader.pieces == layers and not reader.damaged and reader.warnings == []
+    assert reader.complete and (reader.whole, reader.pieces) == (whole, layers) and not reader.damaged and reader.warnings == []
     assert reader.attachments == Attachments(**METADATA, **VALUES) and reader.num_levels == 4
     assert (reader.header.model, reader.header.fingerprint) == ("photo-1", FINGERPRINT)
-    assert reader.header.gray and not reader.header.cut and not any(map(reader.partial, range(len(layers))))
+    assert reader.header.gray and not reader.header.cut and reader.header.num_whole == len(whole)
+    assert not any(map(reader.partial, range(EVERYWHERE, len(layers))))
     assert reader.lossless == [b""] * len(layers)
 
 
@@ -107,6 +119,17 @@ def test_lossless_pieces_are_read_and_are_no_level():
     assert reader.lossless == LOSSLESS and reader.pieces == by_window(WIDE_LAYERS) and reader.complete
     assert (reader.num_levels, reader.header.num_levels, len(reader.header.layers)) == (4, 4, 5)
     assert read_all(wide(lossless=LOSSLESS)[:-1]).lossless == [*LOSSLESS[:2], b""]
+
+
+@pytest.mark.parametrize("num_whole", [2, 3, 31])
+def test_the_lossless_layer_is_of_windows_where_every_level_is_whole(num_whole):
+    data = wide([[b"coarse"], [b"second"]], num_whole=num_whole, lossless=LOSSLESS)
+    reader = read_all(data)
+    assert (reader.whole, reader.pieces, reader.lossless) == ([b"coarse", b"second"], [[], [], []], LOSSLESS)
+    assert (reader.num_levels, reader.complete, reader.header.is_whole(2), reader.header.is_whole(3)) == (2, True, True, False)
+    assert [reader.header.piece_range(3, window)[1] for window in range(3)] == list(map(len, LOSSLESS))
+    levels = wide([[b"coarse"], [b"second"]], num_whole=num_whole)
+    assert truncate(data) == data and truncate(data[:-1]) == levels == truncate(data, levels=2)
 
 
 @settings(max_examples=150, deadline=None)
@@ -118,14 +141,22 @@ def test_feeding_in_any_pieces_is_feeding_the_whole(made, draw):
     for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         reader.feed(memoryview(data[start:end]))
     reader.close()
-    assert observe(reader) == observe(read_all(data)) and reader.num_levels == min(map(len, reader.pieces))
+    assert observe(reader) == observe(read_all(data))
+    assert reader.num_levels == len(reader.whole) + min(map(len, reader.pieces)) == len(made["layers"]) - made.get("cut", False)
     assert reader.attachments == Attachments(**{name: made[name] for name in (*METADATA, *VALUES) if name in made})
     assert reader.lossless == list(made.get("lossless", [b""] * reader.header.num_windows))
-    found = [[pieces[level : level + 1] for pieces in reader.pieces] for level in range(len(made["layers"]))]
-    if made.get("cut"):
-        cut = len(made["layers"][-1]) - 1
-        found[-1][cut] = [reader.partial(cut)]
-    assert [[piece for pieces in layer for piece in pieces] for layer in found] == made["layers"]
+    assert arrived(reader) == made["layers"]
+
+
+def arrived(reader):
+    """The layers that a reader has, each as the list of its pieces, the one that is cut included."""
+    found = [[piece] for piece in reader.whole]
+    for level in range(max(map(len, reader.pieces))):
+        found.append([pieces[level] for pieces in reader.pieces if level < len(pieces)])
+    parts = [part for window in range(EVERYWHERE, len(reader.pieces)) if (part := reader.partial(window))]
+    if parts and len(found) > reader.num_levels:
+        return [*found[:-1], found[-1] + parts]
+    return [*found, parts] if parts else found
 
 
 @pytest.mark.parametrize("options", [{}, METADATA | VALUES, {"lossless": LOSSLESS}])
@@ -151,6 +182,26 @@ def test_every_prefix_gives_what_it_holds(options):
     assert growing.header.file_bytes == len(data)
 
 
+@pytest.mark.parametrize("options", [{}, METADATA, {"lossless": LOSSLESS}])
+def test_every_prefix_gives_what_it_holds_of_the_whole_picture(options):
+    data = mixed(**options)
+    header = parse_header(data)
+    ranges = [header.piece_range(level, 0) for level in (1, 2)]
+    growing = Reader()
+    for length in range(len(data) + 1):
+        growing.feed(data[length - 1 : length] if length else b"")
+        assert observe(growing) == observe(read_all(data[:length]))
+        if length < header.prefix_bytes(0):
+            continue
+        assert growing.whole == [data[start : start + size] for start, size in ranges if start + size <= length]
+        arriving = ranges[len(growing.whole)][0] if len(growing.whole) < 2 else length
+        assert growing.partial(EVERYWHERE) == data[arriving:length]
+        if arriving < length:
+            assert growing.pieces == [[], [], []] and not any(map(growing.partial, range(3)))
+        assert growing.num_levels == len(growing.whole) + min(map(len, growing.pieces))
+    assert growing.complete and growing.pieces == by_window(WIDE_LAYERS[2:])
+
+
 def test_metadata_comes_out_as_soon_as_it_is_whole():
     data = sample(**METADATA)
     assert read_all(data[: -len(METADATA["xmp"])]).attachments.exif == METADATA["exif"]
@@ -166,9 +217,23 @@ def test_pieces_are_where_the_header_says():
         for window, piece in enumerate(layer):
             start, size = header.piece_range(number, window)
             assert data[start : start + size] == piece
-    for number, window in ((0, 0), (6, 0), (1, 3), (1, -1)):
-        with pytest.raises(TruncatedError):
-            header.piece_range(number, window)
+    for made in (header, parse_header(mixed(lossless=LOSSLESS))):
+        for number, window in ((-1, 0), (0, 0), (6, 0), (1, 3), (1, -1), (4, 3), (4, -1)):
+            with pytest.raises(TruncatedError):
+                made.piece_range(number, window)
+
+
+def test_the_piece_of_the_whole_picture_is_that_of_every_window():
+    data = mixed(lossless=LOSSLESS, **METADATA)
+    header = parse_header(data)
+    for number, layer in enumerate([*MIXED_LAYERS, LOSSLESS], start=1):
+        for window in range(3):
+            start, size = header.piece_range(number, window)
+            assert data[start : start + size] == layer[window if number > 2 else 0]
+    cut = parse_header(truncate(data, num_bytes=len(mixed(MIXED_LAYERS[:3], **METADATA)) - 8))
+    assert cut.piece_range(2, 2) == (cut.prefix_bytes(1), 6) and len(cut.layers[2].pieces) == 2
+    with pytest.raises(TruncatedError):
+        cut.piece_range(3, 2)
 
 
 # Sizes
@@ -176,17 +241,27 @@ def test_pieces_are_where_the_header_says():
 
 @pytest.mark.parametrize(
     ("width", "height", "total", "expected"),
-    [(768, 512, 1.6, 82), (1024, 1024, 1.6, 83), (4000, 3000, 2.2, 656), (4000, 3000, 8.0, 680)],
-    ids=["kodak", "one-window", "12-megapixel", "12-megapixel-lossless-like"],
+    [(768, 512, 1.6, 77), (1024, 1024, 1.6, 78), (4000, 3000, 0.2, 339), (4000, 3000, 2.2, 390)],
+    ids=["kodak", "one-window", "12-megapixel-low", "12-megapixel"],
 )
-def test_what_eight_layers_cost(width, height, total, expected):
-    """Layers as the codec makes them: each 1.8 times the one before, `total` bits a pixel together."""
-    shares, num_windows = [1.8**level for level in range(8)], container.count_windows(height, width)
-    lengths = [int(total / 8 * width * height * share / sum(shares) / num_windows) for share in shares]
-    layers = tuple(Layer((Piece(length, 0xFFFFFFFF),) * num_windows) for length in lengths)
-    made = Header(width=width, height=height, model="photo-1", fingerprint=FINGERPRINT, layers=layers)
+def test_what_seven_layers_cost(width, height, total, expected):
+    """Layers as the codec makes them, three of them whole: each 1.8 times the one before, `total` bits a pixel together."""
+    shares, num_windows = [1.8**level for level in range(7)], container.count_windows(height, width)
+    counts = [1] * 3 + [num_windows] * 4
+    lengths = [int(total / 8 * width * height * share / sum(shares) / n) for share, n in zip(shares, counts, strict=True)]
+    layers = tuple(Layer((Piece(length, 0xFFFFFFFF),) * n) for length, n in zip(lengths, counts, strict=True))
+    made = Header(width=width, height=height, model="photo-1", fingerprint=FINGERPRINT, num_whole=3, layers=layers)
     assert made.header_bytes == expected
-    assert made.file_bytes - num_windows * sum(lengths) == made.header_bytes  # nothing else is paid for
+    assert made.file_bytes - sum(layer.num_bytes for layer in layers) == made.header_bytes  # nothing else is paid for
+
+
+@pytest.mark.parametrize("num_whole", range(5))
+def test_a_whole_layer_costs_one_row_however_many_windows_there_are(num_whole):
+    layers = [[b"x"] if level < num_whole else [b"x"] * 3 for level in range(4)]
+    assert len(wide(layers, num_whole=num_whole)) == len(wide([[b"x"] * 3] * 4)) - num_whole * 2 * 6
+    header = parse_header(wide(layers, num_whole=num_whole))
+    assert [len(layer.pieces) for layer in header.layers] == list(map(len, layers)) and header.num_whole == num_whole
+    assert [header.is_whole(number) for number in range(1, 5)] == [level < num_whole for level in range(4)]
 
 
 def test_metadata_costs_only_where_it_is():
@@ -205,6 +280,10 @@ def test_truncating_is_writing_fewer_layers(options):
     kept = {name: value for name, value in options.items() if name != "lossless"}
     for levels in range(1, len(WIDE_LAYERS) + 1):
         assert truncate(data, levels=levels) == wide(WIDE_LAYERS[:levels], gray=True, **kept)
+    assert truncate(data) == data == truncate(data, num_bytes=len(data))
+    data = mixed(gray=True, **options)
+    for levels in range(1, len(MIXED_LAYERS) + 1):
+        assert truncate(data, levels=levels) == mixed(MIXED_LAYERS[:levels], gray=True, **kept)
     assert truncate(data) == data == truncate(data, num_bytes=len(data))
 
 
@@ -296,6 +375,21 @@ def test_a_cut_layer_arrives_like_any_other_and_stays_partial():
     assert (reader.pieces, reader.partial(1), reader.damaged) == ([[b"1", b"first"], [b"2"], [b"3"]], b"", {1: 2})
 
 
+def test_a_whole_layer_is_cut_like_that_of_a_single_window():
+    data = mixed(xmp=b"xmp")
+    first = len(mixed(MIXED_LAYERS[:1], xmp=b"xmp"))
+    for length in range(1, 5):  # beside a row and the number of pieces, which a whole layer does without
+        cut = truncate(data, num_bytes=first + 6 + length)
+        assert cut == mixed([[b"coarse"], [b"second"[:length]]], cut=True, xmp=b"xmp") and len(cut) == first + 6 + length
+        reader = read_all(cut)
+        reader.close()
+        assert (reader.whole, reader.pieces, reader.num_levels) == ([b"coarse"], [[], [], []], 1)
+        assert reader.partial(EVERYWHERE) == b"second"[:length] and not any(map(reader.partial, range(3)))
+        assert truncate(cut) == cut == truncate(cut, num_bytes=10**6)
+        assert truncate(cut, levels=1) == truncate(data, levels=1) == truncate(cut, num_bytes=first + 6)
+    assert truncate(data, num_bytes=first + 11) == mixed(MIXED_LAYERS[:2], xmp=b"xmp")
+
+
 def test_the_first_bytes_of_a_file_become_a_file():
     data = sample(**METADATA)
     parsed = parse_header(data)
@@ -311,8 +405,9 @@ def test_the_first_bytes_of_a_file_become_a_file():
         truncate(data[: parsed.prefix_bytes(2)], levels=3)
 
 
-def test_the_first_bytes_of_a_wide_file_become_a_file():
-    data = wide(lossless=LOSSLESS)
+@pytest.mark.parametrize(("write_it", "layers"), [(wide, WIDE_LAYERS), (mixed, MIXED_LAYERS)])
+def test_the_first_bytes_of_a_wide_file_become_a_file(write_it, layers):
+    data = write_it(lossless=LOSSLESS)
     header = parse_header(data)
     for length in range(header.prefix_bytes(1), len(data)):
         result = read_all(truncate(data[:length]))
@@ -320,9 +415,8 @@ def test_the_first_bytes_of_a_wide_file_become_a_file():
         part = read_all(data[:length])
         assert result.num_levels == part.num_levels and result.warnings == []
         present = length - header.prefix_bytes(0)
-        found = b"".join(piece for layer in range(4) for pieces in result.pieces for piece in pieces[layer : layer + 1])
-        found += b"".join(map(result.partial, range(3)))
-        assert found == data[header.prefix_bytes(0) :][:present][: sum(len(piece) for row in WIDE_LAYERS for piece in row)]
+        found = b"".join(piece for layer in arrived(result) for piece in layer)
+        assert found == data[header.prefix_bytes(0) :][:present][: sum(len(piece) for row in layers for piece in row)]
 
 
 def test_truncate_says_what_is_wrong():
@@ -346,6 +440,17 @@ def test_what_is_kept_of_a_damaged_file_ends_before_the_damage():
     data = bytearray(wide(lossless=LOSSLESS))
     data[parse_header(data).piece_range(5, 1)[0]] ^= 1
     assert truncate(bytes(data)) == wide()
+
+
+def test_what_is_kept_where_the_whole_picture_is_damaged_ends_before_the_damage():
+    data = bytearray(mixed(lossless=LOSSLESS))
+    data[parse_header(data).piece_range(2, 0)[0] + 2] ^= 1
+    assert truncate(bytes(data)) == mixed(MIXED_LAYERS[:1]) == truncate(bytes(data), num_bytes=len(data))
+    with pytest.raises(FormatError, match="layer 2 is damaged"):
+        truncate(bytes(data), levels=2)
+    data[parse_header(data).piece_range(1, 0)[0]] ^= 1
+    with pytest.raises(FormatError, match="layer 1 is damaged"):
+        truncate(bytes(data))
 
 
 def test_both_limits_hold():
@@ -389,7 +494,7 @@ def test_info_of_part_of_a_file():
         info("nowhere.hcodec")
 
 
-@pytest.mark.parametrize("write_it", [sample, wide])
+@pytest.mark.parametrize("write_it", [sample, wide, mixed])
 def test_info_of_a_damaged_file(write_it):
     data = bytearray(write_it())
     data[parse_header(data).piece_range(3, 0)[0]] ^= 1
@@ -398,11 +503,23 @@ def test_info_of_a_damaged_file(write_it):
     assert len(listed.warnings) == 1
 
 
+def test_info_of_levels_of_the_whole_picture():
+    data = bytearray(mixed(lossless=LOSSLESS))
+    listed = info(bytes(data))
+    assert (listed.num_windows, listed.num_whole, info(sample()).num_whole) == (3, 2, 0)
+    assert [level.num_bytes for level in listed.levels] == [6, 6, 12, 330] and listed.complete
+    data[parse_header(data).piece_range(2, 0)[0]] ^= 1
+    listed = info(bytes(data))
+    assert [level.crc_ok for level in (*listed.levels, listed.lossless)] == [True, False, None, None, None]
+    assert listed.lossless.method == "" and len(listed.warnings) == 1
+
+
 def test_info_of_lossless_pieces():
-    stored, direct = b"\0\2picture", b"\1\3last" + bytes(40)
-    listed = info(wide(lossless=[stored, direct, stored]))
-    assert (listed.lossless.method, listed.lossless.start, listed.lossless.crc_ok) == ("stored, direct", 3, True)
-    assert (listed.lossless.num_bytes, len(listed.levels), listed.num_windows) == (len(stored * 2 + direct), 4, 3)
+    stored = LosslessLayer(STORED, b"\2picture").pack()
+    coded = LosslessLayer(CODED, start=3, fingerprint=b"last", crcs=range(3), stacks=[bytes(8)] * 3).pack()
+    listed = info(wide(lossless=[stored, coded, stored]))
+    assert (listed.lossless.method, listed.lossless.start, listed.lossless.crc_ok) == ("stored, coded", 3, True)
+    assert (listed.lossless.num_bytes, len(listed.levels), listed.num_windows) == (len(stored * 2 + coded), 4, 3)
     assert info(wide(lossless=LOSSLESS)).lossless.method == ""
 
 

@@ -63,19 +63,30 @@ def read_stored(data):
 
 
 PX, ROW, CRC = b"\x03", b"\5mod1", bytes(4)  # a side, a row of the layer table, the checksum of a row
-SIZE, TWO_WINDOWS = b"\3\3\x08\1", b"\xcc\x08\3\x08\1"  # width, height, bit depth, number of frames
+SIZE, TWO_WINDOWS = b"\3\3\x08\1\0", b"\xcc\x08\3\x08\1\0"  # width, height, bit depth, number of frames, no whole level
+ONE_WHOLE = TWO_WINDOWS[:-1] + b"\1"
 TWO = b"\2\1\0"  # two pictures, one segment, stored
 NAMES = TWO + b"\2\7\0" + CRC + b"\1\1ab"  # of two pictures, 7 bytes, no extras
 SIDE, LENGTH = 1 << 24, 1 << 31
 CHUNKS, PIECE = "length of the chunks", "length of a piece"
 PLACES = {
-    "width": header(b"", PX + b"\x08\1\1" + ROW, "width", 1, SIDE),
-    "height": header(PX, b"\x08\1\1" + ROW, "height", 1, SIDE),
-    "number of frames": header(PX + PX + b"\x08", b"\1" + ROW, "number of frames", 1, LENGTH),
+    "width": header(b"", PX + b"\x08\1\0\1" + ROW, "width", 1, SIDE),
+    "height": header(PX, b"\x08\1\0\1" + ROW, "height", 1, SIDE),
+    "number of frames": header(PX + PX + b"\x08", b"\0\1" + ROW, "number of frames", 1, LENGTH),
     "front length": header(SIZE, b"\1" + ROW, CHUNKS, 12, LENGTH, flags=4),
     "back length": header(SIZE, b"\1" + ROW, CHUNKS, 12, LENGTH, flags=8),
     "back length after front length": header(SIZE + b"\x0c", b"\1" + ROW, CHUNKS, 12, LENGTH, flags=12),
     "pieces of the last layer": header(TWO_WINDOWS + b"\2", ROW * 3, "number of pieces of the last layer", 1, 2, flags=2),
+    "pieces of a last layer after a whole one": header(
+        ONE_WHOLE + b"\2", ROW * 3, "number of pieces of the last layer", 1, 2, flags=2
+    ),
+    "pieces of a last layer that is whole": header(
+        ONE_WHOLE[:-1] + b"\2\2", ROW * 2, "number of pieces of the last layer", 1, 1, flags=2
+    ),
+    "whole layer": header(ONE_WHOLE + b"\2", CRC + ROW * 2, PIECE, 0, LENGTH),
+    "window after a whole layer": header(ONE_WHOLE + b"\2" + ROW, CRC + ROW, PIECE, 0, LENGTH),
+    "cut whole layer": header(ONE_WHOLE[:-1] + b"\2\2\1" + ROW, CRC, PIECE, 1, LENGTH, flags=2),
+    "lossless piece after whole layers only": header(ONE_WHOLE + b"\2" + ROW * 2, CRC, PIECE, 1, LENGTH, flags=16),
     "first layer": header(SIZE + b"\1", CRC, PIECE, 0, LENGTH),
     "second layer": header(SIZE + b"\2" + ROW, CRC, PIECE, 0, LENGTH),
     "second window": header(TWO_WINDOWS + b"\1" + ROW, CRC, PIECE, 0, LENGTH),

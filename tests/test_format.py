@@ -12,6 +12,7 @@ import pytest
 from hcodec.container import Attachments, Frame, Header, Layer, Piece, Reader, count_windows, truncate, windows, write
 from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.container.header import pack_header, parse_header
+from hcodec.models.photo.config import CONFIGS
 from hcodec.pixels.alpha import decode_alpha
 
 TEXT = (Path(__file__).parent.parent / "FORMAT.md").read_text(encoding="utf-8")
@@ -40,9 +41,13 @@ class Parser:
         self.fingerprint = self.take(4)
         self.width, self.height = self.varint(), self.varint()
         assert self.take(1) == b"\x08" and self.varint() == 1
+        self.num_coarse = self.take(1)[0]
+        assert self.num_coarse <= 31
         front, back = (self.varint() if flags & flag else 0 for flag in (4, 8))
         self.windows = [(x, y, w, h) for y, h in self.parts(self.height) for x, w in self.parts(self.width)]
-        num_pieces = [len(self.windows)] * self.take(1)[0]
+        num_layers = self.take(1)[0]
+        num_levels = num_layers - bool(flags & 16)
+        num_pieces = [1 if i < min(self.num_coarse, num_levels) else len(self.windows) for i in range(num_layers)]
         if self.cut:
             num_pieces[-1] = self.varint()
         table = [[(self.varint(), self.u32()) for _ in range(count)] for count in num_pieces]
@@ -88,10 +93,11 @@ class Parser:
 
 
 def test_the_example_is_what_is_written():
-    layers = [[bytes((1, 2, 3)), bytes((4, 5))], [bytes((6, 7, 8, 9, 10)), bytes((11,))]]
-    frame = Frame(width=1100, height=2, model="photo-1", fingerprint=bytes.fromhex("5eed1234"), gray=True)
+    layers = [[bytes((1, 2, 3))], [bytes((4, 5, 6, 7, 8)), bytes((9,))]]
+    frame = Frame(width=1100, height=2, model="photo-1", fingerprint=bytes.fromhex("5eed1234"), num_whole=1, gray=True)
     assert write(frame, layers, Attachments(alpha=b"\xff", xmp=b"<x/>")) == EXAMPLE
-    assert Parser(EXAMPLE).layers == layers and Parser(EXAMPLE).windows == [(0, 0, 576, 2), (576, 0, 524, 2)]
+    assert Parser(EXAMPLE).layers == layers and Parser(EXAMPLE).num_coarse == 1
+    assert Parser(EXAMPLE).windows == [(0, 0, 576, 2), (576, 0, 524, 2)]
 
 
 def test_the_offsets_of_the_example_are_right():
@@ -104,8 +110,8 @@ def test_the_offsets_of_the_example_are_right():
 
 def test_the_checksums_named_in_the_example_are_right():
     notes = " ".join(note for _, _, note in example_rows())
-    parts = [(66, 69), (69, 71), (71, 76), (76, 77), (0, 49)]
-    expected = [EXAMPLE[start:end] for start, end in parts] + [EXAMPLE[53:57] + EXAMPLE[65:66]]
+    parts = [(62, 65), (65, 70), (70, 71), (0, 45)]
+    expected = [EXAMPLE[start:end] for start, end in parts] + [EXAMPLE[49:53] + EXAMPLE[61:62]]
     assert re.findall(r"0x[0-9a-f]{8}", notes) == [f"0x{zlib.crc32(part):08x}" for part in expected]
     assert f"0x{zlib.crc32(b'123456789'):08X}" in TEXT
 
@@ -116,19 +122,19 @@ def test_the_example_is_read():
     reader.close()
     parsed = reader.header
     assert (parsed.width, parsed.height, parsed.gray, parsed.cut, parsed.model) == (1100, 2, True, False, "photo-1")
-    assert (parsed.front_bytes, parsed.back_bytes, parsed.prefix_bytes(1), parsed.piece_range(2, 1)) == (13, 16, 71, (76, 1))
-    assert reader.pieces == [[b"\1\2\3", b"\6\7\x08\x09\x0a"], [b"\4\5", b"\x0b"]]
+    assert (parsed.front_bytes, parsed.back_bytes, parsed.prefix_bytes(1), parsed.piece_range(2, 1)) == (13, 16, 65, (70, 1))
+    assert (reader.whole, reader.pieces) == ([b"\1\2\3"], [[b"\4\5\6\7\x08"], [b"\x09"]])
     assert reader.attachments.xmp == b"<x/>" and (decode_alpha(reader.attachments.alpha, 2, 1100) == 255).all()
 
 
 def test_the_cuts_of_the_example():
-    shorter = truncate(EXAMPLE, num_bytes=87)
-    assert len(shorter) == 87 and shorter[8] == 0x0F and shorter[28:30] == b"\2\1"
-    assert shorter[40:45] == b"\x04" + zlib.crc32(b"\6\7\x08\x09").to_bytes(4, "little")
-    assert Parser(shorter).cut and Parser(shorter).layers == [[b"\1\2\3", b"\4\5"], [b"\6\7\x08\x09"]]
+    shorter = truncate(EXAMPLE, num_bytes=81)
+    assert len(shorter) == 81 and shorter[8] == 0x0F and shorter[29:31] == b"\2\1"
+    assert shorter[36:41] == b"\x04" + zlib.crc32(b"\4\5\6\7").to_bytes(4, "little")
+    assert Parser(shorter).cut and Parser(shorter).layers == [[b"\1\2\3"], [b"\4\5\6\7"]]
     one = truncate(EXAMPLE, levels=1)
-    assert len(one) == 77 and one[8] == 0x0D and one[28] == 1
-    assert Parser(one).layers == [[b"\1\2\3", b"\4\5"]]
+    assert len(one) == 71 and one[8] == 0x0D and one[26] == one[29] == 1
+    assert Parser(one).layers == [[b"\1\2\3"]]
 
 
 PAYLOADS = {
@@ -158,6 +164,20 @@ def test_a_strangers_parser_reads_what_is_written(gray, names):
     assert parsed.chunks == [PAYLOADS[name][1:] for name in names]
 
 
+@pytest.mark.parametrize("num_coarse", [0, 1, 2, 3, 31])
+@pytest.mark.parametrize("lossless", [[], [b"exact", b"exactly"]])
+def test_a_strangers_parser_reads_coarse_layers(num_coarse, lossless):
+    layers = [[b"one", b"two"][: 1 + (level >= num_coarse)] for level in range(3)]
+    frame = Frame(width=1025, height=9, model="a-2", fingerprint=b"1234", num_whole=num_coarse)
+    data = write(frame, layers, lossless=lossless)
+    assert Parser(data).layers == layers + [lossless] * bool(lossless) and Parser(data).num_coarse == num_coarse
+    for num_bytes in range(len(truncate(data, levels=1)), len(data)):
+        cut = Parser(truncate(data, num_bytes=num_bytes))
+        assert cut.num_coarse == num_coarse and len(cut.data) <= num_bytes
+        found, whole = (b"".join(map(b"".join, each)) for each in (cut.layers, layers))
+        assert whole.startswith(found) and len(found) >= len(b"".join(layers[0]))
+
+
 @pytest.mark.parametrize("edge", [1, 63, 64, 1023, 1024, 1025, 1088, 2048, 2049, 4000, 6000, 16_385, 65_535, 1 << 24])
 def test_the_windows_of_the_text(edge):
     expected = [(x, 0, w, 1) for x, w in Parser.parts(edge)]
@@ -168,7 +188,9 @@ def test_the_windows_of_the_text(edge):
 
 def test_the_sizes_in_the_text():
     smallest = Header(width=1, height=1, model="m", fingerprint=b"1234", layers=(Layer((Piece(0, 0),)),))
-    assert len(pack_header(smallest)) == 29 and ">= 29 " in TEXT
-    usual = write(Frame(width=768, height=512, model="photo-1", fingerprint=b"1234"), [[bytes(500 * 2**i)] for i in range(8)])
-    assert parse_header(usual).header_bytes == 82 and "82 bytes" in " ".join(TEXT.split())
+    assert len(pack_header(smallest)) == 30 and ">= 30 " in TEXT
+    frame = Frame(width=768, height=512, model="photo-1", fingerprint=b"1234", num_whole=3)
+    usual = write(frame, [[bytes(600 * 2**i)] for i in range(7)])
+    assert parse_header(usual).header_bytes == 77 and "77 bytes" in " ".join(TEXT.split())
+    assert f"(`photo-1`: {CONFIGS['photo'].num_whole})" in TEXT and "seven layers" in TEXT and CONFIGS["photo"].num_levels == 7
     assert max(count_windows(min(1 << 24, (1 << 31) // width), width) for width in range(1, 1 << 24, 1023)) <= 1 << 14

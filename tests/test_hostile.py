@@ -14,9 +14,11 @@ from test_container import (
     LAYERS,
     LOSSLESS,
     METADATA,
+    MIXED_LAYERS,
     VALUES,
     WIDE_LAYERS,
     by_window,
+    mixed,
     observe,
     read_all,
     sample,
@@ -25,7 +27,7 @@ from test_container import (
 )
 
 from hcodec import container
-from hcodec.container import Header, Layer, Piece, Reader, chunks, count_windows, info, truncate
+from hcodec.container import EVERYWHERE, Header, Layer, Piece, Reader, chunks, count_windows, info, truncate
 from hcodec.container.fields import Cursor, pack_crc32, pack_varint
 from hcodec.container.header import MAGIC, pack_header, parse_header
 from hcodec.errors import FormatError, HcodecError, TruncatedError
@@ -71,6 +73,16 @@ def chunk(tag, payload):
         {"width": 1025, "layers": [[b"1", b"2"], [b"1", b""]], "cut": True},
         {"width": 1025, "layers": [[b"1", b"2"], [b"1", b"2", b"3"]], "cut": True},
         {"width": 1025, "layers": [[b"1"], [b"1", b"2"]]},
+        {"num_whole": -1},
+        {"num_whole": 32},
+        {"width": 1025, "num_whole": 1, "layers": [[b"1", b"2"]]},
+        {"width": 1025, "num_whole": 1, "layers": [[b"1"], [b"1"]]},
+        {"width": 1025, "num_whole": 2, "layers": [[b"1"], [b"1", b"2"]]},
+        {"width": 1025, "num_whole": 2, "layers": [[b"1"], [b"1", b"2"]], "cut": True},
+        {"width": 1025, "num_whole": 2, "layers": [[b"1"], [b""]], "cut": True},
+        {"width": 1025, "num_whole": 1, "layers": [[b"1"]], "cut": True},
+        {"width": 1025, "num_whole": 1, "layers": [[b"1"]], "lossless": [b"exact"]},
+        {"width": 1025, "num_whole": 31, "layers": [[b"1"], [b"2"]], "lossless": [b"exact"]},
         {"model": ""},
         {"model": "a" * 33},
         {"model": "Photo"},
@@ -100,6 +112,8 @@ def test_values_outside_the_format_are_not_written(options):
 def test_the_largest_values_are_written_and_read():
     assert read_all(sample([[b"x"] * 16_384], width=1 << 24, height=128)).header.width == 1 << 24
     assert read_all(sample([b"x"] * 32, model="m" * 32)).num_levels == 32
+    reader = read_all(wide([[b"x"]] * 31 + [[b"1", b"2", b"3"]], num_whole=31))
+    assert (reader.num_levels, reader.whole, reader.pieces) == (32, [b"x"] * 31, [[b"1"], [b"2"], [b"3"]])
     layer = Layer((Piece(1 << 31, 0),))
     assert parse_header(pack_header(header_of(1, 1, (layer,) * 32))).layers == (layer,) * 32
     assert len(read_all(sample(text=tuple((str(i), "") for i in range(256)))).attachments.text) == 256
@@ -129,7 +143,7 @@ def test_a_draft_of_before_the_first_version_is_refused_by_name():
      (b"\x07\1", "damaged: bits a sample is 7"), (b"\x08\0", "damaged: number of frames is 0")],
 )  # fmt: skip
 def test_what_is_reserved_for_later_versions_is_refused_by_name(after_the_size, line):
-    packed = MAGIC + b"\1\0\1m" + FINGERPRINT + b"\x1e\x14" + after_the_size + b"\1\0" + bytes(4)
+    packed = MAGIC + b"\1\0\1m" + FINGERPRINT + b"\x1e\x14" + after_the_size + b"\0\1\0" + bytes(4)
     with pytest.raises(FormatError, match=line):
         parse_header(with_new_crc(packed))
     assert parse_header(with_new_crc(packed.replace(after_the_size, b"\x08\1"))).width == 30
@@ -137,7 +151,7 @@ def test_what_is_reserved_for_later_versions_is_refused_by_name(after_the_size, 
 
 @pytest.mark.parametrize("name", [b"Photo", b"photo_1", b"ph\xf6to", b"photo\n", b"photo 1", b""])
 def test_other_names_of_models_are_refused(name):
-    packed = MAGIC + b"\1\0" + bytes((len(name),)) + name + FINGERPRINT + b"\x1e\x14\x08\1\1\0" + bytes(4)
+    packed = MAGIC + b"\1\0" + bytes((len(name),)) + name + FINGERPRINT + b"\x1e\x14\x08\1\0\1\0" + bytes(4)
     with pytest.raises(FormatError, match=r"the header is damaged: .*model's name"):
         parse_header(with_new_crc(packed))
 
@@ -152,9 +166,46 @@ def test_a_strangers_file_is_refused_at_once(stranger):
 
 @pytest.mark.parametrize("flag", [64, 128])
 def test_reserved_flags_are_refused(flag):
-    packed = MAGIC + bytes((1, flag)) + b"\1m" + FINGERPRINT + b"\x1e\x14\x08\1\1\0" + bytes(4)
+    packed = MAGIC + bytes((1, flag)) + b"\1m" + FINGERPRINT + b"\x1e\x14\x08\1\0\1\0" + bytes(4)
     with pytest.raises(FormatError, match="reserved"):
         parse_header(with_new_crc(packed))
+
+
+def whole_header(num_whole, table, flags=0):
+    """A header of a picture with two windows and so many whole levels; table: from the number of layers on."""
+    packed = MAGIC + bytes((1, flags)) + b"\1m" + FINGERPRINT + b"\xcc\x08\3\x08\1" + bytes((num_whole,)) + table
+    return with_new_crc(packed)
+
+
+@pytest.mark.parametrize("num_whole", [32, 33, 64, 128, 255])
+def test_more_whole_levels_than_there_can_be_are_refused_at_once(num_whole):
+    with pytest.raises(FormatError, match=f"number of coarse layers is {num_whole}, allowed is 0 to 31"):
+        read_all(whole_header(num_whole, b"")[:-4])  # no more bytes are waited for
+
+
+ROW = b"\1" + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("num_whole", "table", "flags", "counts"),
+    [(0, b"\1" + ROW * 2, 0, [2]), (1, b"\1" + ROW, 0, [1]), (31, b"\1" + ROW, 0, [1]), (1, b"\2" + ROW * 3, 0, [1, 2]),
+     (31, b"\2" + ROW * 2, 0, [1, 1]), (1, b"\2" + ROW * 3, 16, [1, 2]), (31, b"\2" + ROW * 3, 16, [1, 2]),
+     (2, b"\2\1" + ROW * 2, 2, [1, 1]), (1, b"\2\1" + ROW * 2, 2, [1, 1]), (1, b"\2\2" + ROW * 3, 2, [1, 2])],
+)  # fmt: skip
+def test_tables_have_as_many_rows_as_the_whole_levels_leave(num_whole, table, flags, counts):
+    packed = whole_header(num_whole, table, flags)
+    header = parse_header(packed)
+    assert [len(layer.pieces) for layer in header.layers] == counts and header.header_bytes == len(packed)
+    assert pack_header(header) == packed and header.num_whole == num_whole
+    survive(packed + bytes(sum(counts)))
+    with pytest.raises(TruncatedError):
+        parse_header(packed[:-1])
+
+
+@pytest.mark.parametrize(("num_whole", "num_last"), [(2, 0), (2, 2), (31, 2), (1, 0), (1, 3)])
+def test_a_cut_layer_has_no_more_pieces_than_it_may(num_whole, num_last):
+    with pytest.raises(FormatError, match=f"number of pieces of the last layer is {num_last}"):
+        parse_header(whole_header(num_whole, bytes((2, num_last)) + ROW * 4, 2))
 
 
 def test_a_refused_file_stays_refused():
@@ -199,6 +250,42 @@ def test_every_damaged_byte_of_a_piece_harms_its_window_alone():
                 assert (reader.pieces, reader.num_levels) == (kept, min(number - 1, 4))
                 assert reader.lossless == [LOSSLESS[each] if each != window else b"" for each in range(3)]
         assert len(header.layers) == 5 and len(layer.pieces) == 3
+
+
+def test_every_damaged_byte_of_the_whole_picture_harms_all_that_comes_after():
+    data = mixed(lossless=LOSSLESS, **METADATA)
+    header = parse_header(data)
+    for number in (1, 2):
+        start, size = header.piece_range(number, 0)
+        for position in range(start, start + size):
+            broken = bytearray(data)
+            broken[position] ^= 1 << position % 8
+            reader, bytewise = read_all(broken), Reader()
+            for byte in broken:
+                bytewise.feed(bytes((byte,)))
+                assert not any(map(bytewise.partial, range(3)))
+            assert observe(bytewise) == observe(reader)
+            assert reader.damaged == {EVERYWHERE: number} and reader.complete and reader.num_levels == number - 1
+            assert reader.whole == [b"coarse"][: number - 1] and reader.pieces == [[], [], []]
+            assert reader.lossless == [b"", b"", b""] and reader.attachments == container.Attachments(**METADATA)
+            assert reader.warnings == [f"layer {number} is damaged; it and the layers after it were ignored"]
+
+
+def test_damage_after_the_levels_of_the_whole_picture_harms_its_window_alone():
+    data = mixed(lossless=LOSSLESS)
+    header, fine = parse_header(data), by_window(MIXED_LAYERS[2:])
+    for number in (3, 4, 5):
+        for window in range(3):
+            start, size = header.piece_range(number, window)
+            if not size:
+                continue
+            broken = bytearray(data)
+            broken[start] ^= 1
+            reader = read_all(broken)
+            assert reader.damaged == {window: number} and reader.whole == [b"coarse", b"second"]
+            assert reader.pieces == [fine[each] if each != window else fine[each][: number - 3] for each in range(3)]
+            assert reader.lossless == [LOSSLESS[each] if each != window else b"" for each in range(3)]
+            assert reader.num_levels == min(number - 1, 4)
 
 
 def test_damage_of_many_windows_is_said_in_one_line_for_each_layer():
@@ -320,7 +407,7 @@ def test_memory_is_taken_for_bytes_fed_and_not_for_bytes_promised():
 
 def largest_header():
     """All but the rows of a header that promises as many of them as there may be."""
-    return MAGIC + b"\1\0\1m" + FINGERPRINT + pack_varint(1 << 24) + pack_varint(128) + b"\x08\1\x20"
+    return MAGIC + b"\1\0\1m" + FINGERPRINT + pack_varint(1 << 24) + pack_varint(128) + b"\x08\1\0\x20"
 
 
 def test_a_table_of_half_a_million_rows_takes_no_memory_before_it_comes():
@@ -373,8 +460,9 @@ def survive(data):
 
 
 @pytest.mark.parametrize(
-    "data", [sample(), sample(**METADATA), wide(lossless=LOSSLESS), wide([*WIDE_LAYERS[:2], [b"1"]], cut=True)]
-)
+    "data", [sample(), sample(**METADATA), wide(lossless=LOSSLESS), wide([*WIDE_LAYERS[:2], [b"1"]], cut=True),
+             mixed(lossless=LOSSLESS), mixed([*MIXED_LAYERS[:1], [b"1"]], cut=True)],
+)  # fmt: skip
 def test_every_single_bit_flip_of_the_header_is_refused(data):
     for position in range(8 * parse_header(data).header_bytes):
         broken = bytearray(data)
@@ -383,7 +471,7 @@ def test_every_single_bit_flip_of_the_header_is_refused(data):
         assert reader.header is None, position
 
 
-@pytest.mark.parametrize("data", [sample(**METADATA), wide(lossless=LOSSLESS, **VALUES)])
+@pytest.mark.parametrize("data", [sample(**METADATA), wide(lossless=LOSSLESS, **VALUES), mixed(lossless=LOSSLESS)])
 def test_every_truncation_point_survives(data):
     for length in range(len(data)):
         reader = survive(data[:length])
@@ -392,9 +480,9 @@ def test_every_truncation_point_survives(data):
 
 def test_ten_thousand_mutations_survive():
     rng = random.Random(1)
-    files = [sample(**METADATA), wide(lossless=LOSSLESS, **VALUES)]
+    files = [sample(**METADATA), wide(lossless=LOSSLESS, **VALUES), mixed(lossless=LOSSLESS, **METADATA)]
     for number in range(10_000):
-        data = bytearray(files[number % 2])
+        data = bytearray(files[number % 3])
         for _ in range(rng.randint(1, 8)):
             start = rng.randrange(len(data) + 1)
             noise = rng.randbytes(rng.randint(0, 6))
@@ -402,10 +490,10 @@ def test_ten_thousand_mutations_survive():
         survive(bytes(data))
 
 
-def test_mutations_under_a_right_checksum_survive():
+@pytest.mark.parametrize("whole", [wide(**METADATA, **VALUES), mixed(**METADATA), mixed(lossless=LOSSLESS)])
+def test_mutations_under_a_right_checksum_survive(whole):
     """As an attacker would: the header is changed and its checksum made right again."""
     rng = random.Random(2)
-    whole = wide(**METADATA, **VALUES)
     header_bytes = parse_header(whole).header_bytes
     accepted = 0
     for _ in range(2_000):

@@ -40,7 +40,7 @@ _FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT
 _NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)
 _SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
 _DEPTH, _NEWER_DEPTH = Range("bits a sample", 8, 8), 16
-_NUM_WHOLE = Range("number of layers of the whole picture", 0, MAX_LAYERS - 1)
+_NUM_WHOLE = Range("number of coarse layers", 0, MAX_LAYERS - 1)
 _NUM_FRAMES = Range("number of frames", 1, MAX_LENGTH_BYTES)
 
 
@@ -49,9 +49,9 @@ class Frame:
     """What a file says of its picture, layers apart.
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
-    and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_whole`: how
-    many of the first layers are of the whole picture and not of windows, 0 to 31; `gray`: the picture has one channel;
-    `offsets`: latents bring scale offsets.
+    and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_whole`: how many of the first levels are of the whole
+    picture and not of windows, 0 to 31, be they in the file or not; `gray`: the picture has one channel; `offsets`: latents
+    bring scale offsets.
     """
 
     width: int
@@ -101,6 +101,10 @@ class Header(Frame):
         """How many of the layers are levels: all but the lossless one."""
         return len(self.layers) - self.lossless
 
+    def is_whole(self, layer: int) -> bool:
+        """Whether a layer, given by its number from 1, is of the whole picture and not of windows."""
+        return layer <= min(self.num_whole, self.num_levels)
+
     @cached_property
     def header_bytes(self) -> int:
         """Bytes of the header itself, its checksum included."""
@@ -121,14 +125,15 @@ class Header(Frame):
         return self.header_bytes + self.front_bytes + sum(layer.num_bytes for layer in self.layers[:levels])
 
     def piece_range(self, layer: int, window: int) -> tuple[int, int]:
-        """Returns offset in the file and length of a piece. `layer`: its number, from 1; `window`: its index, from 0.
+        """Returns offset in the file and length of the piece of a layer that is for a window, or for the whole picture.
 
-        Raises TruncatedError if the file does not have it.
+        `layer`: its number, from 1; `window`: its index, from 0. Raises TruncatedError if the file does not have it.
         """
         pieces = self.layers[layer - 1].pieces if 1 <= layer <= len(self.layers) else ()
-        if not 0 <= window < len(pieces):
+        index = 0 if self.is_whole(layer) else window
+        if not 0 <= window < self.num_windows or index >= len(pieces):
             raise TruncatedError(f"the file has no piece of layer {layer} for window {window}")
-        return self.prefix_bytes(layer - 1) + self.layers[layer - 1].starts[window], pieces[window].num_bytes
+        return self.prefix_bytes(layer - 1) + self.layers[layer - 1].starts[index], pieces[index].num_bytes
 
 
 def _fault_of_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """The incremental reader of files: bytes in pieces of any size to header, pieces of layers and metadata.
 
-Room: container (decode step 2). A piece is opaque here. Imports the other modules of its room,
-`errors` and Python's own modules only: no numpy, no torch, no Pillow, no entropy coding.
+Room: container (decode step 2). A piece is opaque here. Imports the other modules of its room, `errors` and Python's own
+modules only: no numpy, no torch, no Pillow, no entropy coding.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Reader:
         """Yields whenever it needs more bytes."""
         yield from self._parse_section(header.front_bytes)
         for number, layer in enumerate(header.layers, start=1):
-            first = EVERYWHERE if number <= min(header.num_whole, header.num_levels) else 0
+            first = EVERYWHERE if header.is_whole(number) else 0
             for window, piece in enumerate(layer.pieces, start=first):
                 if window in self.damaged or EVERYWHERE in self.damaged:
                     yield from self._skip(piece.num_bytes)

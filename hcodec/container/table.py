@@ -1,8 +1,7 @@
 """The layer table of a header: length and checksum of every piece of every layer.
 
 Room: container, below `header`. The first layers have one piece for the whole picture, the others one for each window; of
-a layer that is cut, the first ones are there.
-FORMAT.md, "Synopsis". Imports `fields`, `errors` and Python's own modules only.
+a layer that is cut, the first ones are there. FORMAT.md, "Synopsis". Imports `fields`, `errors` and Python's own modules only.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _SOME = Range(_LENGTH.name, 1, MAX_LENGTH_BYTES)  # format: of the lossless laye
 
 
 class Piece(NamedTuple):
-    """One row of the table: the length in bytes of a window's piece of a layer, and the CRC-32 of these bytes."""
+    """One row of the table: the length in bytes of a piece of a layer, and the CRC-32 of these bytes."""
 
     num_bytes: int
     crc32: int
@@ -73,14 +72,13 @@ class Shape:
         """How many layers there may be: the first one is always a whole level."""
         return Range("number of layers", 1 + self.cut + self.lossless, MAX_LAYERS)
 
-    def num_pieces(self, number: int, num_layers: int) -> int:
-        """Returns how many pieces a layer has when it is complete; number: from 1."""
-        is_level = number < num_layers or not self.lossless
-        return 1 if is_level and number <= self.num_whole else self.num_windows
+    def num_pieces(self, num_layers: int) -> list[int]:
+        """Returns how many pieces each of so many layers has when it is complete."""
+        num_whole = min(self.num_whole, num_layers - self.lossless)
+        return [1] * num_whole + [self.num_windows] * (num_layers - num_whole)
 
-    def num_last(self, num_layers: int) -> Range:
-        """How many pieces the last layer may have."""
-        complete = self.num_pieces(num_layers, num_layers)
+    def num_last(self, complete: int) -> Range:
+        """How many pieces the last layer may have, given how many it has when it is complete."""
         return Range("number of pieces of the last layer", 1 if self.cut else complete, complete)
 
     def length(self, in_last: bool, is_last: bool) -> Range:
@@ -92,10 +90,10 @@ class Shape:
         if self.cut and self.lossless:
             raise FormatError(CUT_LOSSLESS)
         self.num_layers.check(len(layers))
-        for number, layer in enumerate(layers[:-1], start=1):
-            count = self.num_pieces(number, len(layers))
+        *counts, last = self.num_pieces(len(layers))
+        for count, layer in zip(counts, layers[:-1], strict=True):
             Range("number of pieces of a layer", count, count).check(len(layer.pieces))
-        self.num_last(len(layers)).check(len(layers[-1].pieces))
+        self.num_last(last).check(len(layers[-1].pieces))
         for index, layer in enumerate(layers):
             lengths = [piece.num_bytes for piece in layer.pieces]
             for length in (min(lengths), max(lengths)):
@@ -135,7 +133,7 @@ class TableParser:
 
     def _parse_ends(self, cursor: Cursor) -> list[int]:
         num_layers = cursor.byte(self._shape.num_layers)  # in range now, not after waiting for 255 of them
-        last = self._shape.num_last(num_layers)
-        num_last = cursor.varint(last) if self._shape.cut else last.high
-        counts = [self._shape.num_pieces(number, num_layers) for number in range(1, num_layers)]
-        return list(accumulate([*counts, num_last]))
+        *counts, last = self._shape.num_pieces(num_layers)
+        if self._shape.cut:
+            last = cursor.varint(self._shape.num_last(last))
+        return list(accumulate([*counts, last]))

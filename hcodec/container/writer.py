@@ -1,7 +1,7 @@
 """Files made of layers: written anew, or cut from longer ones without encoding anything again.
 
-Room: container (encode step 11). A piece is opaque here. FORMAT.md is the text of
-the format. Imports the other modules of its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
+Room: container (encode step 11). A piece is opaque here. FORMAT.md is the text of the format. Imports the other modules of
+its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.table import Layer
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
-Pieces = Sequence[bytes]  # of one layer, in the order of the windows
+Pieces = Sequence[bytes]  # of one layer: that of the whole picture, or those of the windows in their order
 
 
 def write(
