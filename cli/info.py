@@ -57,7 +57,7 @@ def _picture_lines(info: Info) -> Iterator[str]:
 
 
 def _windows(info: Info) -> str:
-    begin = f" from level {info.num_whole + 1} on" if info.num_whole else ""
+    begin = f" from level {info.num_coarse + 1} on" if info.num_coarse else ""
     return f", {info.num_windows} windows{begin}" if info.num_windows > 1 else ""
 
 

@@ -154,20 +154,20 @@ def decode_picture(
 
 def _levels_present(reader: Reader, levels: int | None, strict: bool) -> int:
     """Returns how many levels to decode; reports what cannot be used."""
-    if not (reader.whole or any(reader.pieces)):
+    if not (reader.coarse or any(reader.pieces)):
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)
     worst = min(reader.damaged.values(), default=None)
     if levels is not None and worst is not None and worst <= min(levels, reader.known_header().num_levels):
         raise FormatError(f"layer {worst} is damaged")
-    return _check_levels(levels, len(reader.whole) + max(map(len, reader.pieces)))
+    return _check_levels(levels, len(reader.coarse) + max(map(len, reader.pieces)))
 
 
 def _report_faults(decoder: Decoder, strict: bool) -> None:
     """Warns of levels that were malformed in spite of their checksum, or raises it; raises it if no level was left."""
     for line in decoder.faults.values():
-        if strict or not decoder.whole().levels:
+        if strict or not decoder.coarse().levels:
             raise FormatError(line)
         warnings.warn(line, HcodecWarning, stacklevel=4)
 
@@ -199,7 +199,7 @@ def _pack(
         height=height,
         model=model.name,
         fingerprint=model.fingerprint,
-        num_whole=model.config.num_whole,
+        num_coarse=model.config.num_coarse,
         gray=source.gray,
         offsets=encoder.with_offsets,
     )

@@ -44,7 +44,7 @@ def exact_layers(
     codes = [window.code for window in coded]
     stored = all(code.start == 1 for code in codes)
     kept = num_levels or (1 if stored else max(code.start for code in codes))
-    layers = [[piece] for piece in picture.whole_pieces[:kept]]
+    layers = [[piece] for piece in picture.coarse_pieces[:kept]]
     num_fine = kept - len(layers)
     layers += [list(layer) for layer in zip(*(window.pieces[:num_fine] for window in coded), strict=True)]
     method = ", ".join(dict.fromkeys(code.method for code in codes))
@@ -59,7 +59,7 @@ class _Picture:
         self.encoder, self.gray, self.num_levels = encoder, gray, num_levels
         model = encoder.model
         self.starts: Sequence[int] = registry.load_lossless(model.fingerprint, backend=model.backend).starts
-        self.whole_pieces, self.whole = encoder.whole_pieces(num_levels or model.config.num_whole)
+        self.coarse_pieces, self.coarse = encoder.coarse_pieces(num_levels or model.config.num_coarse)
 
     def windows(self, show: Show) -> list[_Coded]:
         """Returns all windows, coded."""
@@ -84,7 +84,7 @@ class _Picture:
         model, pixels = self.encoder.model, np.ascontiguousarray(self.encoder.pixels[window.inside])
         pieces: list[bytes] = []
         candidates = self._candidates(window, pieces)
-        first = len(self.whole_pieces) - 1
+        first = len(self.coarse_pieces) - 1
 
         def saved(start: int) -> int:
             """Bytes that a layer which needs no more than level 1 saves against one that builds on level `start`."""
@@ -98,13 +98,13 @@ class _Picture:
 
     def _candidates(self, window: Window, pieces: list[bytes]) -> Iterator[Candidate]:
         """Encodes level after level of a window into `pieces`, and yields those that the layer may build on."""
-        num_whole, last = len(self.whole_pieces), self.num_levels or max(self.starts)
+        num_coarse, last = len(self.coarse_pieces), self.num_levels or max(self.starts)
         share = window.height * window.width / self.encoder.pixels[..., 0].size
-        bits = 8 * share * sum(map(len, self.whole_pieces))
-        levels = self.encoder.levels(self.whole, window)
-        if num_whole in self.starts:
-            yield Candidate(num_whole, self.encoder.prefix(self.whole, window), 0 if self.num_levels else bits)
-        for number, level in zip(range(num_whole + 1, last + 1), levels, strict=False):
+        bits = 8 * share * sum(map(len, self.coarse_pieces))
+        levels = self.encoder.levels(self.coarse, window)
+        if num_coarse in self.starts:
+            yield Candidate(num_coarse, self.encoder.prefix(self.coarse, window), 0 if self.num_levels else bits)
+        for number, level in zip(range(num_coarse + 1, last + 1), levels, strict=False):
             pieces.append(self.encoder.pack(level))
             bits += 8 * len(pieces[-1])
             if number in self.starts:

@@ -39,11 +39,11 @@ def check_memory(height: int, width: int) -> None:
     memory.check(rows * columns * FINEST**2, _BYTES_PER_PIXEL)
 
 
-def _prefix(whole: Prefix, window: Window, height: int, width: int) -> Prefix:
-    """Returns the prefix of a window, from that of the picture (height x width pixels) after the levels of the whole."""
+def _prefix(coarse: Prefix, window: Window, height: int, width: int) -> Prefix:
+    """Returns the prefix of a window, from that of the picture (height x width pixels) after the coarse levels."""
     outer = _outer(window, height, width)
     inside = Rectangle.of(window).within(outer).cells(FINEST)
-    return whole.windowed(outer.cells(2 * FINEST), inside, outer.bottom - outer.top, outer.right - outer.left)
+    return coarse.windowed(outer.cells(2 * FINEST), inside, outer.bottom - outer.top, outer.right - outer.left)
 
 
 def _outer(window: Window, height: int, width: int) -> Rectangle:
@@ -63,45 +63,45 @@ class Encoder:
 
     def layers(self, count: int, show: Show) -> list[list[bytes]]:
         """Returns the first `count` layers: the one piece of each coarse level, and of each other one those of all windows."""
-        coarse, whole = self.whole_pieces(count)
-        num_fine, done = count - len(coarse), [0]
+        first, coarse = self.coarse_pieces(count)
+        num_fine, done = count - len(first), [0]
 
         def pieces(window: Window) -> list[bytes]:
             """Returns the pieces of a window."""
-            found = [self.pack(level) for level, _ in zip(self.levels(whole, window), range(num_fine), strict=False)]
+            found = [self.pack(level) for level, _ in zip(self.levels(coarse, window), range(num_fine), strict=False)]
             done[0] += 1
             show(done[0] / len(self.windows))
             return found
 
         fine = each(pieces, self.windows) if num_fine else []
-        return [[piece] for piece in coarse] + [list(layer) for layer in zip(*fine, strict=True)]
+        return [[piece] for piece in first] + [list(layer) for layer in zip(*fine, strict=True)]
 
-    def whole_pieces(self, count: int) -> tuple[list[bytes], Prefix]:
-        """Returns the pieces of the levels of the whole picture among the first `count`, and the prefix after them."""
+    def coarse_pieces(self, count: int) -> tuple[list[bytes], Prefix]:
+        """Returns the pieces of the coarse levels among the first `count`, and the prefix after them."""
         pieces = []
         prefix = Prefix.empty(self.model.walk, *self.size)
         wanted = self._wanted(self._coarse_features(), Rectangle(0, 0, *self.size))
-        for _ in range(min(count, self.model.config.num_whole)):
+        for _ in range(min(count, self.model.config.num_coarse)):
             level = levels.encoded(self.tables, prefix, wanted)
             prefix = level[1]
             pieces.append(self.pack(level))
         return pieces, prefix
 
-    def levels(self, whole: Prefix, window: Window) -> Iterator[Level]:
-        """Yields level after level of a window, from the prefix after those of the whole picture, each when it is asked for."""
-        prefix, outer = self.prefix(whole, window), _outer(window, *self.size)
+    def levels(self, coarse: Prefix, window: Window) -> Iterator[Level]:
+        """Yields level after level of a window, from the prefix after the coarse ones, each when it is asked for."""
+        prefix, outer = self.prefix(coarse, window), _outer(window, *self.size)
         feature = self._fine.get(window)
         if feature is None:
             feature = self._cropped(window, self._analyzed(window, (FINEST,)))
         wanted = self._wanted({FINEST: feature.astype(np.float32, copy=False)}, outer)
-        for _ in range(self.model.config.num_levels - self.model.config.num_whole):
+        for _ in range(self.model.config.num_levels - self.model.config.num_coarse):
             level = levels.encoded(self.tables, prefix, wanted)
             yield level
             prefix = level[1]
 
-    def prefix(self, whole: Prefix, window: Window) -> Prefix:
+    def prefix(self, coarse: Prefix, window: Window) -> Prefix:
         """Returns the prefix of a window before its own levels."""
-        return _prefix(whole, window, *self.size)
+        return _prefix(coarse, window, *self.size)
 
     def pack(self, level: Level) -> bytes:
         """Returns the piece of a level."""
@@ -161,7 +161,7 @@ class Decoder:
         self.windows = windows(self.header.height, self.header.width)
         self.limit = self.header.num_levels if limit is None else limit
         self.faults: dict[int, str] = {}  # window, or EVERYWHERE -> why it ends early, found while decoding
-        self._whole = Prefix.empty(model.walk, self.header.height, self.header.width)
+        self._coarse = Prefix.empty(model.walk, self.header.height, self.header.width)
         self._held: list[Prefix | None] | None = [None] * len(self.windows) if hold else None
 
     @classmethod
@@ -170,8 +170,8 @@ class Decoder:
         header = reader.known_header()
         check_memory(header.height, header.width)
         model = models.load(models.find(header.fingerprint), device, backend)
-        if header.num_levels > model.config.num_levels or header.num_whole != model.config.num_whole:
-            raise FormatError(f"the file has {header.num_levels} levels, {header.num_whole} of them whole; its model has others")
+        if header.num_levels > model.config.num_levels or header.num_coarse != model.config.num_coarse:
+            raise FormatError(f"the file has {header.num_levels} levels, {header.num_coarse} coarse; its model has others")
         return cls(model, reader, limit, hold)
 
     @property
@@ -179,20 +179,20 @@ class Decoder:
         """How many whole levels are decoded everywhere."""
         return min(int(self.prefix(index).levels) for index in range(len(self.windows)))
 
-    def whole(self) -> Prefix:
-        """Returns the levels of the whole picture that have arrived."""
-        for piece in self.reader.whole[int(self._whole.levels) : self.limit]:
-            self._whole = self._pushed(EVERYWHERE, self._whole, piece)
-        return self._whole
+    def coarse(self) -> Prefix:
+        """Returns the coarse levels that have arrived."""
+        for piece in self.reader.coarse[int(self._coarse.levels) : self.limit]:
+            self._coarse = self._pushed(EVERYWHERE, self._coarse, piece)
+        return self._coarse
 
     def prefix(self, index: int) -> Prefix:
-        """Returns the levels of a window that have arrived; those of the whole picture where no other has."""
-        whole = self.whole()
-        if int(whole.levels) < min(self.model.config.num_whole, self.limit):
-            return whole
+        """Returns the levels of a window that have arrived; the coarse ones where no other has."""
+        coarse = self.coarse()
+        if int(coarse.levels) < min(self.model.config.num_coarse, self.limit):
+            return coarse
         window, held = self.windows[index], self._held and self._held[index]
-        prefix = held or _prefix(whole, window, self.header.height, self.header.width)
-        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_whole :]:
+        prefix = held or _prefix(coarse, window, self.header.height, self.header.width)
+        for piece in self.reader.pieces[index][int(prefix.levels) - self.model.config.num_coarse :]:
             prefix = self._pushed(index, prefix, piece)
         if self._held:
             self._held[index] = prefix
@@ -219,11 +219,11 @@ class Decoder:
 
     def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""
-        whole = self.whole()
-        begun = int(whole.levels) < self.model.config.num_whole
+        coarse = self.coarse()
+        begun = int(coarse.levels) < self.model.config.num_coarse
         if begun:
-            whole = self._with_part(EVERYWHERE, whole)
-        filled = whole.filled(sampled(temperature, seed))
+            coarse = self._with_part(EVERYWHERE, coarse)
+        filled = coarse.filled(sampled(temperature, seed))
 
         def state(index: int) -> tuple[Array, float]:
             """Returns the finest state of a window and how many levels it holds."""
@@ -240,8 +240,8 @@ class Decoder:
     def finest(self, index: int, level: int) -> Array:
         """Returns the state of a window at the finest stride as level `level` left it, (1, h/8, w/8, width)."""
         limited = Decoder(self.model, self.reader, level)
-        limited._whole = self.whole() if level >= self.model.config.num_whole else limited._whole
+        limited._coarse = self.coarse() if level >= self.model.config.num_coarse else limited._coarse
         prefix = limited.prefix(index)
-        if int(prefix.levels) < level or level < self.model.config.num_whole:
+        if int(prefix.levels) < level or level < self.model.config.num_coarse:
             raise FormatError(f"the lossless layer builds on level {level}, which is not there")
         return prefix.at_finest()

@@ -49,7 +49,7 @@ class StreamDecoder:
         """
         self._reader.feed(data)
         before = self.levels_decoded
-        if self._reader.whole or any(self._reader.pieces):
+        if self._reader.coarse or any(self._reader.pieces):
             self._open()
         self._warn(self._reader.damage)
         return self.levels_decoded - before

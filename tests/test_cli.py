@@ -397,7 +397,7 @@ def test_info(stream):
 
 
 def test_info_shows_what_came_along(stream):
-    frame = container.Frame(width=2000, height=5, model="other-1", fingerprint=b"1234", num_whole=1)
+    frame = container.Frame(width=2000, height=5, model="other-1", fingerprint=b"1234", num_coarse=1)
     color = {"cicp": Cicp(9, 16, 0, 1), "gamma": 45455, "chromaticities": Chromaticities(*range(8))}
     attached = Attachments(**color, density=Density(2, 3, 1), orientation=6, text=(("a", "\x1b[31m"), ("b", "")))
     Path("other.hcodec").write_bytes(container.write(frame, [[b"0"], [b"1", b"2"]], attached))

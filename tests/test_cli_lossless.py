@@ -94,7 +94,7 @@ def test_info_has_a_row_for_it(pixels):
     assert hcodec("info", "bad.hcodec").stdout.splitlines()[-1].endswith("corrupt")
     reader = container.Reader()
     reader.feed(data)
-    layers = [[layer] for layer in (*reader.whole, *reader.pieces[0])]
+    layers = [[layer] for layer in (*reader.coarse, *reader.pieces[0])]
     Path("odd.hcodec").write_bytes(container.write(reader.header, layers, lossless=[b"\7"]))
     assert hcodec("info", "odd.hcodec").stdout.splitlines()[-1].endswith("malformed")
 

@@ -36,9 +36,9 @@ LOSSLESS = [b"exact", b"e", b"exactly"]
 
 
 def sample(layers=LAYERS, cut=False, width=30, height=20, model="photo-1", fingerprint=FINGERPRINT, gray=False, lossless=(),
-           num_whole=0, **attachments):  # fmt: skip
+           num_coarse=0, **attachments):  # fmt: skip
     """A file; a layer of bytes has one piece."""
-    frame = Frame(width=width, height=height, model=model, fingerprint=fingerprint, num_whole=num_whole, gray=gray)
+    frame = Frame(width=width, height=height, model=model, fingerprint=fingerprint, num_coarse=num_coarse, gray=gray)
     pieces = [[layer] if isinstance(layer, bytes) else layer for layer in layers]
     return write(frame, pieces, Attachments(**attachments), lossless=lossless, cut=cut)
 
@@ -48,7 +48,7 @@ def wide(layers=WIDE_LAYERS, **options):
 
 
 def mixed(layers=MIXED_LAYERS, **options):
-    return wide(layers, num_whole=2, **options)
+    return wide(layers, num_coarse=2, **options)
 
 
 def read_all(data):
@@ -79,14 +79,14 @@ def files(draw):
     """A file of any kind, and what it is made of: size, layers of pieces, options for `sample`."""
     width, height = draw(st.sampled_from([(1, 1), (30, 20), (1025, 3), (2100, 20), (1100, 1030), (5, 4000)]))
     num_windows = container.count_windows(height, width)
-    num_whole = draw(st.integers(0, 7) | st.just(31))
+    num_coarse = draw(st.integers(0, 7) | st.just(31))
     row = st.lists(st.binary(max_size=150), min_size=num_windows, max_size=num_windows)
     layers = draw(st.lists(row, min_size=1, max_size=6))
-    layers[:num_whole] = [layer[:1] for layer in layers[:num_whole]]
+    layers[:num_coarse] = [layer[:1] for layer in layers[:num_coarse]]
     blobs = {name: draw(st.binary(max_size=40)) for name in METADATA}
     values = {name: value for name, value in VALUES.items() if draw(st.booleans())}
     kind = draw(st.sampled_from(["plain", "cut", "lossless"]))
-    options = {"num_whole": num_whole, "gray": draw(st.booleans()), **blobs, **values}
+    options = {"num_coarse": num_coarse, "gray": draw(st.booleans()), **blobs, **values}
     if kind == "cut" and len(layers) > 1:
         layers[-1] = layers[-1][: draw(st.integers(1, len(layers[-1])))]
         layers[-1][-1] += b"."
@@ -106,10 +106,10 @@ def files(draw):
 def test_what_is_written_is_read(write_it, whole, layers):
     reader = read_all(write_it(gray=True, **METADATA, **VALUES))
     reader.close()
-    assert reader.complete and (reader.whole, reader.pieces) == (whole, layers) and not reader.damaged and reader.warnings == []
+    assert reader.complete and (reader.coarse, reader.pieces) == (whole, layers) and not reader.damaged and reader.warnings == []
     assert reader.attachments == Attachments(**METADATA, **VALUES) and reader.num_levels == 4
     assert (reader.header.model, reader.header.fingerprint) == ("photo-1", FINGERPRINT)
-    assert reader.header.gray and not reader.header.cut and reader.header.num_whole == len(whole)
+    assert reader.header.gray and not reader.header.cut and reader.header.num_coarse == len(whole)
     assert not any(map(reader.partial, range(EVERYWHERE, len(layers))))
     assert reader.lossless == [b""] * len(layers)
 
@@ -121,14 +121,14 @@ def test_lossless_pieces_are_read_and_are_no_level():
     assert read_all(wide(lossless=LOSSLESS)[:-1]).lossless == [*LOSSLESS[:2], b""]
 
 
-@pytest.mark.parametrize("num_whole", [2, 3, 31])
-def test_the_lossless_layer_is_of_windows_where_every_level_is_whole(num_whole):
-    data = wide([[b"coarse"], [b"second"]], num_whole=num_whole, lossless=LOSSLESS)
+@pytest.mark.parametrize("num_coarse", [2, 3, 31])
+def test_the_lossless_layer_is_of_windows_where_every_level_is_coarse(num_coarse):
+    data = wide([[b"coarse"], [b"second"]], num_coarse=num_coarse, lossless=LOSSLESS)
     reader = read_all(data)
-    assert (reader.whole, reader.pieces, reader.lossless) == ([b"coarse", b"second"], [[], [], []], LOSSLESS)
-    assert (reader.num_levels, reader.complete, reader.header.is_whole(2), reader.header.is_whole(3)) == (2, True, True, False)
+    assert (reader.coarse, reader.pieces, reader.lossless) == ([b"coarse", b"second"], [[], [], []], LOSSLESS)
+    assert (reader.num_levels, reader.complete, reader.header.is_coarse(2), reader.header.is_coarse(3)) == (2, True, True, False)
     assert [reader.header.piece_range(3, window)[1] for window in range(3)] == list(map(len, LOSSLESS))
-    levels = wide([[b"coarse"], [b"second"]], num_whole=num_whole)
+    levels = wide([[b"coarse"], [b"second"]], num_coarse=num_coarse)
     assert truncate(data) == data and truncate(data[:-1]) == levels == truncate(data, levels=2)
 
 
@@ -142,7 +142,7 @@ def test_feeding_in_any_pieces_is_feeding_the_whole(made, draw):
         reader.feed(memoryview(data[start:end]))
     reader.close()
     assert observe(reader) == observe(read_all(data))
-    assert reader.num_levels == len(reader.whole) + min(map(len, reader.pieces)) == len(made["layers"]) - made.get("cut", False)
+    assert reader.num_levels == len(reader.coarse) + min(map(len, reader.pieces)) == len(made["layers"]) - made.get("cut", False)
     assert reader.attachments == Attachments(**{name: made[name] for name in (*METADATA, *VALUES) if name in made})
     assert reader.lossless == list(made.get("lossless", [b""] * reader.header.num_windows))
     assert arrived(reader) == made["layers"]
@@ -150,7 +150,7 @@ def test_feeding_in_any_pieces_is_feeding_the_whole(made, draw):
 
 def arrived(reader):
     """The layers that a reader has, each as the list of its pieces, the one that is cut included."""
-    found = [[piece] for piece in reader.whole]
+    found = [[piece] for piece in reader.coarse]
     for level in range(max(map(len, reader.pieces))):
         found.append([pieces[level] for pieces in reader.pieces if level < len(pieces)])
     parts = [part for window in range(EVERYWHERE, len(reader.pieces)) if (part := reader.partial(window))]
@@ -202,7 +202,7 @@ def test_every_prefix_gives_what_it_holds_of_the_whole_picture(options):
     assert growing.complete and growing.pieces == by_window(WIDE_LAYERS[2:])
 
 
-def test_metadata_comes_out_as_soon_as_it_is_whole():
+def test_metadata_comes_out_as_soon_as_it_is_coarse():
     data = sample(**METADATA)
     assert read_all(data[: -len(METADATA["xmp"])]).attachments.exif == METADATA["exif"]
     parsed = parse_header(data)
@@ -250,18 +250,18 @@ def test_what_seven_layers_cost(width, height, total, expected):
     counts = [1] * 3 + [num_windows] * 4
     lengths = [int(total / 8 * width * height * share / sum(shares) / n) for share, n in zip(shares, counts, strict=True)]
     layers = tuple(Layer((Piece(length, 0xFFFFFFFF),) * n) for length, n in zip(lengths, counts, strict=True))
-    made = Header(width=width, height=height, model="photo-1", fingerprint=FINGERPRINT, num_whole=3, layers=layers)
+    made = Header(width=width, height=height, model="photo-1", fingerprint=FINGERPRINT, num_coarse=3, layers=layers)
     assert made.header_bytes == expected
     assert made.file_bytes - sum(layer.num_bytes for layer in layers) == made.header_bytes  # nothing else is paid for
 
 
-@pytest.mark.parametrize("num_whole", range(5))
-def test_a_whole_layer_costs_one_row_however_many_windows_there_are(num_whole):
-    layers = [[b"x"] if level < num_whole else [b"x"] * 3 for level in range(4)]
-    assert len(wide(layers, num_whole=num_whole)) == len(wide([[b"x"] * 3] * 4)) - num_whole * 2 * 6
-    header = parse_header(wide(layers, num_whole=num_whole))
-    assert [len(layer.pieces) for layer in header.layers] == list(map(len, layers)) and header.num_whole == num_whole
-    assert [header.is_whole(number) for number in range(1, 5)] == [level < num_whole for level in range(4)]
+@pytest.mark.parametrize("num_coarse", range(5))
+def test_a_whole_layer_costs_one_row_however_many_windows_there_are(num_coarse):
+    layers = [[b"x"] if level < num_coarse else [b"x"] * 3 for level in range(4)]
+    assert len(wide(layers, num_coarse=num_coarse)) == len(wide([[b"x"] * 3] * 4)) - num_coarse * 2 * 6
+    header = parse_header(wide(layers, num_coarse=num_coarse))
+    assert [len(layer.pieces) for layer in header.layers] == list(map(len, layers)) and header.num_coarse == num_coarse
+    assert [header.is_coarse(number) for number in range(1, 5)] == [level < num_coarse for level in range(4)]
 
 
 def test_metadata_costs_only_where_it_is():
@@ -383,7 +383,7 @@ def test_a_whole_layer_is_cut_like_that_of_a_single_window():
         assert cut == mixed([[b"coarse"], [b"second"[:length]]], cut=True, xmp=b"xmp") and len(cut) == first + 6 + length
         reader = read_all(cut)
         reader.close()
-        assert (reader.whole, reader.pieces, reader.num_levels) == ([b"coarse"], [[], [], []], 1)
+        assert (reader.coarse, reader.pieces, reader.num_levels) == ([b"coarse"], [[], [], []], 1)
         assert reader.partial(EVERYWHERE) == b"second"[:length] and not any(map(reader.partial, range(3)))
         assert truncate(cut) == cut == truncate(cut, num_bytes=10**6)
         assert truncate(cut, levels=1) == truncate(data, levels=1) == truncate(cut, num_bytes=first + 6)
@@ -506,7 +506,7 @@ def test_info_of_a_damaged_file(write_it):
 def test_info_of_levels_of_the_whole_picture():
     data = bytearray(mixed(lossless=LOSSLESS))
     listed = info(bytes(data))
-    assert (listed.num_windows, listed.num_whole, info(sample()).num_whole) == (3, 2, 0)
+    assert (listed.num_windows, listed.num_coarse, info(sample()).num_coarse) == (3, 2, 0)
     assert [level.num_bytes for level in listed.levels] == [6, 6, 12, 330] and listed.complete
     data[parse_header(data).piece_range(2, 0)[0]] ^= 1
     listed = info(bytes(data))

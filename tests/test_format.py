@@ -94,7 +94,7 @@ class Parser:
 
 def test_the_example_is_what_is_written():
     layers = [[bytes((1, 2, 3))], [bytes((4, 5, 6, 7, 8)), bytes((9,))]]
-    frame = Frame(width=1100, height=2, model="photo-1", fingerprint=bytes.fromhex("5eed1234"), num_whole=1, gray=True)
+    frame = Frame(width=1100, height=2, model="photo-1", fingerprint=bytes.fromhex("5eed1234"), num_coarse=1, gray=True)
     assert write(frame, layers, Attachments(alpha=b"\xff", xmp=b"<x/>")) == EXAMPLE
     assert Parser(EXAMPLE).layers == layers and Parser(EXAMPLE).num_coarse == 1
     assert Parser(EXAMPLE).windows == [(0, 0, 576, 2), (576, 0, 524, 2)]
@@ -123,7 +123,7 @@ def test_the_example_is_read():
     parsed = reader.header
     assert (parsed.width, parsed.height, parsed.gray, parsed.cut, parsed.model) == (1100, 2, True, False, "photo-1")
     assert (parsed.front_bytes, parsed.back_bytes, parsed.prefix_bytes(1), parsed.piece_range(2, 1)) == (13, 16, 65, (70, 1))
-    assert (reader.whole, reader.pieces) == ([b"\1\2\3"], [[b"\4\5\6\7\x08"], [b"\x09"]])
+    assert (reader.coarse, reader.pieces) == ([b"\1\2\3"], [[b"\4\5\6\7\x08"], [b"\x09"]])
     assert reader.attachments.xmp == b"<x/>" and (decode_alpha(reader.attachments.alpha, 2, 1100) == 255).all()
 
 
@@ -168,7 +168,7 @@ def test_a_strangers_parser_reads_what_is_written(gray, names):
 @pytest.mark.parametrize("lossless", [[], [b"exact", b"exactly"]])
 def test_a_strangers_parser_reads_coarse_layers(num_coarse, lossless):
     layers = [[b"one", b"two"][: 1 + (level >= num_coarse)] for level in range(3)]
-    frame = Frame(width=1025, height=9, model="a-2", fingerprint=b"1234", num_whole=num_coarse)
+    frame = Frame(width=1025, height=9, model="a-2", fingerprint=b"1234", num_coarse=num_coarse)
     data = write(frame, layers, lossless=lossless)
     assert Parser(data).layers == layers + [lossless] * bool(lossless) and Parser(data).num_coarse == num_coarse
     for num_bytes in range(len(truncate(data, levels=1)), len(data)):
@@ -189,8 +189,8 @@ def test_the_windows_of_the_text(edge):
 def test_the_sizes_in_the_text():
     smallest = Header(width=1, height=1, model="m", fingerprint=b"1234", layers=(Layer((Piece(0, 0),)),))
     assert len(pack_header(smallest)) == 30 and ">= 30 " in TEXT
-    frame = Frame(width=768, height=512, model="photo-1", fingerprint=b"1234", num_whole=3)
+    frame = Frame(width=768, height=512, model="photo-1", fingerprint=b"1234", num_coarse=3)
     usual = write(frame, [[bytes(600 * 2**i)] for i in range(7)])
     assert parse_header(usual).header_bytes == 77 and "77 bytes" in " ".join(TEXT.split())
-    assert f"(`photo-1`: {CONFIGS['photo'].num_whole})" in TEXT and "seven layers" in TEXT and CONFIGS["photo"].num_levels == 7
+    assert f"(`photo-1`: {CONFIGS['photo'].num_coarse})" in TEXT and "seven layers" in TEXT and CONFIGS["photo"].num_levels == 7
     assert max(count_windows(min(1 << 24, (1 << 31) // width), width) for width in range(1, 1 << 24, 1023)) <= 1 << 14

@@ -73,16 +73,16 @@ def chunk(tag, payload):
         {"width": 1025, "layers": [[b"1", b"2"], [b"1", b""]], "cut": True},
         {"width": 1025, "layers": [[b"1", b"2"], [b"1", b"2", b"3"]], "cut": True},
         {"width": 1025, "layers": [[b"1"], [b"1", b"2"]]},
-        {"num_whole": -1},
-        {"num_whole": 32},
-        {"width": 1025, "num_whole": 1, "layers": [[b"1", b"2"]]},
-        {"width": 1025, "num_whole": 1, "layers": [[b"1"], [b"1"]]},
-        {"width": 1025, "num_whole": 2, "layers": [[b"1"], [b"1", b"2"]]},
-        {"width": 1025, "num_whole": 2, "layers": [[b"1"], [b"1", b"2"]], "cut": True},
-        {"width": 1025, "num_whole": 2, "layers": [[b"1"], [b""]], "cut": True},
-        {"width": 1025, "num_whole": 1, "layers": [[b"1"]], "cut": True},
-        {"width": 1025, "num_whole": 1, "layers": [[b"1"]], "lossless": [b"exact"]},
-        {"width": 1025, "num_whole": 31, "layers": [[b"1"], [b"2"]], "lossless": [b"exact"]},
+        {"num_coarse": -1},
+        {"num_coarse": 32},
+        {"width": 1025, "num_coarse": 1, "layers": [[b"1", b"2"]]},
+        {"width": 1025, "num_coarse": 1, "layers": [[b"1"], [b"1"]]},
+        {"width": 1025, "num_coarse": 2, "layers": [[b"1"], [b"1", b"2"]]},
+        {"width": 1025, "num_coarse": 2, "layers": [[b"1"], [b"1", b"2"]], "cut": True},
+        {"width": 1025, "num_coarse": 2, "layers": [[b"1"], [b""]], "cut": True},
+        {"width": 1025, "num_coarse": 1, "layers": [[b"1"]], "cut": True},
+        {"width": 1025, "num_coarse": 1, "layers": [[b"1"]], "lossless": [b"exact"]},
+        {"width": 1025, "num_coarse": 31, "layers": [[b"1"], [b"2"]], "lossless": [b"exact"]},
         {"model": ""},
         {"model": "a" * 33},
         {"model": "Photo"},
@@ -112,8 +112,8 @@ def test_values_outside_the_format_are_not_written(options):
 def test_the_largest_values_are_written_and_read():
     assert read_all(sample([[b"x"] * 16_384], width=1 << 24, height=128)).header.width == 1 << 24
     assert read_all(sample([b"x"] * 32, model="m" * 32)).num_levels == 32
-    reader = read_all(wide([[b"x"]] * 31 + [[b"1", b"2", b"3"]], num_whole=31))
-    assert (reader.num_levels, reader.whole, reader.pieces) == (32, [b"x"] * 31, [[b"1"], [b"2"], [b"3"]])
+    reader = read_all(wide([[b"x"]] * 31 + [[b"1", b"2", b"3"]], num_coarse=31))
+    assert (reader.num_levels, reader.coarse, reader.pieces) == (32, [b"x"] * 31, [[b"1"], [b"2"], [b"3"]])
     layer = Layer((Piece(1 << 31, 0),))
     assert parse_header(pack_header(header_of(1, 1, (layer,) * 32))).layers == (layer,) * 32
     assert len(read_all(sample(text=tuple((str(i), "") for i in range(256)))).attachments.text) == 256
@@ -171,41 +171,41 @@ def test_reserved_flags_are_refused(flag):
         parse_header(with_new_crc(packed))
 
 
-def whole_header(num_whole, table, flags=0):
+def whole_header(num_coarse, table, flags=0):
     """A header of a picture with two windows and so many whole levels; table: from the number of layers on."""
-    packed = MAGIC + bytes((1, flags)) + b"\1m" + FINGERPRINT + b"\xcc\x08\3\x08\1" + bytes((num_whole,)) + table
+    packed = MAGIC + bytes((1, flags)) + b"\1m" + FINGERPRINT + b"\xcc\x08\3\x08\1" + bytes((num_coarse,)) + table
     return with_new_crc(packed)
 
 
-@pytest.mark.parametrize("num_whole", [32, 33, 64, 128, 255])
-def test_more_whole_levels_than_there_can_be_are_refused_at_once(num_whole):
-    with pytest.raises(FormatError, match=f"number of coarse layers is {num_whole}, allowed is 0 to 31"):
-        read_all(whole_header(num_whole, b"")[:-4])  # no more bytes are waited for
+@pytest.mark.parametrize("num_coarse", [32, 33, 64, 128, 255])
+def test_more_whole_levels_than_there_can_be_are_refused_at_once(num_coarse):
+    with pytest.raises(FormatError, match=f"number of coarse layers is {num_coarse}, allowed is 0 to 31"):
+        read_all(whole_header(num_coarse, b"")[:-4])  # no more bytes are waited for
 
 
 ROW = b"\1" + bytes(4)
 
 
 @pytest.mark.parametrize(
-    ("num_whole", "table", "flags", "counts"),
+    ("num_coarse", "table", "flags", "counts"),
     [(0, b"\1" + ROW * 2, 0, [2]), (1, b"\1" + ROW, 0, [1]), (31, b"\1" + ROW, 0, [1]), (1, b"\2" + ROW * 3, 0, [1, 2]),
      (31, b"\2" + ROW * 2, 0, [1, 1]), (1, b"\2" + ROW * 3, 16, [1, 2]), (31, b"\2" + ROW * 3, 16, [1, 2]),
      (2, b"\2\1" + ROW * 2, 2, [1, 1]), (1, b"\2\1" + ROW * 2, 2, [1, 1]), (1, b"\2\2" + ROW * 3, 2, [1, 2])],
 )  # fmt: skip
-def test_tables_have_as_many_rows_as_the_whole_levels_leave(num_whole, table, flags, counts):
-    packed = whole_header(num_whole, table, flags)
+def test_tables_have_as_many_rows_as_the_whole_levels_leave(num_coarse, table, flags, counts):
+    packed = whole_header(num_coarse, table, flags)
     header = parse_header(packed)
     assert [len(layer.pieces) for layer in header.layers] == counts and header.header_bytes == len(packed)
-    assert pack_header(header) == packed and header.num_whole == num_whole
+    assert pack_header(header) == packed and header.num_coarse == num_coarse
     survive(packed + bytes(sum(counts)))
     with pytest.raises(TruncatedError):
         parse_header(packed[:-1])
 
 
-@pytest.mark.parametrize(("num_whole", "num_last"), [(2, 0), (2, 2), (31, 2), (1, 0), (1, 3)])
-def test_a_cut_layer_has_no_more_pieces_than_it_may(num_whole, num_last):
+@pytest.mark.parametrize(("num_coarse", "num_last"), [(2, 0), (2, 2), (31, 2), (1, 0), (1, 3)])
+def test_a_cut_layer_has_no_more_pieces_than_it_may(num_coarse, num_last):
     with pytest.raises(FormatError, match=f"number of pieces of the last layer is {num_last}"):
-        parse_header(whole_header(num_whole, bytes((2, num_last)) + ROW * 4, 2))
+        parse_header(whole_header(num_coarse, bytes((2, num_last)) + ROW * 4, 2))
 
 
 def test_a_refused_file_stays_refused():
@@ -266,7 +266,7 @@ def test_every_damaged_byte_of_the_whole_picture_harms_all_that_comes_after():
                 assert not any(map(bytewise.partial, range(3)))
             assert observe(bytewise) == observe(reader)
             assert reader.damaged == {EVERYWHERE: number} and reader.complete and reader.num_levels == number - 1
-            assert reader.whole == [b"coarse"][: number - 1] and reader.pieces == [[], [], []]
+            assert reader.coarse == [b"coarse"][: number - 1] and reader.pieces == [[], [], []]
             assert reader.lossless == [b"", b"", b""] and reader.attachments == container.Attachments(**METADATA)
             assert reader.warnings == [f"layer {number} is damaged; it and the layers after it were ignored"]
 
@@ -282,7 +282,7 @@ def test_damage_after_the_levels_of_the_whole_picture_harms_its_window_alone():
             broken = bytearray(data)
             broken[start] ^= 1
             reader = read_all(broken)
-            assert reader.damaged == {window: number} and reader.whole == [b"coarse", b"second"]
+            assert reader.damaged == {window: number} and reader.coarse == [b"coarse", b"second"]
             assert reader.pieces == [fine[each] if each != window else fine[each][: number - 3] for each in range(3)]
             assert reader.lossless == [LOSSLESS[each] if each != window else b"" for each in range(3)]
             assert reader.num_levels == min(number - 1, 4)

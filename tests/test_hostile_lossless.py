@@ -51,7 +51,7 @@ def with_last(data: bytes, last: bytes) -> bytes:
     """Returns the file with another lossless layer and right checksums, as an attacker would write it."""
     reader = container.Reader()
     reader.feed(data)
-    return container.write(reader.header, [[layer] for layer in (*reader.whole, *reader.pieces[0])], lossless=[last])
+    return container.write(reader.header, [[layer] for layer in (*reader.coarse, *reader.pieces[0])], lossless=[last])
 
 
 def gives_the_levels(data: bytes, lossy: np.ndarray, stream: bool = False) -> None:
@@ -68,7 +68,7 @@ def gives_the_levels(data: bytes, lossy: np.ndarray, stream: bool = False) -> No
         hcodec.info(data)
 
 
-def test_the_file_itself_is_whole(data):
+def test_the_file_itself_is_coarse(data):
     assert (np.asarray(hcodec.decode(data)) == render(*SIZE)).all()
 
 

@@ -67,7 +67,7 @@ def reader_of(size, num_levels=None):
 def whole_state(model, reader):
     """The state of the picture at stride 16 after the coarse levels; those that are missing have symbols of 0."""
     prefix = Prefix.empty(model.walk, reader.header.height, reader.header.width)
-    for piece in reader.whole:
+    for piece in reader.coarse:
         prefix = levels.decoded(levels.tables_of(model), prefix, piece, reader.header.offsets)
     return prefix.filled(lambda latent, state, prior: np.zeros(prior.index.shape, np.float32)).position.state
 
@@ -85,7 +85,7 @@ def fine_state(model, reader, index):
     row, column = (window.top - top) // 8, (window.left - left) // 8
     own = slice(None), slice(row, row + math.ceil(window.height / 8)), slice(column, column + math.ceil(window.width / 8))
     pieces = iter(reader.pieces[index])
-    for latent in model.walk.latents[model.config.num_latents(model.config.num_whole) :]:
+    for latent in model.walk.latents[model.config.num_latents(model.config.num_coarse) :]:
         state, prior = latent.prior(state)
         symbols = np.zeros(prior.index.shape, np.float32)
         if piece := next(pieces, b""):
@@ -107,7 +107,7 @@ def decoded_state(model, reader, index):
 @pytest.mark.parametrize("num_levels", [None, 2])
 def test_windows_are_predicted_as_the_text_says(size, num_levels):
     model, reader = models.load("tiny"), reader_of(size, num_levels)
-    assert reader.header.num_whole == len(reader.whole) == 2 and len(reader.pieces) == count_windows(*size) > 1
+    assert reader.header.num_coarse == len(reader.coarse) == 2 and len(reader.pieces) == count_windows(*size) > 1
     for index in range(len(reader.pieces)):
         expected = fine_state(model, reader, index)
         assert expected.any() and np.array_equal(decoded_state(model, reader, index), expected)
@@ -130,7 +130,7 @@ def test_a_window_is_predicted_from_what_is_around_it():
 def test_few_bytes_cannot_take_the_memory_of_a_huge_coarse_layer(size, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda: 1 << 30)
     model = models.load("tiny")
-    frame = container.Frame(height=size[0], width=size[1], model="tiny", fingerprint=model.fingerprint, num_whole=2)
+    frame = container.Frame(height=size[0], width=size[1], model="tiny", fingerprint=model.fingerprint, num_coarse=2)
     data = container.write(frame, [[b""]])
     assert len(data) <= 50
     with pytest.raises(PictureError, match="megapixels need"):
@@ -142,7 +142,7 @@ def test_few_bytes_cannot_take_the_memory_of_a_huge_coarse_layer(size, monkeypat
 def test_windows_do_not_need_each_other():
     """A piece of one window that is damaged changes no state of another."""
     model, reader = models.load("tiny"), reader_of(SIZES[0])
-    layers = [[piece] for piece in reader.whole] + [list(layer) for layer in zip(*reader.pieces, strict=True)]
+    layers = [[piece] for piece in reader.coarse] + [list(layer) for layer in zip(*reader.pieces, strict=True)]
     data = bytearray(container.write(reader.header, layers))
     data[reader.header.piece_range(3, 0)[0]] ^= 1
     broken = container.read_all(bytes(data))[0]

@@ -40,7 +40,7 @@ _FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT
 _NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)
 _SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
 _DEPTH, _NEWER_DEPTH = Range("bits a sample", 8, 8), 16
-_NUM_WHOLE = Range("number of coarse layers", 0, MAX_LAYERS - 1)
+_NUM_COARSE = Range("number of coarse layers", 0, MAX_LAYERS - 1)
 _NUM_FRAMES = Range("number of frames", 1, MAX_LENGTH_BYTES)
 
 
@@ -49,7 +49,7 @@ class Frame:
     """What a file says of its picture, layers apart.
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
-    and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_whole`: how many of the first levels are of the whole
+    and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_coarse`: how many of the first levels are of the whole
     picture and not of windows, 0 to 31, be they in the file or not; `gray`: the picture has one channel; `offsets`: latents
     bring scale offsets.
     """
@@ -58,7 +58,7 @@ class Frame:
     height: int
     model: str
     fingerprint: bytes
-    num_whole: int = 0
+    num_coarse: int = 0
     gray: bool = False
     offsets: bool = False
 
@@ -88,8 +88,8 @@ class Header(Frame):
             raise FormatError(fault)
         for section_bytes in filter(None, (self.front_bytes, self.back_bytes)):
             _SECTION.check(section_bytes)
-        _NUM_WHOLE.check(self.num_whole)
-        Shape(self.num_windows, self.num_whole, self.cut, self.lossless).check(self.layers)
+        _NUM_COARSE.check(self.num_coarse)
+        Shape(self.num_windows, self.num_coarse, self.cut, self.lossless).check(self.layers)
 
     @property
     def num_windows(self) -> int:
@@ -101,9 +101,9 @@ class Header(Frame):
         """How many of the layers are levels: all but the lossless one."""
         return len(self.layers) - self.lossless
 
-    def is_whole(self, layer: int) -> bool:
+    def is_coarse(self, layer: int) -> bool:
         """Whether a layer, given by its number from 1, is of the whole picture and not of windows."""
-        return layer <= min(self.num_whole, self.num_levels)
+        return layer <= min(self.num_coarse, self.num_levels)
 
     @cached_property
     def header_bytes(self) -> int:
@@ -130,7 +130,7 @@ class Header(Frame):
         `layer`: its number, from 1; `window`: its index, from 0. Raises TruncatedError if the file does not have it.
         """
         pieces = self.layers[layer - 1].pieces if 1 <= layer <= len(self.layers) else ()
-        index = 0 if self.is_whole(layer) else window
+        index = 0 if self.is_coarse(layer) else window
         if not 0 <= window < self.num_windows or index >= len(pieces):
             raise TruncatedError(f"the file has no piece of layer {layer} for window {window}")
         return self.prefix_bytes(layer - 1) + self.layers[layer - 1].starts[index], pieces[index].num_bytes
@@ -148,7 +148,7 @@ def pack_header(header: Header) -> bytes:
     packed = bytearray(MAGIC)
     packed += bytes((header.version, _flags(header), len(header.model))) + header.model.encode() + header.fingerprint
     packed += pack_varint(header.width) + pack_varint(header.height) + bytes((_DEPTH.low,)) + pack_varint(_NUM_FRAMES.low)
-    packed.append(header.num_whole)
+    packed.append(header.num_coarse)
     for section_bytes in filter(None, (header.front_bytes, header.back_bytes)):
         packed += pack_varint(section_bytes)
     packed += pack_table(header.layers, header.cut)
@@ -190,7 +190,7 @@ class HeaderParser:
 
 
 def _shape(values: dict[str, Any]) -> Shape:
-    return Shape(count_windows(values["height"], values["width"]), values["num_whole"], values["cut"], values["lossless"])
+    return Shape(count_windows(values["height"], values["width"]), values["num_coarse"], values["cut"], values["lossless"])
 
 
 def _parse_start(cursor: Cursor) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _parse_start(cursor: Cursor) -> dict[str, Any]:
         "fingerprint": fingerprint,
         "width": width,
         "height": height,
-        "num_whole": cursor.byte(_NUM_WHOLE),
+        "num_coarse": cursor.byte(_NUM_COARSE),
         "gray": bool(flags & _GRAY),
         "offsets": bool(flags & _OFFSETS),
         "cut": bool(flags & _CUT),

@@ -62,7 +62,7 @@ class Info:
     """What is in a file, without decoding it.
 
     `fingerprint`: 8 hexadecimal digits; `cut`: the last layer is an incomplete one; `num_windows`: how many windows the
-    picture has; `num_whole`: how many of its first levels are not of windows, but of the whole picture; `alpha_bytes`,
+    picture has; `num_coarse`: how many of its first levels are not of windows, but of the whole picture; `alpha_bytes`,
     `icc_bytes`, `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent; `cicp` to `text`: as in `Attachments`;
     `container_bytes`: everything but the layers, in the whole file; `file_bytes`: what was read; `total_bytes`: what the
     header promises; `warnings`: as in `Reader`.
@@ -76,7 +76,7 @@ class Info:
     gray: bool
     cut: bool
     num_windows: int
-    num_whole: int
+    num_coarse: int
     levels: tuple[LevelInfo, ...]
     lossless: LosslessInfo | None
     alpha_bytes: int
@@ -129,7 +129,7 @@ def _describe(reader: Reader, header: Header) -> Info:
         gray=header.gray,
         cut=header.cut,
         num_windows=header.num_windows,
-        num_whole=header.num_whole,
+        num_coarse=header.num_coarse,
         levels=tuple(LevelInfo(level, *_layer_facts(reader, header, level)) for level in range(1, header.num_levels + 1)),
         lossless=_describe_lossless(reader, header) if header.lossless else None,
         **{f"{name}_bytes": num_bytes for name, num_bytes in attached.sizes._asdict().items()},

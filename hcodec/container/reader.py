@@ -23,7 +23,7 @@ _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 class Reader:
     """Takes a file in pieces of any size and gives out its parts as soon as they are whole.
 
-    `header`: None until it has arrived, and the lists below are empty until then; `whole`: the undamaged levels of the whole
+    `header`: None until it has arrived, and the lists below are empty until then; `coarse`: the undamaged levels of the whole
     picture, coarse first; `pieces`: for each window the whole and undamaged pieces of the levels after these; `num_levels`:
     how many levels are complete everywhere; `lossless`: for each window its piece of the lossless layer, empty until whole;
     `damaged`: window, or EVERYWHERE -> the number (from 1) of its first layer with a wrong checksum, from which on its
@@ -33,7 +33,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.header: Header | None = None
-        self.whole: list[bytes] = []
+        self.coarse: list[bytes] = []
         self.pieces: list[list[bytes]] = []
         self.num_levels = 0
         self.lossless: list[bytes] = []
@@ -112,7 +112,7 @@ class Reader:
         """Yields whenever it needs more bytes."""
         yield from self._parse_section(header.front_bytes)
         for number, layer in enumerate(header.layers, start=1):
-            first = EVERYWHERE if header.is_whole(number) else 0
+            first = EVERYWHERE if header.is_coarse(number) else 0
             for window, piece in enumerate(layer.pieces, start=first):
                 if window in self.damaged or EVERYWHERE in self.damaged:
                     yield from self._skip(piece.num_bytes)
@@ -140,7 +140,7 @@ class Reader:
         elif header.cut and is_last and piece is header.layers[-1].pieces[-1]:
             self._cut_piece = window, data
         else:
-            (self.whole if window == EVERYWHERE else self.pieces[window]).append(data)
+            (self.coarse if window == EVERYWHERE else self.pieces[window]).append(data)
 
     def _parse_section(self, num_bytes: int) -> Iterator[None]:
         while num_bytes >= chunks.HEAD_BYTES:

@@ -59,11 +59,11 @@ class Layer:
 class Shape:
     """What decides how many rows a table may have, and what they may say.
 
-    num_windows: of the picture; num_whole: how many of the first layers have one piece for the whole picture.
+    num_windows: of the picture; num_coarse: how many of the first layers have one piece for the whole picture.
     """
 
     num_windows: int
-    num_whole: int
+    num_coarse: int
     cut: bool
     lossless: bool
 
@@ -74,8 +74,8 @@ class Shape:
 
     def num_pieces(self, num_layers: int) -> list[int]:
         """Returns how many pieces each of so many layers has when it is complete."""
-        num_whole = min(self.num_whole, num_layers - self.lossless)
-        return [1] * num_whole + [self.num_windows] * (num_layers - num_whole)
+        num_coarse = min(self.num_coarse, num_layers - self.lossless)
+        return [1] * num_coarse + [self.num_windows] * (num_layers - num_coarse)
 
     def num_last(self, complete: int) -> Range:
         """How many pieces the last layer may have, given how many it has when it is complete."""

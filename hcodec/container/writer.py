@@ -31,7 +31,7 @@ def write(
     """Returns the bytes of a file.
 
     `frame`: what it says of its picture (of a Header, nothing else is used); `layers`: 1 to 32 levels, coarse first, each
-    with one piece for the whole picture (the first `num_whole` ones) or for each window, in the order of `windows`;
+    with one piece for the whole picture (the first `num_coarse` ones) or for each window, in the order of `windows`;
     `attachments`: what comes along, of which nothing that is empty costs anything; `lossless`: the pieces of the lossless
     layer, if there is one; `cut`: the last layer is an incomplete one: its last pieces may be missing, and the last one
     there is cut. Raises FormatError when a value is outside the format's range.
@@ -102,16 +102,16 @@ def _check_levels(levels: int | None, reader: Reader, header: Header) -> int:
 
 def _layer(reader: Reader, header: Header, level: int) -> list[bytes]:
     """Returns the pieces of a whole level, counted from 0."""
-    if level < header.num_whole:
-        return [reader.whole[level]]
-    return [pieces[level - header.num_whole] for pieces in reader.pieces]
+    if level < header.num_coarse:
+        return [reader.coarse[level]]
+    return [pieces[level - header.num_coarse] for pieces in reader.pieces]
 
 
 def _begun(reader: Reader, header: Header) -> list[bytes]:
     """Returns the first pieces of the first layer that is not whole, as far as they go without a gap; the last may be a part."""
-    if reader.num_levels < header.num_whole:
+    if reader.num_levels < header.num_coarse:
         return _without_empty_end([reader.partial(EVERYWHERE)])
-    begun, level = [], reader.num_levels - header.num_whole
+    begun, level = [], reader.num_levels - header.num_coarse
     for window, pieces in enumerate(reader.pieces):
         if len(pieces) == level:
             begun.append(reader.partial(window))

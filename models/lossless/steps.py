@@ -14,7 +14,7 @@ from hcodec.models.runtime.steps import Reach
 from hcodec.models.runtime.torch_steps import TorchStep, check_step
 
 _ROWS, _COLUMNS = 4, 6  # of the maps that show shapes
-_WHOLE = Reach(unit=2**20)  # a tile fits the cache nearly: cutting it into strips wins nothing
+_WHOLE = Reach(unit=2**20)  # a tile fits the cache nearly: cutting it wins nothing
 
 
 def steps(network: IntegerLossless) -> dict[str, TorchStep]:

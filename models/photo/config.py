@@ -49,7 +49,7 @@ class Config:
         return len(self.levels)
 
     @property
-    def num_whole(self) -> int:
+    def num_coarse(self) -> int:
         """How many of the first levels have no latent at the finest stride: these are coded for the whole picture."""
         return sum(all(stride > FINEST for stride, _ in latents) for latents in self.levels)
 

@@ -50,7 +50,7 @@ class Prefix:
 
     def filled(self, answer: Answer) -> Prefix:
         """Returns the prefix with the state after all levels of the whole picture; missing ones get what the answer says."""
-        end = self.walk.config.num_latents(self.walk.config.num_whole)
+        end = self.walk.config.num_latents(self.walk.config.num_coarse)
         return replace(self, position=descend(self.walk, self.position, answer, end))
 
     def windowed(self, outer: Cells, inside: Cells, height: int, width: int) -> Prefix:

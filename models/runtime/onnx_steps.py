@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hcodec.errors import ModelError
-from hcodec.models.runtime.steps import Array, Reach, in_strips
+from hcodec.models.runtime.steps import Array, Reach, in_parts
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -52,11 +52,11 @@ class OnnxSteps:
         about = self._index[name]
 
         def run(*parts: Array) -> list[Array]:
-            """Returns the results of a strip."""
+            """Returns the results of a part."""
             results: list[Array] = session.run(None, dict(zip(names, parts, strict=True)))
             return results
 
-        return in_strips(run, Reach(about["radius"], about["unit"]), arrays)
+        return in_parts(run, Reach(about["radius"], about["unit"]), arrays)
 
     def _session(self, name: str) -> onnxruntime.InferenceSession:
         with self._lock:

@@ -1,8 +1,8 @@
 """Steps: what a network computes, as named functions from numpy arrays to numpy arrays.
 
 Room: runtime. Whoever walks through a network (`photo/prefix.py`, `lossless/walk.py`, `small/walk.py`) calls its steps
-by name and does not know what runs them: `onnx_steps` or `torch_steps`. Both cut large maps into strips of rows, which
-threads share. How a map is cut depends on its size alone, so the bytes of a file do not depend on the number of threads.
+by name and does not know what runs them: `onnx_steps` or `torch_steps`. Both cut large maps into parts, which threads
+share. How a map is cut depends on its size alone, so the bytes of a file do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from hcodec.models.runtime.threads import each
 
 Array = NDArray[Any]
 Function = Callable[..., Sequence[Array]]
-_STRIP = 32  # rows of cells, about: few enough for the cache, many enough beside those that are computed twice
+_ROWS, _COLUMNS = 32, 128  # of a part, about: few enough for the cache, many enough beside those that are computed twice
 
 
 class Steps(Protocol):
@@ -32,51 +32,84 @@ class Steps(Protocol):
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a step sees: `radius` rows of its input around each row; `unit` rows make one row of what it computes on."""
+    """How far a step sees: `radius` cells of its input around each; `unit` x `unit` of them make one of what it computes on."""
 
     radius: int = 0
     unit: int = 1
 
 
-def in_strips(function: Function, reach: Reach, arrays: Sequence[Array]) -> Sequence[Array]:
-    """Returns what the function makes of the arrays, computed strip by strip; arrays that are no maps go to every strip.
+@dataclass(frozen=True)
+class _Span:
+    """A part along one axis of `length` cells: begin..end, of which low..high are needed."""
 
-    Each strip is computed with `radius` more rows on both sides, whose results are thrown away, so that cuts change nothing.
+    begin: int
+    end: int
+    low: int
+    high: int
+    length: int
+
+    def needed(self, length: int) -> slice:
+        """Returns what is needed of a map that has `length` cells along this axis."""
+        return slice(length * self.low // self.length, length * self.high // self.length)
+
+    def place(self, length: int) -> slice:
+        """Returns where the part lies in a map that has `length` cells along this axis."""
+        return slice(length * self.begin // self.length, length * self.end // self.length)
+
+    def kept(self, length: int) -> slice:
+        """Returns where the part lies in a result for what was needed, which has `length` cells along this axis."""
+        size = self.high - self.low
+        return slice(length * (self.begin - self.low) // size, length * (self.end - self.low) // size)
+
+    def whole(self, length: int) -> int:
+        """Returns how many cells a whole map has, of which what was needed gave `length`."""
+        return length * self.length // (self.high - self.low)
+
+
+def in_parts(function: Function, reach: Reach, arrays: Sequence[Array]) -> Sequence[Array]:
+    """Returns what the function makes of the arrays, computed part by part; arrays that are no maps go to every part.
+
+    Each part is computed with `radius` more cells around it, whose results are thrown away, so that cuts change nothing.
     """
-    rows = arrays[0].shape[1]
-    cuts = _cuts(rows, reach)
-    if len(cuts) == 2:
+    rows, columns = (_spans(length, most, reach) for length, most in zip(arrays[0].shape[1:3], (_ROWS, _COLUMNS), strict=True))
+    if len(rows) == len(columns) == 1:
         return function(*arrays)
-
     found: list[Array] = []
     lock = threading.Lock()
 
-    def strip(ends: tuple[int, int]) -> None:
-        """Puts the results for the rows between two cuts in their place."""
-        low, high = max(ends[0] - reach.radius, 0), min(ends[1] + reach.radius, rows)
-        results = function(*(np.ascontiguousarray(_rows(x, (low, high), rows)) if x.ndim == 4 else x for x in arrays))
+    def part(spans: tuple[_Span, _Span]) -> None:
+        """Puts the results for one part in their place."""
+        results = function(*(_needed(x, spans) if x.ndim == 4 else x for x in arrays))
         with lock:
             if not found:
-                found.extend(_room(result, rows, high - low) for result in results)
+                found.extend(_room(result, spans) for result in results)
         for whole, result in zip(found, results, strict=True):
-            _rows(whole, ends, rows)[:] = _rows(result, (ends[0] - low, ends[1] - low), high - low)
+            down, across = spans
+            whole[:, down.place(whole.shape[1]), across.place(whole.shape[2])] = result[
+                :, down.kept(result.shape[1]), across.kept(result.shape[2])
+            ]
 
-    each(strip, list(pairwise(cuts)))
+    each(part, list(product(rows, columns)))
     return found
 
 
-def _room(result: Array, rows: int, of: int) -> Array:
-    """Returns room for a whole map, of `rows` rows of the first input, of which a result holds `of`."""
-    return np.empty((1, result.shape[1] * rows // of, *result.shape[2:]), dtype=result.dtype)
+def _needed(x: Array, spans: tuple[_Span, _Span]) -> Array:
+    """Returns what one part needs of a map, be it finer or coarser than the first."""
+    down, across = spans
+    return np.ascontiguousarray(x[:, down.needed(x.shape[1]), across.needed(x.shape[2])])
 
 
-def _rows(x: Array, wanted: tuple[int, int], of: int) -> Array:
-    """Returns the rows of a map, be it finer or coarser, that lie at the wanted ones of `of` rows of the first input."""
-    begin, end = (x.shape[1] * row // of for row in wanted)
-    return x[:, begin:end]
+def _room(result: Array, spans: tuple[_Span, _Span]) -> Array:
+    """Returns room for the whole map of which a result is a part."""
+    down, across = spans
+    return np.empty((1, down.whole(result.shape[1]), across.whole(result.shape[2]), *result.shape[3:]), dtype=result.dtype)
 
 
-def _cuts(rows: int, reach: Reach) -> list[int]:
-    units = -(-rows // reach.unit)
-    count = max(1, units // _STRIP)
-    return [units * i // count * reach.unit for i in range(count)] + [rows]
+def _spans(length: int, most: int, reach: Reach) -> list[_Span]:
+    """Returns the parts along an axis, nearly as long as each other."""
+    units = -(-length // reach.unit)
+    count = max(1, units // most)
+    cuts = [units * i // count * reach.unit for i in range(count)] + [length]
+    return [
+        _Span(begin, end, max(begin - reach.radius, 0), min(end + reach.radius, length), length) for begin, end in pairwise(cuts)
+    ]

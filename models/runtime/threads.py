@@ -1,4 +1,4 @@
-"""The threads that strips and windows are shared among: a pool of our own, whose threads sleep while they wait.
+"""The threads that parts and windows are shared among: a pool of our own, whose threads sleep while they wait.
 
 Room: runtime. The threads of numerical libraries spin while they wait for each other, which makes a busy machine many
 times slower. Here every product runs on the thread that asks for it, and what runs at the same time is this pool's business.

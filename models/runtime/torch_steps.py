@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hcodec.models.integer.kernels import dense, depthwise, exact_products
-from hcodec.models.runtime.steps import Array, Reach, in_strips
+from hcodec.models.runtime.steps import Array, Reach, in_parts
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class TorchSteps:
         step = self.steps[name]
 
         def run(*parts: Array) -> list[Array]:
-            """Returns the results of a strip."""
+            """Returns the results of a part."""
             with exact_products():
                 results = step.function(*(torch.from_numpy(part).to(self.device) for part in parts))
             return [result.cpu().numpy() for result in results]
 
-        return in_strips(run, step.reach, arrays)
+        return in_parts(run, step.reach, arrays)
