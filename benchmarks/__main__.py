@@ -104,7 +104,7 @@ def bits_back(mnist: Path, color: Path, results: Path) -> None:
 
 @_measures("lossless-layer")
 def lossless_layer(task: Task) -> bool:
-    """What the lossless layer costs from each level, and what bits back is worth. Also known as last-layer."""
+    """What the lossless layer costs from each level. Also known as last-layer."""
     from benchmarks.measurements import lossless_layer
 
     return lossless_layer.run(task)
@@ -114,7 +114,7 @@ main.add_command(lossless_layer, "last-layer")
 
 
 @_measures("integers", click.argument("checkpoint", type=_FILE))
-@click.option("--model", default="photo", show_default=True, help="The installed model that was made from CHECKPOINT.")
+@click.option("--model", default="photo-1", show_default=True, help="The installed model that was made from CHECKPOINT.")
 def integers(task: Task, checkpoint: Path, model: str) -> bool:
     """What integers, coding tables and container cost against the float network of a training checkpoint.
 
