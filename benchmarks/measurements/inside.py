@@ -1,4 +1,4 @@
-"""What cannot be seen from outside of hcodec: estimated rates, and rate and picture of each step from the floats to the file.
+"""What cannot be seen from outside of hcodec: estimated rates, rate and picture from the floats to the file, threads.
 
 With `chains` the only file of the benchmarks that looks behind hcodec's public names. It changes nothing: one function is
 listened to for the time of one call.
@@ -6,7 +6,9 @@ listened to for the time of one call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -74,6 +76,23 @@ def _empty(model: Model, pixels: Pixels) -> Prefix:
     from hcodec.models.photo.prefix import Prefix
 
     return Prefix.empty(model.walk, *pixels.shape[:2])
+
+
+def set_threads(count: int) -> None:
+    """Has hcodec compute with so many threads, as `-j` does."""
+    from hcodec.models.runtime import threads
+
+    threads.set_threads(count)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Has hcodec compute on the calling thread alone, then on as many as there are processors."""
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(os.cpu_count() or 1)
 
 
 # --- the rate that the model estimates
@@ -246,7 +265,7 @@ class LosslessLayerRate:
 
 
 def lossless_layer(pixels: Pixels) -> list[LosslessLayerRate]:
-    """What the lossless layer of a picture of one window costs from each level that it may be built on, with the shipped model."""
+    """What the lossless layer of a picture of one window costs from each level that it may be built on (shipped model)."""
     from hcodec import models
     from hcodec.coders.tiles import Source, encode
     from hcodec.models import registry
