@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.models.runtime.threads import each
+from hcodec.models.runtime.threads import check, each
 
 Array = NDArray[Any]
 Function = Callable[..., Sequence[Array]]
@@ -43,6 +43,7 @@ def in_strips(function: Function, reach: Reach, arrays: Sequence[Array]) -> Sequ
 
     Each strip is computed with `radius` more rows on both sides, whose results are thrown away, so that cuts change nothing.
     """
+    check()
     rows = arrays[0].shape[1]
     cuts = _cuts(rows, reach)
     if len(cuts) == 2:
@@ -53,6 +54,7 @@ def in_strips(function: Function, reach: Reach, arrays: Sequence[Array]) -> Sequ
 
     def strip(ends: tuple[int, int]) -> None:
         """Puts the results for the rows between two cuts in their place."""
+        check()
         low, high = max(ends[0] - reach.radius, 0), min(ends[1] + reach.radius, rows)
         results = function(*(np.ascontiguousarray(_rows(x, (low, high), rows)) if x.ndim == 4 else x for x in arrays))
         with lock:
