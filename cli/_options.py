@@ -87,7 +87,7 @@ COMPUTE = together(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="cpu", show_default=True,
         help="Where to compute; the result is the same.",
     ),
-    click.option("--backend", type=click.Choice(["onnx", "torch"]), help="What computes; the result is the same.  [default: onnx]"),
+    click.option("--backend", type=click.Choice(["onnx", "torch"]), help="What computes; files are the same."),
     click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with."),
 )  # fmt: skip
 

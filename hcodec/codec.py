@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from hcodec import container, models
+from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
-from hcodec.exact import LosslessCode, exact_layers, exact_pixels
+from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture

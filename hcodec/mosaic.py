@@ -42,7 +42,7 @@ class Rectangle:
 
     @classmethod
     def chosen(cls, region: tuple[int, int, int, int] | None, height: int, width: int) -> Rectangle:
-        """Returns a region (x, y, width, height) of a picture of that size, None being all of it; HcodecError if it lies beyond."""
+        """Returns a region (x, y, width, height) of a picture of that size, None being all; HcodecError if it lies beyond."""
         whole = cls(0, 0, height, width)
         if region is None:
             return whole

@@ -17,8 +17,9 @@ from hcodec.coders.levels import Level, Wanted
 from hcodec.container import EVERYWHERE, Reader
 from hcodec.container.window import Window, windows
 from hcodec.errors import FormatError
+from hcodec.models.descend import Answer
 from hcodec.models.photo.config import FINEST, STRIDES
-from hcodec.models.photo.prefix import Answer, Prefix, posterior, sampled
+from hcodec.models.photo.prefix import Prefix, posterior, sampled
 from hcodec.models.photo.walk import analyze
 from hcodec.models.runtime.steps import Array
 from hcodec.models.runtime.threads import Show, between, each, ignore
@@ -102,7 +103,7 @@ class Encoder:
         return analyze(self.model.config, self.model.walk.steps, self.pixels[outer.inside], strides)
 
     def _coarse_features(self, show: Show) -> dict[int, Array]:
-        """Returns {stride: feature} of the whole picture, put together from those of windows; keeps those of the finest stride."""
+        """Returns {stride: feature} of the whole picture, made window by window; keeps those of the finest stride."""
         keep, kind = len(self.windows) <= _KEPT, np.float32 if len(self.windows) == 1 else np.float16
         whole = {stride: self._room(stride) for stride in STRIDES if stride > FINEST}
 

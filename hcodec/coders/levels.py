@@ -21,7 +21,8 @@ from hcodec.models.photo.walk import Floats, LatentSteps, Prior
 
 # what a latent is to be, in steps from the prior's mean and not rounded yet; from the latent, its state and its prior
 Wanted = Callable[[LatentSteps, Floats, Prior], Floats]
-Level = tuple[list[Part], Prefix]  # symbols (int32) and scale indices (uint8), (1, H_l, W_l, C_l), of each latent; the prefix after
+# symbols (int32) and scale indices (uint8), (1, H_l, W_l, C_l), of each latent, and the prefix that ends with them
+Level = tuple[list[Part], Prefix]
 _LEAST_PIXELS = 128 * 128  # below it no offset is worth its bits
 _FAR = 2**20  # beyond any symbol, and within int32
 

@@ -50,8 +50,8 @@ class Frame:
 
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
     and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_whole`: how
-    many of the first layers are of the whole picture and not of windows, 0 to 31; `gray`: the picture has one channel; `offsets`: latents
-    bring scale offsets.
+    many of the first layers are of the whole picture and not of windows, 0 to 31; `gray`: the picture has one channel;
+    `offsets`: latents bring scale offsets.
     """
 
     width: int

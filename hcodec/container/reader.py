@@ -63,7 +63,7 @@ class Reader:
         return self.damage + self._notes
 
     def partial(self, window: int) -> bytes:
-        """Returns the bytes so far of the next piece of a window, or of EVERYWHERE, if it is now arriving or is cut; else nothing."""
+        """Returns the bytes so far of the next piece of a window, or EVERYWHERE, if it is arriving or is cut; else nothing."""
         if window == self._arriving:
             return bytes(self._pending)
         cut, piece = self._cut_piece

@@ -31,10 +31,10 @@ def write(
     """Returns the bytes of a file.
 
     `frame`: what it says of its picture (of a Header, nothing else is used); `layers`: 1 to 32 levels, coarse first, each
-    with one piece for the whole picture (the first `num_whole` ones) or for each window, in the order of `windows`; `attachments`: what comes along, of which nothing that is
-    empty costs anything; `lossless`: the pieces of the lossless layer, if there is one; `cut`: the last layer is an
-    incomplete one: its last pieces may be missing, and the last one there is cut. Raises FormatError when a value is
-    outside the format's range.
+    with one piece for the whole picture (the first `num_whole` ones) or for each window, in the order of `windows`;
+    `attachments`: what comes along, of which nothing that is empty costs anything; `lossless`: the pieces of the lossless
+    layer, if there is one; `cut`: the last layer is an incomplete one: its last pieces may be missing, and the last one
+    there is cut. Raises FormatError when a value is outside the format's range.
     """
     return _assemble(frame, layers, pack_sections(attachments), lossless=lossless, cut=cut)
 

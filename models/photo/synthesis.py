@@ -46,6 +46,6 @@ class Synthesis(nn.Module):
         return depth_to_space(self.fine_in(state).float(), 2)
 
     def finished(self, state: Tensor, fine: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns coefficients (B, H/8, W/8, 192) and pixel corrections (B, H/4, W/4, 48), from the fine signal after its blocks."""
+        """Returns coefficients (B, H/8, W/8, 192) and pixel corrections (B, H/4, W/4, 48), from the fine signal after blocks."""
         coefficients = self.overlap(state[..., :NUM_COEFFICIENTS] * (weights @ self.coefficient_gain)[:, None, None])
         return coefficients, self.fine_out(fine).float()

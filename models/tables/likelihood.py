@@ -1,8 +1,8 @@
 """The family of distributions of the lossless layers: mixtures of two discretized logistics, as integer tables.
 
 Room: tables (made at export, stored with the weights, used by the entropy coder). numpy only. A value (a sub-pixel,
-or a latent of a small picture) has a mean in eighths, a scale index and a shape index. Both logistics of a mixture share the mean;
-the second is WIDE times as wide, and the shape index says how much it weighs. Steps of the mean finer than the scale
+or a latent of a small picture) has a mean in eighths, a scale index and a shape index. Both logistics of a mixture share
+the mean; the second is WIDE times as wide, and the shape index says how much it weighs. Steps of the mean finer than the scale
 can notice share a table. Tables may be counted on real values, with the mixture as what is believed before counting.
 
 Everything in capitals is part of the format (FORMAT.md, "The lossless layer").
