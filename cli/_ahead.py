@@ -8,10 +8,10 @@ _LARGE = 5_000_000  # pixels, above which coding takes long
 
 
 def expect(console: Console, height: int, width: int, job: str, slow: bool) -> None:
-    """Says what is to come. job: as `hcodec.presented.memory_note` takes it; slow: it takes long whatever the size."""
-    from hcodec.presented import memory_note
+    """Says what is to come. job: as `hcodec.needs.note` takes it; slow: it takes long whatever the size."""
+    from hcodec import needs
 
-    note = memory_note(height, width, job)
+    note = needs.note(height, width, job)
     if note:
         console.note(note)
     if slow or height * width > _LARGE:

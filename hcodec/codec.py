@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec import container, models
+from hcodec import container, models, needs
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
 from hcodec.effort import encode_layers
@@ -27,7 +27,7 @@ from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
-from hcodec.presented import check_memory, picture_of
+from hcodec.presented import picture_of
 from hcodec.session import Decoder, Encoder, Pixels
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
@@ -193,7 +193,7 @@ def _check_options(targets: Sequence[float | None], lossless: bool, effort: int)
 def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
     source = image if isinstance(image, Picture) else picture.read(image)
-    check_memory(*source.pixels.shape[:2])
+    needs.check(*source.pixels.shape[:2])
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec import models
+from hcodec import models, needs
 from hcodec.coders import levels
 from hcodec.coders.levels import Level, Wanted
 from hcodec.container import EVERYWHERE, Reader
@@ -156,8 +156,9 @@ class Decoder:
 
     @classmethod
     def open(cls, reader: Reader, device: str, backend: str | None, limit: int | None = None, hold: bool = False) -> Decoder:
-        """Returns a decoder for what a reader has of a file. Raises ModelError or FormatError."""
+        """Returns a decoder for what a reader has of a file. Raises ModelError, FormatError, PictureError (no memory for it)."""
         header = reader.known_header()
+        needs.check(header.height, header.width)
         model = models.load(models.find(header.fingerprint), device, backend)
         if header.num_levels > model.config.num_levels or header.num_whole != model.config.num_whole:
             raise FormatError(f"the file has {header.num_levels} levels, {header.num_whole} of them whole; its model has others")
