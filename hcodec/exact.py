@@ -64,13 +64,16 @@ class _Picture:
     def windows(self, show: Show) -> list[_Coded]:
         """Returns all windows, coded."""
         every = self.encoder.windows
-        if len(every) > 1:
-            probes = dict.fromkeys(every[len(every) * i // _PROBES] for i in range(_PROBES))
-            done = len(probes) / (len(probes) + len(every))
-            found = each(lambda window: self.coded(window).code.start, list(probes), between(show, 0, done))
-            self.starts = [median_low([start for start in found if start in self.starts] or self.starts)]
-            return each(self.coded, every, between(show, done, 1))
-        return [self.coded(every[0], show)]
+        if len(every) == 1:
+            return [self.coded(every[0], show)]
+        probes = list(dict.fromkeys(every[len(every) * i // _PROBES] for i in range(_PROBES)))
+        done = len(probes) / (len(probes) + len(every))
+        tried = dict(zip(probes, each(self.coded, probes, between(show, 0, done)), strict=True))
+        start = median_low([one.code.start for one in tried.values() if one.code.start in self.starts] or self.starts)
+        self.starts = [start]
+        num_pieces = max((self.num_levels or start) - len(self.whole_pieces), 0)
+        known = {window: _Coded(one.pieces[:num_pieces], one.code) for window, one in tried.items() if one.code.start == start}
+        return each(lambda window: known.get(window) or self.coded(window), every, between(show, done, 1))
 
     def coded(self, window: Window, show: Show = ignore) -> _Coded:
         """Returns a window, coded from the start level that suits it; shows the share of tiles that are done."""
@@ -139,4 +142,3 @@ def _exact(decoder: Decoder, index: int, place: Rectangle, region: Rectangle) ->
         part,
         model.backend,
     )
-
