@@ -31,7 +31,7 @@ class _Need:
 
 _NEEDS = {
     "encode": _Need(360 * _MIB, 60 * _MIB, 50),
-    "decode": _Need(210 * _MIB, 90 * _MIB, 37),
+    "decode": _Need(240 * _MIB, 150 * _MIB, 24),
     "encode_lossless": _Need(390 * _MIB, 60 * _MIB, 62),
     "decode_lossless": _Need(290 * _MIB, 60 * _MIB, 34),
 }
