@@ -104,7 +104,7 @@ def bits_back(mnist: Path, color: Path, results: Path) -> None:
 
 @_measures("lossless-layer")
 def lossless_layer(task: Task) -> bool:
-    """What the lossless layer costs from each level, and what bits back is worth. Also known as last-layer."""
+    """What the lossless layer costs from each level. Also known as last-layer."""
     from benchmarks.measurements import lossless_layer
 
     return lossless_layer.run(task)
@@ -114,7 +114,7 @@ main.add_command(lossless_layer, "last-layer")
 
 
 @_measures("integers", click.argument("checkpoint", type=_FILE))
-@click.option("--model", default="photo", show_default=True, help="The installed model that was made from CHECKPOINT.")
+@click.option("--model", default="photo-1", show_default=True, help="The installed model that was made from CHECKPOINT.")
 def integers(task: Task, checkpoint: Path, model: str) -> bool:
     """What integers, coding tables and container cost against the float network of a training checkpoint.
 
@@ -144,6 +144,25 @@ def speed(task: Task, sizes: str) -> bool:
     from benchmarks.measurements import speed
 
     return speed.run(task, [float(size) for size in sizes.split(",") if size])
+
+
+@_measures("operation", default_limit=1)
+@click.option("--parts", default="load,first-picture,commands,growth,callers,soak", show_default=True, help="What to measure.")
+@click.option("--rounds", default=5, show_default=True, help="Of load, first picture and commands.")
+@click.option("--edge", default=500, show_default=True, help="Pixels a side of the picture of load and callers.")
+@click.option("--sizes", default="0.1,1,4,12,40", show_default=True, help="Megapixels of the growth; 100 takes long.")
+@click.option("--seconds", default=10.0, show_default=True, help="For each kind of caller.")
+@click.option("--count", default=2000, show_default=True, help="Encodes and decodes of the soak.")
+def operation(task: Task, parts: str, sizes: str, **extent: Any) -> bool:
+    """In operation: on a busy machine, first picture, commands, growth, forks and threads, memory in the long run.
+
+    Takes the first picture unless --limit says otherwise. The exit status is 1 when a result was wrong.
+    """
+    from benchmarks.measurements import operation
+    from benchmarks.measurements.operation.extent import Extent
+
+    megapixels = tuple(float(size) for size in sizes.split(",") if size)
+    return operation.run(task, parts.split(","), Extent(sizes=megapixels, **extent))
 
 
 @_measures("check", _workers)

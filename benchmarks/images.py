@@ -69,3 +69,20 @@ def mosaic(photos: list[Photo], num_px: int) -> Pixels:
             tile = tiles[(row * 7 + column) % len(tiles)][:side_y, :side_x]
             canvas[y : y + side_y, x : x + side_x] = tile[: height - y, : width - x]
     return canvas
+
+
+def middle(pixels: Pixels, edge: int) -> Pixels:
+    """The square of that many pixels a side in the middle of a picture, or as much of it as there is."""
+    top, left = (max(0, (size - edge) // 2) for size in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + edge, left : left + edge])
+
+
+def enlarged(pixels: Pixels, num_px: int, noise: float = 3.0) -> Pixels:
+    """A picture scaled (bicubic) to about `num_px` pixels, with Gaussian noise, whose detail stands for that of a camera."""
+    scale = (num_px / (pixels.shape[0] * pixels.shape[1])) ** 0.5
+    height, width = (max(8, round(scale * edge)) for edge in pixels.shape[:2])
+    image = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    random = np.random.default_rng(0)
+    for row in image:  # by rows, so that a large picture is not held in floats
+        row[:] = np.clip(np.rint(row + random.normal(0, noise, row.shape)), 0, 255)
+    return image

@@ -10,8 +10,8 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -20,6 +20,7 @@ from hcodec.cli._files import STDIO, Job, refuse_existing, write_bytes
 from hcodec.cli._report import Report, describe, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
+_STEPS = 200  # of the progress bar for each file
 Maker = Callable[[Job], tuple[bytes, Report]]
 Action = Callable[[str], Report]
 
@@ -36,9 +37,10 @@ class Console:
     as_json: bool = False
     text_on_stderr: bool = True
     json_on_stderr: bool = False
-    parts: int = 1  # steps of the progress bar for each file; above 1 for files that take long
     bar: Any = None
+    num_files: int = 1
     num_done: int = 0
+    _open: ExitStack = field(default_factory=ExitStack)
 
     def report(self, report: Report) -> None:
         """Says that a file is done."""
@@ -51,6 +53,11 @@ class Console:
         """Says what was lost."""
         self._line(f"Warning: {shown(source)}: {message}")
 
+    def note(self, message: str) -> None:
+        """Says what is worth knowing beforehand."""
+        if not self.quiet:
+            self._line(message)
+
     def fail(self, source: str, message: str) -> None:
         """Says why a file failed."""
         if self.as_json:
@@ -58,21 +65,33 @@ class Console:
         self._line(f"Error: {shown(source)}: {message}")
 
     def progress(self, total: int) -> AbstractContextManager[Any]:
-        """A progress bar for batches and for files that take long, on a terminal only."""
-        if total * self.parts < 2 or self.quiet or not self.text_on_stderr or not sys.stderr.isatty():
-            return nullcontext()
-        self.bar = click.progressbar(length=total * self.parts, file=sys.stderr, show_pos=self.parts == 1)
-        return self.bar
+        """What all files are done within: a progress bar, on a terminal, from the first on where there are several."""
+        self.num_files, self._open = total, ExitStack()
+        if total > 1:
+            self.take_long()
+        return self._open
+
+    def take_long(self) -> None:
+        """Says that what follows takes long: there is a progress bar from now on, on a terminal only."""
+        if self.bar is None and not self.quiet and self.text_on_stderr and sys.stderr.isatty():
+            bar = click.progressbar(length=self.num_files * _STEPS, file=sys.stderr, item_show_func=self._position)
+            self.bar = self._open.enter_context(bar)
+
+    def _position(self, _item: Any) -> str | None:
+        return f"{self.num_done}/{self.num_files}" if self.num_files > 1 else None
 
     def advance(self) -> None:
         """Moves the progress bar to the end of a file."""
-        self.within(1.0)
         self.num_done += 1
+        self._move(self.num_done * _STEPS)
 
     def within(self, share: float) -> None:
         """Moves the progress bar to a share, 0 to 1, of the file that is under way."""
+        self._move(self.num_done * _STEPS + min(int(share * _STEPS), _STEPS - 1))
+
+    def _move(self, position: int) -> None:
         if self.bar is not None:
-            self.bar.update(int((self.num_done + share) * self.parts) - self.bar.pos)
+            self.bar.update(position - self.bar.pos)
 
     def _line(self, text: str, err: bool = True) -> None:
         if self.bar is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Region, set_threads
@@ -52,7 +53,8 @@ def command(
     ending = _ENDINGS.get(pillow_format, f".{pillow_format.lower()}")
     jobs = plan(sources, output, ending=ending, recursive=recursive, accepts=_INPUTS)
     set_threads(threads)
-    run_jobs(jobs, partial(_decode, settings, pillow_format), Console(quiet, as_json), force=force)
+    console = Console(quiet, as_json)
+    run_jobs(jobs, partial(_decode, settings, pillow_format, console), console, force=force)
 
 
 def _suffix(output: str | None) -> str:
@@ -72,7 +74,7 @@ def _pillow_format(name: str) -> str:
     return known
 
 
-def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[bytes, Report]:
+def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job: Job) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
     from hcodec.container import archive
     from hcodec.pixels import picture
@@ -83,7 +85,10 @@ def _decode(settings: dict[str, Any], pillow_format: str, job: Job) -> tuple[byt
     name = models.find(bytes.fromhex(info.fingerprint))
     models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
-    decoded = codec.decode_picture(data, **settings)
+    *_, width, height = settings["region"] or (info.width, info.height)
+    exact = info.lossless is not None and settings["levels"] is None
+    expect(console, height, width, "decode_lossless" if exact else "decode", exact)
+    decoded = codec.decode_picture(data, on_progress=console.within, **settings)
     target = BytesIO()
     picture.save(picture.to_image(decoded), target, pillow_format)
     seconds = perf_counter() - start

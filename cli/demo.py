@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hcodec.cli._strip import Pixels
     from hcodec.pixels.picture import Picture
 
+Compute = Mapping[str, Any]  # what `COMPUTE` gives beside threads
 _OUTPUT = "hcodec-demo.png"
 
 
@@ -40,7 +41,7 @@ class _Level:
 @COMPUTE
 @JSON
 def command(
-    image: str | None, output: str | None, force: bool, model: str, device: str, threads: int | None, as_json: bool
+    image: str | None, output: str | None, force: bool, model: str, threads: int | None, as_json: bool, **compute: Any
 ) -> None:
     """Show all levels of one picture.
 
@@ -56,7 +57,7 @@ def command(
     set_threads(threads)
     try:
         refuse_existing(target, force=force)
-        levels, strip = _run(image, model, device, as_json)
+        levels, strip = _run(image, model, compute, as_json)
         write_bytes(target, strip, force=force)
     except (HcodecError, OSError, MemoryError, RuntimeError) as error:
         raise click.ClickException(describe(error, "")) from error
@@ -66,7 +67,7 @@ def command(
         click.echo(f"Wrote {target}: all levels side by side, the original last.")
 
 
-def _run(image: str | None, model: str, device: str, quiet: bool) -> tuple[list[_Level], bytes]:
+def _run(image: str | None, model: str, compute: Compute, quiet: bool) -> tuple[list[_Level], bytes]:
     from hcodec import codec
     from hcodec.cli._strip import compose
 
@@ -74,16 +75,16 @@ def _run(image: str | None, model: str, device: str, quiet: bool) -> tuple[list[
     for note in picture.notes:
         click.echo(f"Warning: {note}", err=True)
     height, width = picture.pixels.shape[:2]
-    codec.encode(picture, model=model, device=device, levels=1)  # loads the model, so that the clock sees coding only
+    codec.encode(picture, model=model, **compute, levels=1)  # loads the model, so that the clock sees coding only
     start = perf_counter()
-    data = codec.encode(picture, model=model, device=device)
+    data = codec.encode(picture, model=model, **compute)
     if not quiet:
         origin = image or "drawn by hcodec itself"
         click.echo(f"A picture of {width}x{height} pixels, {origin}, encoded in {perf_counter() - start:.2f} s")
         click.echo(f"with model {model} to one file of {len(data):,} bytes. Each level is a prefix of it:\n")
         click.echo(" level       bytes      bpp   PSNR dB   decode s")
     levels, tiles = [], []
-    for level, pixels in _decode_levels(picture, data, device):
+    for level, pixels in _decode_levels(picture, data, compute):
         levels.append(level)
         tiles.append((f"level {level.level}", f"{level.bpp:.3f} bpp   {level.psnr_db:.2f} dB", pixels))
         if not quiet:
@@ -104,7 +105,7 @@ def _read(image: str | None) -> Picture:
     return picture.Picture(render())
 
 
-def _decode_levels(picture: Picture, data: bytes, device: str) -> Iterator[tuple[_Level, Pixels]]:
+def _decode_levels(picture: Picture, data: bytes, compute: Compute) -> Iterator[tuple[_Level, Pixels]]:
     """Every level, decoded from the file's prefix alone as a user would who has no more of it."""
     from hcodec import codec, container
     from hcodec.pixels.picture import psnr
@@ -112,7 +113,7 @@ def _decode_levels(picture: Picture, data: bytes, device: str) -> Iterator[tuple
     info = container.info(data)
     for entry in info.levels:
         start = perf_counter()
-        decoded = codec.decode_picture(data, levels=entry.level, device=device)
+        decoded = codec.decode_picture(data, levels=entry.level, **compute)
         seconds = perf_counter() - start
         bpp = 8 * entry.prefix_bytes / (info.width * info.height)
         quality = psnr(picture.pixels, decoded.pixels)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
 from hcodec.cli._options import COMPUTE, MODEL, SEVERAL_INPUTS, MetadataKinds, Size, at_most_one, set_threads
@@ -65,7 +66,7 @@ def command(
         raise click.UsageError("--level-cost needs --lossless.")
     jobs = plan(sources, output, ending=ENDING, recursive=recursive, accepts=PICTURES)
     set_threads(threads)
-    console = Console(quiet, as_json, parts=100 if settings["effort"] > 1 else 1)
+    console = Console(quiet, as_json)
     run_jobs(jobs, partial(_encode, settings, level_cost, console), console, force=force)
 
 
@@ -80,11 +81,14 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     image = picture.read(source)
     for note in image.notes:
         warnings.warn(note, HcodecWarning, stacklevel=1)
+    height, width = image.pixels.shape[:2]
+    slow = settings["lossless"] or settings["effort"] > 1
+    expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)
         return data, _report(len(source), data, perf_counter() - start)
     options = {name: settings[name] for name in ("model", "metadata", "device", "backend")}
-    data, last = codec.encode_lossless(image, levels=settings["levels"], **options)
+    data, last = codec.encode_lossless(image, levels=settings["levels"], on_progress=console.within, **options)
     report = _lossless_report(_report(len(source), data, perf_counter() - start), data, last)
     if level_cost:
         every, _ = codec.encode_lossless(image, levels=models.summary(settings["model"]).num_levels, **options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
@@ -16,24 +16,24 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec import container, models
+from hcodec import container, models, needs
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import Reader
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
+from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
 from hcodec.presented import picture_of
-from hcodec.session import Decoder, Encoder, Pixels, check_memory
+from hcodec.session import Decoder, Encoder, Pixels
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
 METADATA_KINDS = blobs.KINDS
 DEFAULT_MODEL = "photo-1"
-Show = Callable[[float], None]
 
 
 def encode(
@@ -71,7 +71,7 @@ def encode(
     source = _source(image, metadata)
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     count = _check_levels(levels, encoder.model.config.num_levels)
-    data = encode_layers(encoder, count, effort, partial(_pack, source), on_progress or _ignore)
+    data = encode_layers(encoder, count, effort, partial(_pack, source), on_progress or ignore)
     if target_psnr is not None:
         data = _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
@@ -93,12 +93,8 @@ def encode_lossless(
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     if levels is not None:
         _check_levels(levels, encoder.model.config.num_levels)
-    layers, lossless, code = exact_layers(encoder, source.gray, levels, on_progress or _ignore)
+    layers, lossless, code = exact_layers(encoder, source.gray, levels, on_progress or ignore)
     return _pack(source, encoder, layers, lossless), code
-
-
-def _ignore(share: float) -> None:
-    """Shows nothing."""
 
 
 def decode(
@@ -111,18 +107,28 @@ def decode(
     device: str = "cpu",
     backend: str | None = None,
     strict: bool = False,
+    on_progress: Show | None = None,
 ) -> Image.Image:
     """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
 
     levels: stop after that many; TruncatedError if the file has fewer. region: x, y, width and height of the part to decode,
     in pixels; only its windows are. temperature: 0 puts missing levels at their prior mean, above 0 samples them (1 is the
     prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
-    strict. Raises FormatError, TruncatedError, ModelError, HcodecError (a region beyond the picture), OSError.
+    strict. on_progress: gets the share that is done, 0 to 1. Raises FormatError, TruncatedError, ModelError, HcodecError (a
+    region beyond the picture), OSError.
     """
-    decoded = decode_picture(
-        data, levels=levels, region=region, temperature=temperature, seed=seed, device=device, backend=backend, strict=strict
+    shown = decode_picture(
+        data,
+        levels=levels,
+        region=region,
+        temperature=temperature,
+        seed=seed,
+        device=device,
+        backend=backend,
+        strict=strict,
+        on_progress=on_progress,
     )
-    return picture.to_image(decoded)
+    return picture.to_image(shown)
 
 
 def decode_picture(
@@ -135,6 +141,7 @@ def decode_picture(
     device: str = "cpu",
     backend: str | None = None,
     strict: bool = False,
+    on_progress: Show | None = None,
 ) -> Picture:
     """Returns what `decode` returns, as a Picture."""
     if not (np.isfinite(temperature) and temperature >= 0):
@@ -145,8 +152,9 @@ def decode_picture(
     rectangle = Rectangle.chosen(region, header.height, header.width)
     count = _levels_present(reader, levels, strict)
     decoder = Decoder.open(reader, device, backend, count if levels is not None else None)
-    exact = exact_pixels(decoder, rectangle, strict) if levels is None else None
-    pixels = decoder.pixels(rectangle, temperature, seed) if exact is None else exact
+    show = on_progress or ignore
+    exact = exact_pixels(decoder, rectangle, strict, show) if levels is None else None
+    pixels = decoder.pixels(rectangle, temperature, seed, show) if exact is None else exact
     _report_faults(decoder, strict)
     shown = picture_of(reader, pixels, strict, rectangle)
     return replace(shown, exact=exact is not None)
@@ -185,7 +193,7 @@ def _check_options(targets: Sequence[float | None], lossless: bool, effort: int)
 def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
     source = image if isinstance(image, Picture) else picture.read(image)
-    check_memory(*source.pixels.shape[:2])
+    needs.check(*source.pixels.shape[:2])
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from hcodec import container, memory
 from hcodec.errors import HcodecError
-from hcodec.session import Decoder, Encoder, Show
+from hcodec.models.runtime.threads import Show, ignore
+from hcodec.session import Decoder, Encoder
 
 PASSES = (0, 1, 2, 6)  # of the search over all exits, by effort from 1
 _SEARCH_BYTES_PER_PIXEL = 2700  # of a tile: peak working memory, measured
@@ -32,7 +33,7 @@ def encode_layers(encoder: Encoder, count: int, effort: int, pack: Pack, show: S
     memory.check(min(encoder.pixels[..., 0].size, (search.TILE + 2 * search.MARGIN) ** 2), _SEARCH_BYTES_PER_PIXEL)
     offsets = search.refine(encoder.model, encoder.pixels, count, PASSES[effort - 1], show)
     ways = encoder, Encoder(encoder.model, encoder.pixels, offsets)
-    files = [pack(way, way.layers(count, lambda share: None)) for way in ways]
+    files = [pack(way, way.layers(count, ignore)) for way in ways]
     return min(files, key=lambda data: cost(encoder, data))
 
 

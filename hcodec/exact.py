@@ -17,9 +17,9 @@ from hcodec.coders.lossless import Candidate, LosslessCode
 from hcodec.container.window import Window
 from hcodec.errors import FormatError, HcodecWarning, ModelError
 from hcodec.models import registry
-from hcodec.models.runtime.threads import each
+from hcodec.models.runtime.threads import Show, between, each, ignore
 from hcodec.mosaic import Mosaic, Rectangle
-from hcodec.session import Decoder, Encoder, Pixels, Show
+from hcodec.session import Decoder, Encoder, Pixels
 
 _PROBES = 3  # windows on which the level is judged
 
@@ -64,23 +64,19 @@ class _Picture:
     def windows(self, show: Show) -> list[_Coded]:
         """Returns all windows, coded."""
         every = self.encoder.windows
-        if len(every) > 1:
-            probes = dict.fromkeys(every[len(every) * i // _PROBES] for i in range(_PROBES))
-            found = each(lambda window: self.coded(window).code.start, list(probes))
-            self.starts = [median_low([start for start in found if start in self.starts] or self.starts)]
-        done = [0]
+        if len(every) == 1:
+            return [self.coded(every[0], show)]
+        probes = list(dict.fromkeys(every[len(every) * i // _PROBES] for i in range(_PROBES)))
+        done = len(probes) / (len(probes) + len(every))
+        tried = dict(zip(probes, each(self.coded, probes, between(show, 0, done)), strict=True))
+        start = median_low([one.code.start for one in tried.values() if one.code.start in self.starts] or self.starts)
+        self.starts = [start]
+        num_pieces = max((self.num_levels or start) - len(self.coarse_pieces), 0)
+        known = {window: _Coded(one.pieces[:num_pieces], one.code) for window, one in tried.items() if one.code.start == start}
+        return each(lambda window: known.get(window) or self.coded(window), every, between(show, done, 1))
 
-        def coded(window: Window) -> _Coded:
-            """Returns a window, and says how many are done."""
-            found = self.coded(window)
-            done[0] += 1
-            show(done[0] / len(every))
-            return found
-
-        return each(coded, every)
-
-    def coded(self, window: Window) -> _Coded:
-        """Returns a window, coded from the start level that suits it."""
+    def coded(self, window: Window, show: Show = ignore) -> _Coded:
+        """Returns a window, coded from the start level that suits it; shows the share of tiles that are done."""
         model, pixels = self.encoder.model, np.ascontiguousarray(self.encoder.pixels[window.inside])
         pieces: list[bytes] = []
         candidates = self._candidates(window, pieces)
@@ -90,7 +86,7 @@ class _Picture:
             """Bytes that a layer which needs no more than level 1 saves against one that builds on level `start`."""
             return 0 if self.num_levels else sum(map(len, pieces[: max(start - first - 1, 0)]))
 
-        code = lossless.encode(model.fingerprint, candidates, pixels, self.gray, saved, model.backend)
+        code = lossless.encode(model.fingerprint, candidates, pixels, self.gray, saved, model.backend, show)
         if self.num_levels is not None:
             for _ in candidates:  # levels that are kept although the layer does not build on them
                 pass
@@ -111,7 +107,7 @@ class _Picture:
                 yield Candidate(number, level[1], 0 if self.num_levels else bits)
 
 
-def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool) -> Pixels | None:
+def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool, show: Show = ignore) -> Pixels | None:
     """Returns the exact pixels of a region, uint8 (H, W, 3), or None where the lossless layer is not there or cannot be used.
 
     It is malformed in spite of its checksum, or its weights are missing: that is warned of, or raised with strict.
@@ -121,7 +117,7 @@ def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool) -> Pixels | 
     if not all(decoder.reader.lossless[index] for index in touched):
         return None
     try:
-        parts = each(lambda index: _exact(decoder, index, mosaic.places[index], region), touched)
+        parts = each(lambda index: _exact(decoder, index, mosaic.places[index], region), touched, show)
     except (FormatError, ModelError) as error:
         if strict:
             raise
@@ -146,4 +142,3 @@ def _exact(decoder: Decoder, index: int, place: Rectangle, region: Rectangle) ->
         part,
         model.backend,
     )
-

@@ -16,6 +16,14 @@ def check(num_pixels: int, bytes_per_pixel: int) -> None:
         raise PictureError(f"{num_pixels / 1e6:.0f} megapixels need {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
 
 
+def note(num_pixels: int, needed: int) -> str | None:
+    """Returns a line that says how much memory so many pixels will need, where that is more than half of what is free."""
+    free = free_bytes()
+    if free is None or 2 * needed <= free:
+        return None
+    return f"{num_pixels / 1e6:.1f} megapixels need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free"
+
+
 def free_bytes() -> int | None:
     """The memory that can be taken without swapping, or None where the system does not tell."""
     try:

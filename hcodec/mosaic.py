@@ -18,9 +18,10 @@ from hcodec.models.photo.config import FINEST
 from hcodec.models.photo.prefix import synthesize
 from hcodec.models.photo.walk import Walk
 from hcodec.models.runtime.steps import Array
-from hcodec.models.runtime.threads import each
+from hcodec.models.runtime.threads import Show, between, each, ignore
 
 MARGIN = 64  # pixels of its neighbors that analysis and synthesis of a window see; a multiple of the coarsest stride
+_STATES = 0.7  # of the time of rendering, about, is for states
 Pixels = NDArray[np.uint8]
 States = Callable[[int], tuple[Array, float]]  # of a window: its finest state (1, H/8, W/8, width), and how many levels it holds
 
@@ -107,19 +108,22 @@ class Mosaic:
             found.setdefault(self.places[index].top, []).append(index)
         return list(found.values())
 
-    def render(self, walk: Walk, states: States, region: Rectangle | None = None) -> Pixels:
-        """Returns the pixels of a region, uint8 (H, W, 3)."""
+    def render(self, walk: Walk, states: States, region: Rectangle | None = None, show: Show = ignore) -> Pixels:
+        """Returns the pixels of a region, uint8 (H, W, 3); shows the share of rows of windows that are done."""
         region = region or Rectangle(0, 0, *self.size)
         pixels = np.empty((region.bottom - region.top, region.right - region.left, 3), dtype=np.uint8)
         held: dict[int, tuple[Array, float]] = {}
-        for row in self.rows(region):
+        rows = self.rows(region)
+        for number, row in enumerate(rows):
             parts = [self.places[index].shared(region) for index in row]
             needed = self._around(parts)
             held = {index: state for index, state in held.items() if index in needed}
             missing = [index for index in needed if index not in held]
-            held |= zip(missing, each(states, missing), strict=True)
+            begin, shown = number / len(rows), (number + _STATES) / len(rows)
+            held |= zip(missing, each(states, missing, between(show, begin, shown)), strict=True)
             for index, part in zip(row, parts, strict=True):
                 pixels[part.within(region).inside] = self._shown(walk, held, index, part)
+            show((number + 1) / len(rows))
         return pixels
 
     def _around(self, parts: Sequence[Rectangle]) -> list[int]:

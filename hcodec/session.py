@@ -6,12 +6,12 @@ its windows, each on its own. `Encoder` makes pieces of pixels; `Decoder` makes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec import memory, models
+from hcodec import models, needs
 from hcodec.coders import levels
 from hcodec.coders.levels import Level, Wanted
 from hcodec.container import EVERYWHERE, Reader
@@ -22,21 +22,14 @@ from hcodec.models.photo.config import FINEST, STRIDES
 from hcodec.models.photo.prefix import Prefix, posterior, sampled
 from hcodec.models.photo.walk import analyze
 from hcodec.models.runtime.steps import Array
-from hcodec.models.runtime.threads import each
+from hcodec.models.runtime.threads import Show, between, each, ignore
 from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 
 Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
-Show = Callable[[float], None]  # gets the share of the work that is done
-_BYTES_PER_PIXEL = 40  # of a large picture: peak working memory of the coarse levels, which are of all of it, measured
+_ANALYSIS = 0.4  # of the time of encoding, about
 _KEPT = 64  # windows of which the features at the finest stride are kept; beyond, they take more memory than time
 _CONTEXT = 32  # format: pixels around a window that are predicted with it
-
-
-def check_memory(height: int, width: int) -> None:
-    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
-    rows, columns = (-(-edge // FINEST) for edge in (height, width))  # a cell takes memory, however few pixels it has
-    memory.check(rows * columns * FINEST**2, _BYTES_PER_PIXEL)
 
 
 def _prefix(coarse: Prefix, window: Window, height: int, width: int) -> Prefix:
@@ -63,24 +56,21 @@ class Encoder:
 
     def layers(self, count: int, show: Show) -> list[list[bytes]]:
         """Returns the first `count` layers: the one piece of each coarse level, and of each other one those of all windows."""
-        first, coarse = self.coarse_pieces(count)
-        num_fine, done = count - len(first), [0]
+        first, coarse = self.coarse_pieces(count, between(show, 0, _ANALYSIS))
+        num_fine = count - len(first)
 
         def pieces(window: Window) -> list[bytes]:
             """Returns the pieces of a window."""
-            found = [self.pack(level) for level, _ in zip(self.levels(coarse, window), range(num_fine), strict=False)]
-            done[0] += 1
-            show(done[0] / len(self.windows))
-            return found
+            return [self.pack(level) for level, _ in zip(self.levels(coarse, window), range(num_fine), strict=False)]
 
-        fine = each(pieces, self.windows) if num_fine else []
+        fine = each(pieces, self.windows, between(show, _ANALYSIS, 1)) if num_fine else []
         return [[piece] for piece in first] + [list(layer) for layer in zip(*fine, strict=True)]
 
-    def coarse_pieces(self, count: int) -> tuple[list[bytes], Prefix]:
+    def coarse_pieces(self, count: int, show: Show = ignore) -> tuple[list[bytes], Prefix]:
         """Returns the pieces of the coarse levels among the first `count`, and the prefix after them."""
         pieces = []
         prefix = Prefix.empty(self.model.walk, *self.size)
-        wanted = self._wanted(self._coarse_features(), Rectangle(0, 0, *self.size))
+        wanted = self._wanted(self._coarse_features(show), Rectangle(0, 0, *self.size))
         for _ in range(min(count, self.model.config.num_coarse)):
             level = levels.encoded(self.tables, prefix, wanted)
             prefix = level[1]
@@ -112,7 +102,7 @@ class Encoder:
         outer = Rectangle.of(window).grown(MARGIN, *self.size)
         return analyze(self.model.config, self.model.walk.steps, self.pixels[outer.inside], strides)
 
-    def _coarse_features(self) -> dict[int, Array]:
+    def _coarse_features(self, show: Show) -> dict[int, Array]:
         """Returns {stride: feature} of the whole picture, made window by window; keeps those of the finest stride."""
         keep, kind = len(self.windows) <= _KEPT, np.float32 if len(self.windows) == 1 else np.float16
         whole = {stride: self._room(stride) for stride in STRIDES if stride > FINEST}
@@ -126,7 +116,7 @@ class Encoder:
             if keep:
                 self._fine[window] = self._cropped(window, found).astype(kind, copy=False)
 
-        each(analyze_window, self.windows)
+        each(analyze_window, self.windows, show)
         return whole
 
     def _room(self, stride: int) -> Array:
@@ -166,9 +156,9 @@ class Decoder:
 
     @classmethod
     def open(cls, reader: Reader, device: str, backend: str | None, limit: int | None = None, hold: bool = False) -> Decoder:
-        """Returns a decoder for what a reader has of a file. ModelError, FormatError, PictureError (memory)."""
+        """Returns a decoder for what a reader has of a file. Raises ModelError, FormatError, PictureError (no memory for it)."""
         header = reader.known_header()
-        check_memory(header.height, header.width)
+        needs.check(header.height, header.width)
         model = models.load(models.find(header.fingerprint), device, backend)
         if header.num_levels > model.config.num_levels or header.num_coarse != model.config.num_coarse:
             raise FormatError(f"the file has {header.num_levels} levels, {header.num_coarse} coarse; its model has others")
@@ -217,7 +207,9 @@ class Decoder:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
             return prefix
 
-    def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0) -> Pixels:
+    def pixels(
+        self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore
+    ) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""
         coarse = self.coarse()
         begun = int(coarse.levels) < self.model.config.num_coarse
@@ -235,7 +227,7 @@ class Decoder:
             answer: Answer = sampled(temperature, seed + index + 1)
             return prefix.completed(answer), prefix.levels
 
-        return Mosaic(self.windows, self.header.height, self.header.width).render(self.model.walk, state, region)
+        return Mosaic(self.windows, self.header.height, self.header.width).render(self.model.walk, state, region, show)
 
     def finest(self, index: int, level: int) -> Array:
         """Returns the state of a window at the finest stride as level `level` left it, (1, h/8, w/8, width)."""

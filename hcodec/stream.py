@@ -47,8 +47,8 @@ class StreamDecoder:
         Damage ends decoding there with one HcodecWarning; the levels before it stay.
         Raises FormatError (not ours, newer, damaged header), ModelError, PictureError (not enough memory).
         """
-        self._reader.feed(data)
         before = self.levels_decoded
+        self._reader.feed(data)
         if self._reader.coarse or any(self._reader.pieces):
             self._open()
         self._warn(self._reader.damage)

@@ -251,6 +251,19 @@ def test_speed_end_to_end(folder: Path, tmp_path: Path) -> None:
     assert "new process" in text
 
 
+def test_operation_end_to_end(folder: Path, tmp_path: Path) -> None:
+    options = ("--rounds", "1", "--edge", "48", "--sizes", "0.01", "--seconds", "0.3", "--count", "8")
+    text = run("operation", folder, "--results", tmp_path / "set", *options)
+    document = json.loads((tmp_path / "set" / results.OPERATION).read_text())
+    assert document["callers"]["wrong"] == document["soak"]["wrong"] == 0
+    assert all(rate > 0 for rate in document["callers"]["pictures a second"].values())
+    assert document["load"]["seconds"]["hcodec, 1 thread"]["encode"] and "2 busy, ratio" in text
+    assert document["growth"]["costs"]["hcodec"]["0.01"]["decode"]["peak_mib"] > 20
+    run("operation", folder, "--results", tmp_path / "set", "--parts", "soak", "--count", "2")
+    later = json.loads((tmp_path / "set" / results.OPERATION).read_text())
+    assert later["soak"]["count"] == 2 and later["load"] == document["load"]
+
+
 def test_hcodec_levels_and_cuts(folder: Path, cache: Path) -> None:
     found = {entry.name: entry for entry in own.found()}
     if "hcodec-cuts" not in found:

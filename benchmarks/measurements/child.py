@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import re
 import resource
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measurements.clock import timed
+from benchmarks.measurements.memory import peak_mib
 from benchmarks.peers import Peer
 
 
@@ -31,25 +31,13 @@ def main(job: str, adapter: Path, source: Path, target: Path) -> None:
     else:
         pixels, seconds = timed(peer.decode, source.read_bytes())
         np.save(target, pixels)
-    print(json.dumps({"work_s": seconds, "peak_mib": _peak_mib()}))
+    print(json.dumps({"work_s": seconds, "peak_mib": peak_mib()}))
 
 
 def _limit_memory() -> None:
     """A codec that wants more than the machine has gets an error, and the machine lives on."""
     num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     resource.setrlimit(resource.RLIMIT_AS, (num_bytes, num_bytes))
-
-
-def _peak_mib() -> float:
-    """Peak resident memory of this process so far, in MiB."""
-    try:  # what `resource` says on Linux includes the process that started this one
-        high_water = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        high_water = None
-    if high_water:
-        return int(high_water[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What cannot be seen from outside of hcodec: estimated rates, and rate and picture of each step from the floats to the file.
+"""What cannot be seen from outside of hcodec: estimated rates, rate and picture from the floats to the file, threads.
 
 With `chains` the only file of the benchmarks that looks behind hcodec's public names. It changes nothing: one function is
 listened to for the time of one call.
@@ -6,7 +6,9 @@ listened to for the time of one call.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -15,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.images import Pixels
 from benchmarks.metrics import psnr
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from hcodec.models import Model
     from hcodec.models.photo.network import Network
+    from hcodec.models.photo.prefix import Prefix
 
-_PUSH = "hcodec.session.stacked"  # what every lossy layer of `hcodec.encode` goes through: tables, then all its parts
+_PUSH = "hcodec.coders.levels.stacked"  # what every lossy layer of `hcodec.encode` goes through: tables, then all its parts
 Part = tuple[Any, Any]
 """Symbols int32, and the index of the table that codes each."""
 
@@ -37,7 +39,7 @@ class _Level:
     number: int
     tables: Any
     parts: Sequence[Part]
-    prefix: Any
+    prefix: Prefix
 
     @property
     def table_bits(self) -> float:
@@ -52,12 +54,45 @@ class _Level:
 
 
 def _each_level(model: Model, pixels: Pixels) -> Iterator[_Level]:
-    """Encodes level after level, nothing fitted to the picture."""
+    """Encodes level after level of a picture of one window, nothing fitted to it."""
     from hcodec.coders import levels
-    from hcodec.pixels import picture
 
-    for number, (parts, prefix) in enumerate(levels.each_level(model, picture.to_tensor(pixels)), 1):
-        yield _Level(number, levels.tables_of(model), parts, prefix)
+    tables, wanted, prefix = levels.tables_of(model), _posterior(model, pixels), _empty(model, pixels)
+    for number in range(1, model.config.num_levels + 1):
+        parts, prefix = levels.encoded(tables, prefix, wanted)
+        yield _Level(number, tables, parts, prefix)
+
+
+def _posterior(model: Model, pixels: Pixels) -> Any:
+    """What the latents of a picture are to be, as an answer."""
+    from hcodec.models.photo.prefix import posterior
+    from hcodec.models.photo.walk import analyze
+
+    steps = model.walk.steps
+    return posterior(steps, analyze(model.config, steps, pixels, sorted(model.config.width)))
+
+
+def _empty(model: Model, pixels: Pixels) -> Prefix:
+    from hcodec.models.photo.prefix import Prefix
+
+    return Prefix.empty(model.walk, *pixels.shape[:2])
+
+
+def set_threads(count: int) -> None:
+    """Has hcodec compute with so many threads, as `-j` does."""
+    from hcodec.models.runtime import threads
+
+    threads.set_threads(count)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Has hcodec compute on the calling thread alone, then on as many as there are processors."""
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(os.cpu_count() or 1)
 
 
 # --- the rate that the model estimates
@@ -102,21 +137,21 @@ def _listening(call: Callable[[], bytes]) -> tuple[bytes, list[tuple[Any, Part]]
 
 def _model_bits(tables: Any, symbols: Any, indices: Any) -> float:
     """Bits of the symbols by the training likelihood; those of offsets, of which it knows nothing, by their table."""
-    import torch
-
     from hcodec.models.tables.symbol_tables import OFFSET_INDEX
 
     if indices.max() == OFFSET_INDEX:
         return float(tables.estimate(symbols, indices))
-    return _likelihood_bits(torch.from_numpy(symbols), torch.from_numpy(indices))
+    return _likelihood_bits(symbols, indices)
 
 
-def _likelihood_bits(symbols: Tensor, index: Tensor) -> float:
+def _likelihood_bits(symbols: NDArray[Any], index: NDArray[np.uint8]) -> float:
     """Bits of integer symbols by the training likelihood, at the scales that their indices stand for; one shape."""
+    import torch
+
     from hcodec.models.photo.prefix import log_scale
     from hcodec.models.rates import symbol_bits
 
-    return float(symbol_bits(symbols.double(), log_scale(index).double()).sum())
+    return float(symbol_bits(torch.from_numpy(symbols).double(), torch.from_numpy(log_scale(index)).double()).sum())
 
 
 # --- what each step from the trained network to the file costs
@@ -127,7 +162,7 @@ STEPS = {
     "floats": "float network, rounded symbols, rate by the training likelihood",
     "integers": "integer network, rate by the training likelihood at the scale indices",
     "tables": "symbols that the coder can say, rate by its tables",
-    "layers": "bytes of the layers, with the post filters and the scale offsets that are sent along",
+    "layers": "bytes of the layers, with the scale offsets that are sent along",
     "files": "bytes of the files",
 }
 """The steps in order, and what each measures."""
@@ -167,53 +202,54 @@ def _trained(checkpoint: Path) -> Network:
     return network.requires_grad_(False)
 
 
-def _quality(rendered: Tensor, pixels: Pixels) -> float:
-    from hcodec.pixels import picture
+def _quality(shown: NDArray[np.float32], pixels: Pixels) -> float:
+    """PSNR of a picture float (H, W, 3) about 0 to 1."""
+    from hcodec.mosaic import to_pixels
 
-    return psnr(pixels, picture.from_tensor(rendered))
+    return psnr(pixels, to_pixels(shown[: pixels.shape[0], : pixels.shape[1]]))
 
 
 def _floats(network: Network, pixels: Pixels) -> Iterator[tuple[float, float]]:
     import torch
 
-    from hcodec.pixels import picture
+    from hcodec.models.training.data import to_float
 
-    x = picture.to_tensor(pixels)
+    x = to_float(torch.from_numpy(pixels.copy())[None])
     with torch.inference_mode():
         for level in range(1, network.config.num_levels + 1):
             x_hat, bits = network(x, [level], True)
-            yield float(bits.sum()), _quality(x_hat, pixels)
+            yield float(bits.sum()), _quality(x_hat[0].permute(1, 2, 0).numpy(), pixels)
 
 
 def _integers(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
-    import torch
-
-    from hcodec.models.photo.prefix import Prefix, posterior
     from hcodec.models.tables.symbol_tables import MAX_SYMBOL
-    from hcodec.pixels import picture
 
-    bits = 0.0
-    with torch.inference_mode():
-        wanted = posterior(model.network, model.network.analyze(picture.to_tensor(pixels)))
+    bits, wanted, prefix = 0.0, _posterior(model, pixels), _empty(model, pixels)
 
-    def answer(latent: Any, state: Tensor, prior: Any) -> Tensor:
+    def answer(latent: Any, state: NDArray[Any], prior: Any) -> NDArray[Any]:
         """Returns the rounded posterior and counts its bits."""
         nonlocal bits
-        symbols: Tensor = wanted(latent, state, prior).round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        symbols: NDArray[Any] = np.rint(wanted(latent, state, prior)).clip(-MAX_SYMBOL, MAX_SYMBOL)
         bits += _likelihood_bits(symbols, prior.index)
         return symbols
 
-    prefix = Prefix.empty(model.network, model.agreed, *pixels.shape[:2])
-    for _ in range(model.agreed.config.num_levels):
+    for _ in range(model.config.num_levels):
         prefix = prefix.extended(answer)
-        yield bits, _quality(prefix.render(), pixels)
+        yield bits, _shown(model, prefix, pixels)
+
+
+def _shown(model: Model, prefix: Prefix, pixels: Pixels) -> float:
+    """PSNR of what a prefix shows."""
+    from hcodec.models.photo.prefix import sampled, synthesize
+
+    return _quality(synthesize(model.walk, prefix.completed(sampled()), prefix.levels), pixels)
 
 
 def _tables(model: Model, pixels: Pixels) -> Iterator[tuple[float, float]]:
     bits = 0.0
     for level in _each_level(model, pixels):
         bits += level.table_bits
-        yield bits, _quality(level.prefix.render(), pixels)
+        yield bits, _shown(model, level.prefix, pixels)
 
 
 # --- the lossless layer
@@ -229,7 +265,7 @@ class LosslessLayerRate:
 
 
 def lossless_layer(pixels: Pixels) -> list[LosslessLayerRate]:
-    """What the lossless layer of a picture costs from each level that it may be built on, coded with the shipped model."""
+    """What the lossless layer of a picture of one window costs from each level that it may be built on (shipped model)."""
     from hcodec import models
     from hcodec.coders.tiles import Source, encode
     from hcodec.models import registry

@@ -6,9 +6,6 @@ process, with its peak memory. Growth: both from 0.1 to 50 megapixels. All codec
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +18,7 @@ from benchmarks import peers, results
 from benchmarks.images import Photo, Pixels, mosaic, read
 from benchmarks.measurements.clock import timed
 from benchmarks.measurements.codecs import choose
+from benchmarks.measurements.machine import machine
 from benchmarks.measurements.process import LIMIT_S, Child, ChildError
 from benchmarks.measurements.progress import progress
 from benchmarks.measurements.task import Task
@@ -37,7 +35,7 @@ def run(task: Task, sizes: Sequence[float]) -> bool:
     found = peers.speed()
     chosen = choose(found, task.names)
     document = {
-        "machine": _machine(),
+        "machine": machine(),
         "photos": [photo.name for photo in task.photos],
         "labels": {peer.name: f"{peer.label} at {peer.typical:g}" if peer.typical else peer.label for peer in chosen},
         "absent": {entry.name: entry.reason for entry in found if not isinstance(entry, Peer)},
@@ -47,19 +45,6 @@ def run(task: Task, sizes: Sequence[float]) -> bool:
     }
     results.write(document, task.target / results.SPEED)
     return False
-
-
-def _machine() -> dict[str, str]:
-    try:
-        model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        model = None
-    return {
-        "processor": model[1] if model else platform.processor(),
-        "cores": str(os.cpu_count()),
-        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
-        "python": platform.python_version(),
-    }
 
 
 def _rotated(chosen: Sequence[Peer], start: int) -> list[Peer]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import metrics
 from benchmarks.images import Photo, Pixels, read
-from benchmarks.measurements import verify
+from benchmarks.measurements import inside, verify
 from benchmarks.measurements.cache import Measurement, Point, load, store
 from benchmarks.measurements.clock import timed
 from benchmarks.peers import NothingYetError, Peer
@@ -79,6 +79,7 @@ def start_workers(num_busy: int) -> Iterator[Workers]:
 
 def _use_one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported, which is later
+    inside.set_threads(1)
 
 
 def _encode(photo: Photo, peer: Peer, folder: Path) -> list[_File]:

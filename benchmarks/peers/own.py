@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.images import Pixels
 from benchmarks.peers.peer import Absent, Found, NothingYetError, Peer, Stream, first_bytes
 
-_MODEL = "photo"  # the default of `hcodec.encode`
+_MODEL = "photo-1"  # the default of `hcodec.encode`
 _CUTS = (1 / 3, 2 / 3)  # of the bytes from each level to the next: with seven levels, twelve cuts
 
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.reports import chains, effort, integers, lossless, other_pictures, progressive, promises, rate_distortion, speed
+from benchmarks.reports import (
+    chains,
+    effort,
+    integers,
+    lossless,
+    operation,
+    other_pictures,
+    progressive,
+    promises,
+    rate_distortion,
+    speed,
+)
 from benchmarks.reports.parts import Part, show
 
 
@@ -43,6 +54,7 @@ REPORTS = (
     Report("lossless-layer", "The lossless layer", lossless.layer),
     Report("bits-back", "Chains of small pictures", chains.parts, folder="small"),
     Report("speed", "Time", speed.parts),
+    Report("operation", "In operation", operation.parts),
     Report("integers", "From the trained network to the file", integers.parts, folder="valid"),
     Report("check", "What was promised", promises.parts),
     Report("rd", "Not run", _absent),

@@ -21,6 +21,7 @@ from hcodec.models.lossless.model import LosslessModel
 from hcodec.models.lossless.walk import Floats
 from hcodec.models.photo.prefix import Prefix
 from hcodec.models.runtime.backend import ANY, Backend
+from hcodec.models.runtime.threads import Show, ignore
 from hcodec.pixels import stored
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
@@ -54,15 +55,16 @@ def encode(
     gray: bool,
     first_bytes: Callable[[int], int],
     backend: Backend = ANY,
+    show: Show = ignore,
 ) -> LosslessCode:
     """Returns the shortest lossless layer found for a picture uint8 (H, W, 3).
 
     base: the model's fingerprint; candidates: as `choose` takes them; first_bytes: how many bytes the file saves with a layer
-    that needs no more than the first level, given the level that it would otherwise build on.
+    that needs no more than the first level, given the level that it would otherwise build on; show: gets the share that is done.
     """
     model = registry.load_lossless(base, backend=backend)
     source, bits = choose(model, pixels, gray, candidates)
-    stacks = tiles.encode(model, source, pixels)
+    stacks = tiles.encode(model, source, pixels, show)
     coded = LosslessLayer(CODED, b"", source.start, model.fingerprint, tiles.checksums(pixels), stacks).pack()
     limit = len(coded) + first_bytes(source.start)
     plain = _stored(pixels, gray, limit - sum(map(len, stacks)) + bits / 8, limit)

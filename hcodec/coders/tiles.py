@@ -23,7 +23,7 @@ from hcodec.errors import FormatError
 from hcodec.models.lossless.config import ORDER
 from hcodec.models.lossless.model import LosslessModel
 from hcodec.models.lossless.walk import Floats, Site, following
-from hcodec.models.runtime.threads import each
+from hcodec.models.runtime.threads import Show, each, ignore
 from hcodec.models.tables import likelihood
 
 Pixels = NDArray[np.uint8]
@@ -102,7 +102,7 @@ class _TileCoder:
         return self.tables.pop(stack, *prediction_fit.located(prediction, prediction_fit.pop(self.tables, stack, prediction)))
 
 
-def encode(model: LosslessModel, source: Source, pixels: Pixels) -> list[bytes]:
+def encode(model: LosslessModel, source: Source, pixels: Pixels, show: Show = ignore) -> list[bytes]:
     """Returns the stack of each tile of a picture uint8 (H, W, 3)."""
     ordered = pixels[..., list(ORDER)]
 
@@ -112,7 +112,7 @@ def encode(model: LosslessModel, source: Source, pixels: Pixels) -> list[bytes]:
         parts = [(values - whole, table) for values, whole, table in coder.collect(ordered[tile.inside])]
         return stacked(coder.tables, parts)
 
-    return each(encoded, tiles(*pixels.shape[:2]))
+    return each(encoded, tiles(*pixels.shape[:2]), show)
 
 
 def decode(model: LosslessModel, source: Source, coded: Sequence[tuple[Tile, bytes, int]]) -> list[Pixels]:

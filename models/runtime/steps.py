@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.models.runtime.threads import each
+from hcodec.models.runtime.threads import check, each
 
 Array = NDArray[Any]
 Function = Callable[..., Sequence[Array]]
@@ -71,6 +71,7 @@ def in_parts(function: Function, reach: Reach, arrays: Sequence[Array]) -> Seque
 
     Each part is computed with `radius` more cells around it, whose results are thrown away, so that cuts change nothing.
     """
+    check()
     rows, columns = (_spans(length, most, reach) for length, most in zip(arrays[0].shape[1:3], (_ROWS, _COLUMNS), strict=True))
     if len(rows) == len(columns) == 1:
         return function(*arrays)
@@ -79,6 +80,7 @@ def in_parts(function: Function, reach: Reach, arrays: Sequence[Array]) -> Seque
 
     def part(spans: tuple[_Span, _Span]) -> None:
         """Puts the results for one part in their place."""
+        check()
         results = function(*(_needed(x, spans) if x.ndim == 4 else x for x in arrays))
         with lock:
             if not found:

@@ -10,10 +10,12 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Show = Callable[[float], None]  # gets the share of the work that is done
 
 
 class _Pool:
@@ -70,8 +72,50 @@ def set_threads(count: int) -> None:
     _POOL.resize(min(count, num_processors()))
 
 
-def each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Returns the function of each item, in order, computed by the pool; one after the other where that wins nothing."""
-    if len(items) < 2 or _POOL.count == 1 or getattr(_POOL.inside, "yes", False):
-        return [function(item) for item in items]
-    return list(_POOL.get().map(function, items))
+def count() -> int:
+    """Returns how many threads hcodec computes with at most."""
+    return _POOL.count
+
+
+class _Stopped(Exception):
+    """The work that a thread of the pool does is not wanted any more."""
+
+
+def check() -> None:
+    """Ends the calling thread's work if it belongs to the pool, and to an `each` that has failed or was interrupted."""
+    stop = getattr(_POOL.inside, "stop", None)
+    if stop is not None and stop.is_set():
+        raise _Stopped
+
+
+def ignore(share: float) -> None:
+    """Shows nothing."""
+
+
+def between(show: Show, low: float, high: float) -> Show:
+    """Returns what shows a share of a part of the work, from `low` to `high` of all of it."""
+    return lambda share: show(low + (high - low) * share)
+
+
+def each(function: Callable[[Item], Result], items: Sequence[Item], show: Show = ignore) -> list[Result]:
+    """Returns the function of each item, in order, computed by the pool; one after the other where that wins nothing.
+
+    show: gets the share of items that are done, on the calling thread. What ends it early, an interrupt say, ends all of it.
+    """
+    shared = len(items) > 1 and _POOL.count > 1 and not getattr(_POOL.inside, "yes", False)
+    stop, results = threading.Event(), list[Result]()
+    try:
+        for result in _POOL.get().map(partial(_stoppable, stop, function), items) if shared else map(function, items):
+            results.append(result)
+            show(len(results) / len(items))
+    except BaseException:
+        stop.set()
+        raise
+    return results
+
+
+def _stoppable(stop: threading.Event, function: Callable[[Item], Result], item: Item) -> Result:
+    """Does the work of a thread of the pool, which looks at `stop` now and then."""
+    _POOL.inside.stop = stop
+    check()
+    return function(item)

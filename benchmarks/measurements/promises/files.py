@@ -49,12 +49,12 @@ class Files:
         target = self.folder / name
         target.mkdir()
         parts = [sources[start :: self.num_workers] for start in range(self.num_workers)]
-        threads = {"OMP_NUM_THREADS": "1"} if self.num_workers > 1 else None
+        threads = ("-j", "1") if self.num_workers > 1 and command != "truncate" else ()
         click.echo(f"hcodec {command} {' '.join(options)} ({len(sources)} files)", err=True)
 
         def one(part: list[Path]) -> None:
             """Runs the command on a part of the files."""
-            hcodec(command, *part, "-o", f"{target}/", "--quiet", *options, env=threads)
+            hcodec(command, *part, "-o", f"{target}/", "--quiet", *options, *threads)
 
         with ThreadPoolExecutor(self.num_workers) as pool:
             list(pool.map(one, [part for part in parts if part]))
