@@ -129,16 +129,17 @@ def _arrays(tensors: Tensors) -> Arrays:
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option("--data", "sources", multiple=True, required=True, help="Training pictures to calibrate and count on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The .safetensors file to write.")
+@click.option("--calibrate", default=128, help="Pictures whose activations say what an integer is worth.")
 @click.option("--count", default=200, help="Pictures whose symbols are counted.")
 @click.option("--description", default="", help="One line about the model.")
-def main(checkpoint: Path, sources: tuple[str, ...], out: Path, count: int, description: str) -> None:
+def main(checkpoint: Path, sources: tuple[str, ...], out: Path, calibrate: int, count: int, description: str) -> None:
     """Writes the integer weights of a checkpoint's averaged network, certified and with coding tables."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = weights_file.config_from(state["config"])
     network = Network(config)
     network.load_state_dict(state["average"])
     crops = data.Crops(data.load(sources), 256, seed=1)
-    tensors = export_agreed(network, data.to_float(crops.batch(24)))
+    tensors = export_agreed(network, data.to_float(crops.batch(calibrate)))
     integers = _arrays(tensors)
     certify(integers, LIMITS)
     certify_vector(integers, "start")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hcodec.models.descend import Position
 from hcodec.models.integer.certificate import ACTIVATION_LIMIT, STATE_LIMIT
-from hcodec.models.photo.config import COARSEST, FINEST, Config
+from hcodec.models.photo.config import COARSEST, FINEST, STRIDES, Config
 from hcodec.models.runtime.steps import Array, Steps
 
 MEAN_UNIT = 2.0**-8  # format: one integer step of a prior mean and of a decoded latent, in quantization steps
@@ -74,7 +74,7 @@ class Walk:
         return np.ascontiguousarray(state[:, : -(-height // stride), : -(-width // stride)])
 
 
-def analyze(config: Config, steps: Steps, pixels: NDArray[np.uint8], strides: Sequence[int]) -> dict[int, Array]:
+def analyze(config: Config, steps: Steps, pixels: NDArray[np.uint8], strides: Sequence[int] = STRIDES) -> dict[int, Array]:
     """Returns {stride: feature float32 (1, ceil(H/s), ceil(W/s), width)} of a picture uint8 (H, W, 3), at these strides."""
     x = _padded(pixels[None], 8).astype(np.float32) / 255
     (fine,) = steps("stem", x)
