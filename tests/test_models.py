@@ -30,12 +30,13 @@ from hcodec.models.integer.certificate import STATE_LIMIT
 from hcodec.models.photo import initialize
 from hcodec.models.photo import prefix as prefixes
 from hcodec.models.photo.config import CONFIGS, Config
-from hcodec.models.photo.model import torch_networks
+from hcodec.models.photo.model import torch_networks, torch_steps
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.objective import mean_squared_error
 from hcodec.models.photo.prefix import Prefix, posterior, sampled, synthesize
 from hcodec.models.photo.walk import MEAN_UNIT, analyze
 from hcodec.models.rates import symbol_bits
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
 
@@ -373,6 +374,40 @@ def test_the_way_down_and_synthesis_at_any_size(model, height, width):
     rows, columns = (-(-edge // 8) for edge in (height, width))
     assert finest.shape == (1, rows, columns, 192)
     assert synthesize(model.walk, finest, 3.0).shape == (8 * rows, 8 * columns, 3)
+
+
+def test_steps_see_no_further_than_they_say(model, monkeypatch):
+    """Each, cut into many parts, gives what it gives for the whole map."""
+    config, integers, floats, _ = weights_file.read(model.path)
+    random = np.random.default_rng(0)
+    for name, value in floats.items():
+        if value.ndim > 1 and any(part in name for part in ("fc2", "kernel", "overlap", "fine_out")):
+            floats[name] = random.normal(0, 0.1, value.shape).astype(np.float32)  # so that what is seen counts
+    pieces = torch_steps(config, integers, floats)
+    own, cut = TorchSteps(pieces, torch.device("cpu")), []
+    for name, step in pieces.items():
+        if name == "check":
+            continue
+        arrays, takes_integers = [], step.exact or name == "synthesis"
+        for example in step.examples:
+            shape = (1, 5 * example.shape[1], 3 * example.shape[2], example.shape[3]) if example.ndim == 4 else example.shape
+            whole = random.integers(-9999, 9999, shape).astype(np.float32)
+            arrays.append(
+                (whole % 40).astype(np.uint8) if example.dtype == torch.uint8 else whole * (1 if takes_integers else 1e-4)
+            )
+        wanted = own(name, *arrays)
+        with monkeypatch.context() as patch:
+            patch.setattr("hcodec.models.runtime.steps._ROWS", 3)
+            patch.setattr("hcodec.models.runtime.steps._COLUMNS", 4)
+            found = own(name, *arrays)
+        for one, other in zip(found, wanted, strict=True):
+            assert one.dtype == other.dtype
+            if step.exact:
+                assert np.array_equal(one, other), name
+            else:
+                np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4, err_msg=name)
+        cut.append(name)
+    assert len(cut) == len(pieces) - 1 > 20
 
 
 @pytest.mark.parametrize("levels", [1.0, 1.5, 3.0])
