@@ -51,8 +51,10 @@ class StreamDecoder:
         self._reader.feed(data)
         if self._reader.coarse or any(self._reader.pieces):
             self._open()
+        after = self.levels_decoded
         self._warn(self._reader.damage)
-        return self.levels_decoded - before
+        self._warn(self._decoder.faults.values() if self._decoder else ())
+        return after - before
 
     def image(self, region: tuple[int, int, int, int] | None = None) -> Image.Image:
         """Returns the picture so far, or its region (x, y, width, height), as a Pillow image, an unfinished layer included.
