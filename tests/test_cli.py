@@ -411,8 +411,8 @@ def test_info_shows_what_came_along(stream):
 def test_models_and_version(stream):
     fingerprint = container.info(stream).fingerprint
     assert fingerprint in hcodec("models").stdout
-    assert json.loads(hcodec("models", "--json").stdout.splitlines()[0])["name"] == "photo"
-    assert hcodec("models", "photo").stdout.startswith("# ")
+    assert json.loads(hcodec("models", "--json").stdout.splitlines()[0])["name"] == "photo-1"
+    assert hcodec("models", "photo-1").stdout.startswith("# ")
     assert hcodec("-V").stdout == hcodec("--version").stdout
     assert fingerprint in hcodec("--version").stdout
 

@@ -163,7 +163,10 @@ def test_strangers_are_refused(data, monkeypatch):
         StreamDecoder().feed(b"GIF89a")
     layers = layers_of(data)
     unknown, many = rewritten(data, layers, fingerprint=b"none"), rewritten(data, [*layers, [b""], [b""]])
-    for broken, error, match in ((unknown, ModelError, "fingerprint"), (many, FormatError, "5 levels, 2 coarse; its model has others")):
+    for broken, error, match in (
+        (unknown, ModelError, "fingerprint"),
+        (many, FormatError, "5 levels, 2 coarse; its model has others"),
+    ):
         decoder = StreamDecoder()
         with pytest.raises(error, match=match):
             decoder.feed(broken)
