@@ -115,18 +115,18 @@ def mutated(source: random.Random, data: bytes, low: int = 0) -> bytearray:
     return broken
 
 
-def test_ten_thousand_mutations():
+def test_thousands_of_mutations():
     source = random.Random(1)
     whole = encode(render(8, 8), model="tiny")
-    pictures = sum(survive(bytes(mutated(source, whole))) for _ in range(10_000))
-    assert pictures > 200
+    pictures = sum(survive(bytes(mutated(source, whole))) for _ in range(3000))
+    assert pictures > 60
 
 
 def test_mutations_of_layers_under_right_checksums(data):
     """As an attacker would: whatever the layers hold reaches the entropy decoder and the network."""
     source = random.Random(2)
     header = parse_header(data)
-    for number in range(600):
+    for number in range(200):
         broken = with_right_checksums(mutated(source, data, header.header_bytes), header)
         survive(broken)
         if number % 10 == 0:
@@ -137,12 +137,12 @@ def test_mutations_of_the_header_under_a_right_checksum(data):
     source = random.Random(3)
     size = parse_header(data).header_bytes
     pictures = 0
-    for _ in range(1500):
+    for _ in range(800):
         packed = bytearray(data[: size - 4])
         for _ in range(source.randint(1, 2)):
             packed[source.randrange(8, len(packed))] = source.choice((0, 1, 2, 0x7F, 0x80, 0xFF, source.randrange(256)))
         pictures += survive(bytes(packed) + zlib.crc32(packed).to_bytes(4, "little") + data[size:])
-    assert pictures > 50
+    assert pictures > 25
 
 
 def test_layers_of_noise():
