@@ -66,7 +66,7 @@ class StreamDecoder:
             faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
             raise FormatError(faults[0]) if faults else TruncatedError("the first level has not arrived yet")
         rectangle = Rectangle.chosen(region, decoder.header.height, decoder.header.width)
-        exact = exact_pixels(decoder, rectangle, strict=False) if all(self._reader.lossless) else None
+        exact = exact_pixels(decoder, rectangle, strict=False)
         pixels = decoder.pixels(rectangle) if exact is None else exact
         self._warn(decoder.faults.values())
         return picture.to_image(picture_of(self._reader, pixels, region=rectangle))

@@ -18,6 +18,7 @@ from hcodec.codec import decode, decode_picture, encode
 from hcodec.coders import levels
 from hcodec.container.window import windows
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
+from hcodec.exact import _Picture
 from hcodec.models.runtime import threads
 from hcodec.mosaic import Mosaic, Rectangle
 from hcodec.pixels.picture import psnr
@@ -330,6 +331,49 @@ def test_a_damaged_lossless_piece_leaves_regions_elsewhere_exact(picture, exact)
     with pytest.warns(HcodecWarning, match="the lossless layer is damaged"):
         found = decode_picture(broken)
     assert not found.exact and (found.pixels == pixels_of(exact, levels=last - 1)).all()
+
+
+def test_a_region_of_a_stream_is_exact_once_its_windows_are(picture, exact):
+    header = container.read_all(exact)[1]
+    decoder, last, region = hcodec.StreamDecoder(), len(header.layers), (5, 6, 50, 40)
+    decoder.feed(exact[: sum(header.piece_range(last, 0))])
+    assert (np.asarray(decoder.image(region)) == cropped(picture, region)).all()
+    assert (np.asarray(decoder.image()) == pixels_of(exact, levels=last - 1)).all()
+
+
+def test_a_lossless_layer_on_a_level_of_windows(picture, monkeypatch):
+    true = _Picture._candidates
+    monkeypatch.setattr(
+        _Picture, "_candidates", lambda self, window, pieces: (found for found in true(self, window, pieces) if found.level == 3)
+    )
+    exact, report = encode_forced(picture)
+    assert report.start == container.info(exact).lossless.start == 3 and (pixels_of(exact) == picture).all()
+    region, far = (60, 60, 20, 20), (128, 128, 20, 2)
+    assert (pixels_of(exact, region=region) == cropped(picture, region)).all()
+    layers, lossless = layers_of(exact), container.read_all(exact)[0].lossless
+    layers[2][0] += b"\1\0\0\0"
+    broken = rewritten(exact, layers, lossless=lossless)
+    found = decode_picture(broken, region=far)
+    assert found.exact and (found.pixels == cropped(picture, far)).all()
+    lost = "the lossless layer builds on level 3, which is not there; it was ignored"
+    with pytest.warns(HcodecWarning, match=lost), pytest.warns(HcodecWarning, match="level 3 is malformed, it was ignored"):
+        assert not decode_picture(broken, region=region).exact
+    with pytest.raises(FormatError, match="the lossless layer builds on level 3"):
+        decode(broken, strict=True)
+
+
+def test_mutations_of_lossless_pieces_give_a_picture_or_our_exception(picture, exact):
+    source, layers = random.Random(6), layers_of(exact)
+    for number in range(20):
+        pieces = [bytearray(piece) for piece in container.read_all(exact)[0].lossless]
+        piece = pieces[number % 9]
+        start = source.randrange(min(len(piece), 30 if number % 2 else len(piece)))
+        piece[start : start + source.choice((0, 1, 4))] = source.randbytes(source.choice((1, 4)))
+        broken = rewritten(exact, layers, lossless=list(map(bytes, pieces)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HcodecWarning)
+            found = decode_picture(broken)
+        assert found.pixels.shape == picture.shape and (not found.exact or (found.pixels == picture).all())
 
 
 def test_mutations_of_pieces_give_a_picture_or_our_exception(data):
