@@ -171,9 +171,11 @@ class Decoder:
 
     def coarse(self) -> Prefix:
         """Returns the coarse levels that have arrived."""
-        for piece in self.reader.coarse[int(self._coarse.levels) : self.limit]:
-            self._coarse = self._pushed(EVERYWHERE, self._coarse, piece)
-        return self._coarse
+        prefix = self._coarse
+        for piece in self.reader.coarse[int(prefix.levels) : self.limit]:
+            prefix = self._pushed(EVERYWHERE, prefix, piece)
+        self._coarse = prefix  # at once: several threads may ask
+        return prefix
 
     def prefix(self, index: int) -> Prefix:
         """Returns the levels of a window that have arrived; the coarse ones where no other has."""
