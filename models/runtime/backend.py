@@ -43,7 +43,7 @@ class Backend:
         if device == "auto":
             device = "cuda" if name != "onnx" and _has_cuda() else "cpu"
         if name == "torch" or device == "cuda":
-            _require_torch()
+            require_torch()
         if device == "cuda" and not _has_cuda():
             raise ModelError("no CUDA device is available; use --device cpu")
         return cls("torch" if device == "cuda" else name, device)
@@ -65,7 +65,7 @@ class Backend:
 
 
 def _on_torch(torch_steps: Callable[[], Mapping[str, TorchStep]], device: str) -> Steps:
-    _require_torch()
+    require_torch()
     import torch
 
     from hcodec.models.runtime.torch_steps import TorchSteps
@@ -98,7 +98,8 @@ def _check_once(name: str, steps: Steps) -> None:
         _checked.add(name)
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Raises ModelError where torch is not installed."""
     if importlib.util.find_spec("torch") is None:
         raise ModelError("this needs torch, which is not installed; install hcodec[torch]")
 
