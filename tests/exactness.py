@@ -10,10 +10,10 @@ Libraries are told by environment variables which instruction sets to use, and r
 their first use. So everything is imported first, which uses none of them, and each of the SETTINGS gets a fork of
 this process. numpy does so when it is imported: its settings are those that this process was started with.
 
-ONNX Runtime has no such switch: it takes the best kernels that it has for the processor, and nothing makes it take
-others (`ORT_*` and `mlas.*` in its library concern operators that our graphs do not have). What can be imitated is that
-other kernels meet other shapes, by cutting maps in other places (PARTS) and by leaving weights unpacked (UNPACKED). On a
-processor that nobody tried, `models/runtime/check.py` is what refuses to compute with kernels that are not exact.
+ONNX Runtime has no such switch: it takes the best kernels that it has for the processor (`ORT_*` and `mlas.*` in its
+library concern operators that our graphs do not have). How a lesser processor is imitated is said in fewer_instructions.py.
+Beside that, other kernels meet other shapes where maps are cut in other places (PARTS) and weights left unpacked (UNPACKED).
+On a processor that nobody tried, `models/runtime/check.py` is what refuses to compute with kernels that are not exact.
 """
 
 from __future__ import annotations

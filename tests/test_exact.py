@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import exactness
+import fewer_instructions
 import numpy as np
 import pytest
 import torch
@@ -128,6 +129,27 @@ def test_no_setting_of_torch_changes_a_bit(folder):
         wanted = setting.get("ATEN_CPU_CAPABILITY", BACKENDS.cpu.get_cpu_capability())
         assert report["cpu"].lower() == wanted.lower()  # so it really took effect
     agree(found, folder, "tiny")
+
+
+# glibc's and OpenBLAS's, which numpy and ONNX Runtime may use
+OLDEST_LIBRARIES = {
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX2,-AVX,-FMA,-ERMS",
+    "OPENBLAS_CORETYPE": "Prescott",
+}
+
+
+@FORKS
+@pytest.mark.skipif(not fewer_instructions.can_be_made(), reason="made for Linux on x86-64")
+def test_no_instruction_set_of_onnx_runtime_changes_a_bit(folder, tmp_path):
+    """With its kernels for AVX2 and for SSE, whatever this processor has."""
+    own = reports(folder, "photo-1", "onnx", [{}], {})
+    avx2 = reports(folder, "photo-1", "onnx", [{}], {"PYTHONPATH": str(fewer_instructions.make(tmp_path, "AVX2"))})
+    path = {"PYTHONPATH": str(fewer_instructions.make(tmp_path, "SSE"))}
+    sse = reports(
+        folder, "photo-1", "onnx", [{}], {"NPY_DISABLE_CPU_FEATURES": settings_of_numpy()[-1], **OLDEST_LIBRARIES, **path}
+    )
+    agree(own + avx2 + sse, folder, "photo-1")
+    assert own[0][1]["floats"] != sse[0][1]["floats"]  # so it really took effect
 
 
 @FORKS
@@ -373,31 +395,31 @@ def test_requantize_rounds_halves_to_even_and_clamps():
 
 def product(weight, bias=0, gain=1.0, wide=False, kind=np.int64):
     gains = np.array([gain], np.float64 if wide else np.float32)
-    return {"p.weight": np.array([weight], kind), "p.bias": np.array([bias], kind), "p.gain": gains}
+    return {"up.weight": np.array([weight], kind), "up.bias": np.array([bias], kind), "up.gain": gains}
 
 
 def test_the_certificate_ends_exactly_at_the_limit():
     assert 16400 * 1023 + 15 == 2**24 - 1
-    certify(product([8200, -8200], 15), {"p": 1023})
-    certify(product([8200, -8200], -15), {"p": 1023})
+    certify(product([8200, -8200], 15), {"up": 1023})
+    certify(product([8200, -8200], -15), {"up": 1023})
     for weight, bias in (([8200, -8200], 16), ([8200, -8201], 0), ([-8201, -8200], 0), ([8200, -8200], -16)):
-        with pytest.raises(ModelError, match="weights of p break the exactness certificate"):
-            certify(product(weight, bias), {"p": 1023})
-    certify(product([2**30, -(2**30)], 2**52 - 1, wide=True), {"p": 2**21})
+        with pytest.raises(ModelError, match="weights of up break the exactness certificate"):
+            certify(product(weight, bias), {"up": 1023})
+    certify(product([2**30, -(2**30)], 2**52 - 1, wide=True), {"up": 2**21})
     with pytest.raises(ModelError):
-        certify(product([2**30, -(2**30)], 2**52, wide=True), {"p": 2**21})
+        certify(product([2**30, -(2**30)], 2**52, wide=True), {"up": 2**21})
 
 
 @pytest.mark.parametrize("gain", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused(gain):
     with pytest.raises(ModelError, match="exactness certificate"):
-        certify(product([1], gain=gain), {"p": 1})
+        certify(product([1], gain=gain), {"up": 1})
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0, np.nan, np.inf])
 def test_what_is_no_integer_is_refused(weight):
     with pytest.raises(ModelError, match="exactness certificate"):
-        certify(product([weight], kind=np.float64), {"p": 1})
+        certify(product([weight], kind=np.float64), {"up": 1})
 
 
 def test_a_product_of_no_known_kind_is_refused():

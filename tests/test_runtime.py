@@ -475,6 +475,13 @@ def test_what_is_not_whole_or_not_finite_is_refused(broken):
         certify(broken, {"up": 1})
 
 
+def test_wide_gains_do_not_widen_a_product():
+    """What is computed in float32 stays within its range, whatever the type of its gains."""
+    tensors = {"a.fc1.weight": np.array([[8200, -8201]]), "a.fc1.bias": np.array([0]), "a.fc1.gain": np.array([1.0])}
+    with pytest.raises(ModelError, match=r"weights of a\.fc1 break"):
+        certify(tensors, {"fc1": 1023})
+
+
 def test_a_product_of_no_known_kind_is_an_error():
     with pytest.raises(KeyError):
         certify(product([1]), {"down": 1})

@@ -17,6 +17,7 @@ FLOAT32_EXACT = 2**24
 FLOAT64_EXACT = 2**53
 STATE_LIMIT = 2**22 - 1  # format
 ACTIVATION_LIMIT = 1023  # format: of the inputs of depthwise and dense products
+_WIDE = frozenset(("up", "down", "project", "select", "show", "enter"))  # format: kinds of products that are computed in float64
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -24,8 +25,8 @@ Tensors = Mapping[str, NDArray[Any]]
 def certify(tensors: Tensors, limits: Mapping[str, int]) -> None:
     """Raises ModelError unless every product and vector among integer tensors is exact; KeyError for a product of no known kind.
 
-    limits: how large the inputs of a product may be, by the last part of its name that is no number. A product consists of
-    NAME.weight, NAME.bias and NAME.gain; where the gain is float64, it is computed in that type.
+    limits: how large the inputs of a product may be, by its kind, the last part of its name that is no number. A product
+    consists of NAME.weight, NAME.bias and NAME.gain; of those kinds that float64 computes, the gain is float64.
     """
     for name, tensor in tensors.items():
         if name.endswith(".weight") and f"{name.removesuffix('.weight')}.gain" in tensors:
@@ -36,8 +37,8 @@ def certify(tensors: Tensors, limits: Mapping[str, int]) -> None:
 
 def _certify_product(tensors: Tensors, name: str, limits: Mapping[str, int]) -> None:
     weight, bias, gain = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "gain"))
-    exact = FLOAT64_EXACT if gain.dtype == np.float64 else FLOAT32_EXACT
-    limit = limits[_kind(name)]
+    kind = _kind(name)
+    limit, exact = limits[kind], FLOAT64_EXACT if kind in _WIDE and gain.dtype == np.float64 else FLOAT32_EXACT
     rows = np.abs(weight.astype(np.float64)).reshape(len(weight), -1)
     worst = float((rows.sum(1) * limit + np.abs(bias.astype(np.float64))).max())
     if not (weight.dtype.kind == bias.dtype.kind == "i" and worst < exact):
