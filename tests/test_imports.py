@@ -35,7 +35,7 @@ ARROWS = {
     "session": {"errors", "container", "coders.levels", "models", "mosaic", "needs"},
     "presented": {"errors", "container", "pixels", "mosaic", "session"},
     "exact": {"errors", "container.window", "coders.lossless", "models.registry", "models.runtime.threads", "mosaic", "session"},
-    "effort": {"errors", "memory", "container", "models.photo", "models.runtime.threads", "session"},
+    "effort": {"errors", "memory", "container", "models.photo", "models.runtime.backend", "models.runtime.threads", "session"},
     "codec": {
         "errors",
         "pixels",
