@@ -209,9 +209,7 @@ class Decoder:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
             return prefix
 
-    def pixels(
-        self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore
-    ) -> Pixels:
+    def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""
         coarse = self.coarse()
         begun = int(coarse.levels) < self.model.config.num_coarse

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +70,19 @@ def _on_torch(torch_steps: Callable[[], Mapping[str, TorchStep]], device: str) -
 
     from hcodec.models.runtime.torch_steps import TorchSteps
 
+    _let_forks_live()
     steps = TorchSteps(torch_steps(), torch.device(device))
     _check_once(f"torch on {device}", steps)
     return steps
+
+
+@functools.cache
+def _let_forks_live() -> None:
+    """Gives children that are forked from now on one thread of torch, which would wait for those of their parent."""
+    import torch
+
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks either
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 ANY = Backend(None, "cpu")
