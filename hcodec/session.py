@@ -7,6 +7,7 @@ its windows, each on its own. `Encoder` makes pieces of pixels; `Decoder` makes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Encoder:
 
         def pieces(window: Window) -> list[bytes]:
             """Returns the pieces of a window."""
-            return [self.pack(level) for level, _ in zip(self.levels(coarse, window), range(num_fine), strict=False)]
+            return [self.pack(level) for level in islice(self.levels(coarse, window), num_fine)]
 
         fine = each(pieces, self.windows, between(show, _ANALYSIS, 1)) if num_fine else []
         return [[piece] for piece in first] + [list(layer) for layer in zip(*fine, strict=True)]
