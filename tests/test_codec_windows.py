@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_lossless import encode_forced
 
 import hcodec
-from hcodec import container
+from hcodec import container, session
 from hcodec.codec import decode, decode_picture, encode
 from hcodec.coders import levels
 from hcodec.container.window import windows
@@ -182,6 +182,20 @@ def test_a_region_beyond_the_picture_is_refused(data, region):
         decode(data, region=region)
 
 
+@pytest.mark.parametrize("region", [(0, 0, 1), (0, 0, 1, 1, 1), (0.0, 0, 1, 1), "0011", (None, 0, 1, 1)])
+def test_what_is_no_region_is_refused(data, region):
+    with pytest.raises(HcodecError, match="x, y, width and height in whole pixels"):
+        decode(data, region=region)
+    assert decode(data, region=tuple(np.uint8([0, 120, 150, 10]))).size == (150, 10)
+
+
+@few
+@given(regions, st.integers(1, 3))
+def test_a_sampled_region_is_the_crop_of_the_whole(data, region, count):
+    options = {"levels": count, "temperature": 0.7, "seed": 5}
+    assert (pixels_of(data, region=region, **options) == cropped(pixels_of(data, **options), region)).all()
+
+
 @pytest.mark.parametrize(("region", "own"), [((0, 0, 8, 8), [0, 1, 3, 4]), ((140, 129, 5, 1), [4, 5, 7, 8])])
 def test_only_the_windows_around_a_region_are_decoded(data, region, own, monkeypatch):
     decoded, true = set(), Decoder.prefix
@@ -209,6 +223,21 @@ def test_levels(picture, data):
         assert part == container.truncate(data, levels=level)
         assert (pixels_of(part) == pixels_of(data, levels=level)).all()
     assert encode(picture, model="tiny", target_psnr=10.0) == container.truncate(data, levels=1)
+
+
+def test_the_levels_of_a_lossless_file_are_those_of_an_ordinary_one(picture, data):
+    exact = encode_forced(picture, levels=LEVELS)[0]
+    for level in range(1, LEVELS + 1):
+        assert container.truncate(exact, levels=level) == container.truncate(data, levels=level)
+    assert (pixels_of(exact) == picture).all()
+    assert container.truncate(exact, num_bytes=len(data) - 30) == container.truncate(data, num_bytes=len(data) - 30)
+
+
+def test_so_many_windows_that_their_features_are_not_kept(picture, data, monkeypatch):
+    monkeypatch.setattr(session, "_KEPT", 8)
+    again = encode(picture, model="tiny")
+    assert layers_of(again)[:COARSE] == layers_of(data)[:COARSE] and abs(len(again) - len(data)) < 0.01 * len(data)
+    assert abs(psnr(pixels_of(again), picture) - psnr(pixels_of(data), picture)) < 0.05
 
 
 def test_a_stream_of_pieces_of_any_size(picture, data, exact):
@@ -287,6 +316,19 @@ def test_a_damaged_piece_harms_one_window_only(data, index):
     for options in ({"strict": True}, {"levels": 3}):
         with pytest.raises(FormatError, match="layer 3 is damaged"):
             decode(broken, **options)
+
+
+def test_levels_that_not_all_windows_have(data):
+    """A part of the picture needs them in its windows, and in those that its own see."""
+    start, length = container.read_all(data)[1].piece_range(LEVELS, 4)
+    cut, region = data[: start + length], (0, 0, 60, 60)
+    with pytest.raises(TruncatedError, match="3 levels were asked for, there are 2"):
+        decode(cut, levels=3)
+    assert (pixels_of(cut, levels=3, region=region) == cropped(pixels_of(data), region)).all()
+    broken = damaged(data, LEVELS, 8)
+    assert (pixels_of(broken, levels=3, region=region) == cropped(pixels_of(data), region)).all()
+    with pytest.raises(FormatError, match="layer 3 is damaged"):
+        decode(broken, levels=3, region=(128, 128, 2, 2))
 
 
 def test_a_damaged_coarse_layer_ends_all_windows(data):
