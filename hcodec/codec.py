@@ -18,12 +18,13 @@ from PIL import Image
 
 from hcodec import container, models, needs
 from hcodec.coders.lossless import LosslessCode
-from hcodec.container import Reader
+from hcodec.container import EVERYWHERE, Reader
+from hcodec.container.window import windows
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
-from hcodec.mosaic import Rectangle
+from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
@@ -150,7 +151,7 @@ def decode_picture(
     reader.feed(_read(data))
     header = reader.known_header()
     rectangle = Rectangle.chosen(region, header.height, header.width)
-    count = _levels_present(reader, levels, strict)
+    count = _levels_present(reader, levels, rectangle, strict)
     decoder = Decoder.open(reader, device, backend, count if levels is not None else None)
     show = on_progress or ignore
     exact = exact_pixels(decoder, rectangle, strict, show) if levels is None else None
@@ -160,16 +161,19 @@ def decode_picture(
     return replace(shown, exact=exact is not None)
 
 
-def _levels_present(reader: Reader, levels: int | None, strict: bool) -> int:
-    """Returns how many levels to decode; reports what cannot be used."""
+def _levels_present(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> int:
+    """Returns how many levels of a region to decode; reports what cannot be used."""
     if not (reader.coarse or any(reader.pieces)):
         raise FormatError("layer 1 is damaged") if reader.damaged else TruncatedError("the file ends inside layer 1")
     if levels is None or strict:
         _report(reader, strict)
-    worst = min(reader.damaged.values(), default=None)
-    if levels is not None and worst is not None and worst <= min(levels, reader.known_header().num_levels):
+    header = reader.known_header()
+    size = header.height, header.width
+    needed = Mosaic(windows(*size), *size).touched(region.grown(MARGIN, *size))
+    worst = min((reader.damaged[window] for window in (EVERYWHERE, *needed) if window in reader.damaged), default=None)
+    if levels is not None and worst is not None and worst <= min(levels, header.num_levels):
         raise FormatError(f"layer {worst} is damaged")
-    return _check_levels(levels, len(reader.coarse) + max(map(len, reader.pieces)))
+    return _check_levels(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in needed))
 
 
 def _report_faults(decoder: Decoder, strict: bool) -> None:
@@ -197,9 +201,7 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 
-def _pack(
-    source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()
-) -> bytes:
+def _pack(source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()) -> bytes:
     height, width = source.pixels.shape[:2]
     model = encoder.model
     frame = container.Frame(

@@ -46,7 +46,9 @@ class Rectangle:
         whole = cls(0, 0, height, width)
         if region is None:
             return whole
-        x, y, wide, high = region
+        if len(region) != 4 or not all(isinstance(value, int | np.integer) for value in region):
+            raise HcodecError(f"the region {region!r} is none; x, y, width and height in whole pixels are")
+        x, y, wide, high = map(int, region)
         wanted = cls(y, x, y + high, x + wide)
         if wanted.is_empty or wanted.shared(whole) != wanted:
             raise HcodecError(f"the region {x},{y},{wide},{high} is not within the picture of {width}x{height} pixels")

@@ -1,4 +1,4 @@
-"""The agreed path: its certificate, and that nothing about the machine can change a result."""
+"""The agreed path: its certificate, and that nothing about the machine or its settings can change a result."""
 
 from __future__ import annotations
 
@@ -19,37 +19,41 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import make_network, render
-from exactness import agreed_path, channels_first, channels_last, decoded, digest
 
-from hcodec import codec, container, models
-from hcodec.coders import levels
+from hcodec import codec, models
 from hcodec.errors import ModelError
 from hcodec.models import registry, weights_file
 from hcodec.models.descend import descend
 from hcodec.models.integer import kernels
+from hcodec.models.integer.certificate import STATE_LIMIT, certify
 from hcodec.models.integer.kernels import exact_products
-from hcodec.models.integer.products import STATE_LIMIT, Product, requantize
-from hcodec.models.photo.agreed import MEAN_UNIT, Agreed
+from hcodec.models.integer.products import requantize
+from hcodec.models.photo.agreed import Agreed
+from hcodec.models.photo.config import CONFIGS, STRIDES
 from hcodec.models.photo.prefix import Prefix, posterior
-from hcodec.pixels.picture import to_tensor
+from hcodec.models.photo.walk import MEAN_UNIT, analyze
+from hcodec.models.runtime import backend, check
+from hcodec.models.runtime.onnx_steps import OnnxSteps
+from hcodec.models.runtime.torch_steps import TorchSteps, check_step
 
 BACKENDS = torch.backends
 
 
 @pytest.fixture(scope="module")
-def agreed():
-    return models.load("tiny").agreed
+def tensors(tiny):
+    """The integer tensors of the tiny model, as torch takes them."""
+    return {name: torch.from_numpy(tensor) for name, tensor in weights_file.read(tiny)[1].items()}
 
 
 @pytest.fixture(scope="module")
-def reference(agreed):
-    return digest(agreed_path(agreed, 1, channels_last))
+def reference():
+    return exactness.agreed(models.load("tiny").walk)
 
 
 # Settings of the machine
 
 
-def settings_of_this_machine() -> list[dict[str, str]]:
+def settings_of_torch() -> list[dict[str, str]]:
     """Every instruction set that this processor offers to the libraries below torch; oneDNN's and MKL's are upper bounds."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return [{}]
@@ -60,69 +64,138 @@ def settings_of_this_machine() -> list[dict[str, str]]:
         {},
         *({"ONEDNN_MAX_CPU_ISA": value} for value in onednn),
         *({"ATEN_CPU_CAPABILITY": value} for value in offered),
-        {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"},
+        OLDEST,
         *({"MKL_ENABLE_INSTRUCTIONS": value} for value in ("SSE4_2", "AVX2", "AVX512")),
+        {exactness.PARTS: "[7, 5]"},
     ]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
-def test_no_instruction_set_thread_count_layout_or_batch_changes_a_bit(tmp_path, reference):
-    torch.save(make_network()[0].state_dict(), tmp_path / "float.pt")
-    np.save(tmp_path / "picture.npy", render(exactness.HEIGHT, exactness.WIDTH))
-    wide = render(40, 392)
-    np.save(tmp_path / "wide.npy", wide)
-    pixels = hashlib.sha256(wide.tobytes()).hexdigest()[:16]
-    settings = settings_of_this_machine()
+OLDEST = {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}
+SETTINGS_OF_ONNX = [{}, {exactness.PARTS: "[7, 5]"}, {exactness.UNPACKED: "1"}]
+
+
+def settings_of_numpy() -> list[str]:
+    """What numpy is told to do without: nothing; AVX-512; all that it chooses at run time."""
+    from numpy.core import _multiarray_umath as inside
+
+    offered = [name for name in inside.__cpu_dispatch__ if inside.__cpu_features__.get(name)]
+    wide = [name for name in offered if name.startswith(("AVX512", "X86_V4"))]
+    return list(dict.fromkeys(["", " ".join(wide), " ".join(offered)]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The pictures that are coded under every setting."""
+    folder = tmp_path_factory.mktemp("exact")
+    sizes = {"levels": (exactness.HEIGHT, exactness.WIDTH), "windows": (1060, 24), "lossless": (24, 392)}
+    for name, size in sizes.items():
+        np.save(folder / f"{name}.npy", render(*size))
+    return folder
+
+
+def reports(folder, model, backend, settings, environment):
+    """Returns what `exactness` says in a process of its own, which was started with more in its environment."""
+    command = [sys.executable, exactness.__file__, str(folder), model, backend, json.dumps(settings)]
     # four threads on two cores must not wait for each other busily
-    environment = {**os.environ, "OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, exactness.__file__, str(tmp_path), json.dumps(settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "PASSIVE", **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    reports = json.loads(done.stdout)
-    for setting, report in zip(settings, reports, strict=True):
-        assert report["cpu"].lower() == setting.get("ATEN_CPU_CAPABILITY", report["cpu"]).lower()  # so it really took effect
-        assert set(report["agreed"]) == {reference}, setting
-        assert set(report["pixels"]) == {pixels}, setting
-        assert report["decoded"] == reports[0]["decoded"] and len(set(map(str, report["decoded"]))) == 1, setting
-    # the same network in floats does not pass, so the test can tell
-    assert len({mean for report in reports for mean in report["float"]}) > 1
+    return list(zip(settings, json.loads(done.stdout), strict=True))
+
+
+def agree(found, folder, model):
+    """Compares reports with each other and with what is computed here."""
+    wanted, known = exactness.agreed(models.load(model).walk), {}
+    for setting, report in found:
+        assert report["agreed"] == 3 * [wanted], setting
+        for name, files in report["files"].items():
+            assert len(set(files)) == 1, (setting, name)  # whatever the number of threads
+            known |= {hashlib.sha256(file).hexdigest(): exactness.decoded(file) for file in map(bytes.fromhex, set(files))}
+    for setting, report in found:
+        assert report["decoded"] == {name: known[name] for name in report["decoded"]}, setting
+    assert len({name for _, report in found for name in report["decoded"]}) >= 3
+    # floats do differ, so what is the same is not so by chance
+    assert len({report["floats"] for _, report in found}) > 1 or platform.machine().lower() not in ("x86_64", "amd64")
+
+
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="the script forks")
+
+
+@FORKS
+def test_no_setting_of_torch_changes_a_bit(folder):
+    found = reports(folder, "tiny", "torch", settings_of_torch(), {})
+    for setting, report in found:
+        wanted = setting.get("ATEN_CPU_CAPABILITY", BACKENDS.cpu.get_cpu_capability())
+        assert report["cpu"].lower() == wanted.lower()  # so it really took effect
+    agree(found, folder, "tiny")
+
+
+@FORKS
+def test_no_setting_of_numpy_or_onnx_runtime_changes_a_bit_and_torch_gives_the_same(folder):
+    found = []
+    for without in settings_of_numpy():
+        settings = SETTINGS_OF_ONNX[:1] if without else SETTINGS_OF_ONNX
+        found += reports(folder, "photo-1", "onnx", settings, {"NPY_DISABLE_CPU_FEATURES": without})
+    assert not any(report["torch"] for _, report in found)
+    found += reports(folder, "photo-1", "torch", [OLDEST], {})
+    agree(found, folder, "photo-1")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_same_bits():
-    for size, seed in (((150, 190), 1), ((64, 64), 2)):
+@pytest.mark.parametrize("model", ["tiny", "photo-1"])
+def test_a_gpu_gives_the_same_bits(model):
+    assert exactness.agreed(models.load(model, "cuda").walk) == exactness.agreed(models.load(model).walk)
+    for size, seed in (((150, 190), 1), ((64, 64), 2), ((40, 1060), 3)):
         picture = render(*size, seed)
-        streams = [codec.encode(picture, model="tiny", device=device) for device in ("cpu", "cuda")]
-        for stream in streams:
-            assert digest(decoded(stream, "cuda")) == digest(decoded(stream, "cpu"))
+        for device in ("cpu", "cuda"):
+            file = codec.encode(picture, model=model, device=device)
+            assert exactness.decoded(file, "cuda") == exactness.decoded(file, "cpu")
         for device, other in (("cpu", "cuda"), ("cuda", "cpu")):
-            file = codec.encode(picture, model="tiny", lossless=True, device=device)
+            file = codec.encode(picture, model=model, lossless=True, device=device)
             assert (codec.decode_picture(file, device=other, strict=True).pixels == picture).all()
 
 
-@pytest.mark.parametrize("layout", [channels_last, channels_first])
 @pytest.mark.parametrize("batch", [1, 2])
-def test_layout_and_batch_change_nothing(agreed, reference, batch, layout):
-    assert digest(agreed_path(agreed, batch, layout)) == reference
+@pytest.mark.parametrize("outermost", [False, True])
+def test_batch_and_layout_change_nothing(tensors, batch, outermost):
+    """Of the agreed path in torch, which training and search take with several pictures at once."""
+    agreed, walk = Agreed(CONFIGS["tiny"], tensors), models.load("tiny").walk
+    layout = (lambda x: x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)) if outermost else lambda x: x
+    wanted, found = [], []
+
+    def answer(latent, state, prior):
+        wanted.append((state, prior.mean, prior.index))
+        return exactness.drawn(prior.mean.shape, latent.index)
+
+    def batch_answer(latent, state, prior):
+        found.append((state, prior.mean, prior.index))
+        drawn = torch.from_numpy(exactness.drawn((1, *prior.mean.shape[1:]), latent.index))
+        return layout(torch.cat([drawn, torch.zeros_like(drawn)])[:batch])
+
+    descend(walk, walk.begin(150, 190), answer)
+    with exact_products():
+        begin = agreed.begin(150, 190)
+        descend(agreed, replace(begin, state=layout(begin.state.expand(batch, -1, -1, -1))), batch_answer)
+    for ours, theirs in zip(wanted, found, strict=True):
+        assert all((a == b[:1].numpy()).all() for a, b in zip(ours, theirs, strict=True))
 
 
 def test_the_agreed_path_follows_the_float_network():
     """On symbols that really occur: others drive the integers into their limits."""
-    model, network = models.load("tiny"), make_network()[0]
-    pixels = render(128, 128, 3)
-    rounded, symbols, means = posterior(model.network, model.network.analyze(to_tensor(pixels))), [], []
+    walk, network, pixels = models.load("tiny").walk, make_network()[0], render(128, 128, 3)
+    wanted, symbols, means = posterior(walk.steps, analyze(walk.config, walk.steps, pixels, STRIDES)), [], []
 
     def answer(latent, state, prior):
-        symbols.append(rounded(latent, state, prior).round())
+        symbols.append(np.rint(wanted(latent, state, prior)))
         means.append(prior.mean * MEAN_UNIT)
         return symbols[-1]
 
     def same_symbols(latent, state, prior):
-        mean, wanted = means.pop(0), prior[0]
-        assert (mean - wanted).abs().mean() < 0.01 * wanted.abs().mean() + MEAN_UNIT
-        return symbols.pop(0)
+        mean, expected = torch.from_numpy(means.pop(0)), prior[0]
+        assert (mean - expected).abs().mean() < 0.01 * expected.abs().mean() + MEAN_UNIT
+        return torch.from_numpy(symbols.pop(0))
 
-    prefix = Prefix.empty(model.network, model.agreed, 128, 128)
+    prefix = Prefix.empty(walk, 128, 128)
     for _ in range(3):
         prefix = prefix.extended(answer)
     assert prefix.position.index == len(means) == 4
@@ -132,15 +205,15 @@ def test_the_agreed_path_follows_the_float_network():
 # Settings of the user
 
 
-def test_the_precision_that_the_user_chose_changes_nothing_and_stays(agreed, reference):
+def test_the_precision_that_the_user_chose_changes_nothing_and_stays(reference):
     for chosen in ("medium", "high", "highest"):
         torch.set_float32_matmul_precision(chosen)
-        assert digest(agreed_path(agreed, 1, channels_last)) == reference
+        assert exactness.agreed(models.load("tiny").walk) == reference
         assert torch.get_float32_matmul_precision() == chosen
 
 
 @pytest.mark.skipif(not hasattr(BACKENDS.mkldnn, "conv"), reason="torch before 2.9 has no such switches")
-def test_the_newer_switches_for_precision_change_nothing_and_stay(agreed, reference):
+def test_the_newer_switches_for_precision_change_nothing_and_stay(reference):
     parts = ((BACKENDS.mkldnn.conv, "bf16"), (BACKENDS.mkldnn.matmul, "bf16"), (BACKENDS.cuda.matmul, "tf32"), (BACKENDS, "tf32"))
     for part, chosen in parts:
         before = part.fp32_precision
@@ -149,7 +222,7 @@ def test_the_newer_switches_for_precision_change_nothing_and_stay(agreed, refere
             with exact_products():
                 assert BACKENDS.mkldnn.conv.fp32_precision == BACKENDS.mkldnn.matmul.fp32_precision == "ieee"
                 assert BACKENDS.cuda.matmul.fp32_precision == BACKENDS.cudnn.conv.fp32_precision == "ieee"
-            assert digest(agreed_path(agreed, 1, channels_last)) == reference
+            assert exactness.agreed(models.load("tiny").walk) == reference
             assert part.fp32_precision == chosen
         finally:
             part.fp32_precision = before
@@ -180,43 +253,52 @@ def test_precision_is_put_back_after_an_error_and_by_the_last_of_many_threads():
         torch.set_float32_matmul_precision("highest")
 
 
-def test_autocast_default_dtype_and_gradients_change_nothing(picture):
-    data = codec.encode(picture, model="tiny")
-    wanted, pixels = digest(decode_all(data)), np.asarray(codec.decode(data, levels=2))
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_autocast_and_default_dtype_change_nothing(picture, name):
+    data = codec.encode(picture, model="photo-1", backend=name)
+    wanted, pixels = exactness.decoded(data, backend=name), np.asarray(codec.decode(data, levels=2, backend=name))
     with torch.autocast("cpu", torch.bfloat16):
-        assert digest(decode_all(data)) == wanted
+        assert exactness.decoded(data, backend=name) == wanted
     torch.set_default_dtype(torch.float64)
     try:
-        assert digest(decode_all(data)) == wanted
-        assert (np.asarray(codec.decode(data, levels=2)) == pixels).all()
+        assert exactness.decoded(data, backend=name) == wanted
+        assert (np.asarray(codec.decode(data, levels=2, backend=name)) == pixels).all()
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-def decode_all(data):
-    reader, model = container.Reader(), models.load("tiny")
-    reader.feed(data)
-    prefix = Prefix.empty(model.network, model.agreed, 96, 128)
-    for layer in reader.pieces[0]:
-        prefix = levels.decoded(levels.tables_of(model), prefix, layer, with_fit=False)
-        yield prefix.position.state
+@pytest.mark.parametrize("flush", [False, True])
+def test_denormals_that_are_flushed_change_nothing(reference, flush):
+    try:
+        torch.set_flush_denormal(flush)
+        assert exactness.agreed(models.load("tiny").walk) == reference
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_loading_leaves_the_users_random_numbers_alone(tiny):
     before = torch.get_rng_state()
-    registry.PHOTO.load(tiny, "cpu")
+    registry.PHOTO.load(tiny, backend.ANY)
     assert (torch.get_rng_state() == before).all()
 
 
-# The kernels and the check of the device
+# The kernels, and the check of what runs them
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 5), (5, 1), (9, 7)])
 def test_depthwise_is_exact_at_the_limit(grid):
-    x = kernels._pattern((2, *grid, 192), 1023, 7919)
-    weight = kernels._pattern((192, 1, 3, 3), 2**24 // 9 // 1023 - 1, 104729)
-    found = kernels.depthwise(x.float(), weight.float(), torch.zeros(192))
-    assert (found.long() == kernels._reference(x, weight)).all()
+    x = check._pattern((2, *grid, 192), 1023, 7919)
+    weight = check._pattern((192, 1, 3, 3), 2**24 // 9 // 1023 - 1, 104729)
+    found = kernels.depthwise(torch.from_numpy(x).float(), torch.from_numpy(weight).float(), torch.zeros(192))
+    assert (found.long().numpy() == check._depthwise(x, weight)).all()
+
+
+def torch_steps():
+    return TorchSteps({"check": check_step()}, torch.device("cpu"))
+
+
+def onnx_steps():
+    return models.load("photo-1", backend="onnx").walk.steps
 
 
 def bf16(x):
@@ -229,19 +311,56 @@ def tf32(x):
 
 @pytest.mark.parametrize("rounded", [bf16, tf32])
 @pytest.mark.parametrize("name", ["linear", "conv2d"])
-def test_a_device_that_rounds_its_inputs_is_refused(monkeypatch, name, rounded):
+def test_torch_that_rounds_its_inputs_is_refused(monkeypatch, name, rounded):
     true = getattr(F, name)
-    kernels.check_device(torch.device("cpu"))
+    check.check(torch_steps())
     monkeypatch.setattr(F, name, lambda x, weight, *rest, **options: true(rounded(x), rounded(weight), *rest, **options))
-    with pytest.raises(ModelError, match=r"does not multiply integers exactly in torch\.float32"):
-        kernels.check_device(torch.device("cpu"))
+    with pytest.raises(ModelError, match="does not multiply integers exactly"):
+        check.check(torch_steps())
 
 
-def test_a_device_with_poor_doubles_is_refused(monkeypatch):
+def test_torch_with_poor_doubles_is_refused(monkeypatch):
     true = F.linear
     monkeypatch.setattr(F, "linear", lambda x, weight, bias: true(x.float(), weight.float(), bias.float()).to(x.dtype))
-    with pytest.raises(ModelError, match="float64"):
-        kernels.check_device(torch.device("cpu"))
+    with pytest.raises(ModelError, match="does not multiply integers exactly"):
+        check.check(torch_steps())
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_a_runtime_that_rounds_its_inputs_is_refused(position):
+    """Whatever it is: here, ONNX Runtime gets one of the five arrays with the digits of bfloat16 (of float32, if it is wide)."""
+    true = onnx_steps()
+    check.check(true)
+
+    def rounding(name, *arrays):
+        rounded = [bf16(torch.from_numpy(x)).numpy() if i == position else x for i, x in enumerate(arrays)]
+        return true(name, *rounded)
+
+    with pytest.raises(ModelError, match="does not multiply integers exactly"):
+        check.check(rounding)
+
+
+@pytest.mark.parametrize(("position", "limit"), [(0, 2**23), (1, 2**23), (2, 2**40)])
+def test_a_runtime_that_saturates_is_refused(position, limit):
+    true = onnx_steps()
+
+    def saturating(name, *arrays):
+        return [np.clip(x, -limit, limit) if i == position else x for i, x in enumerate(true(name, *arrays))]
+
+    with pytest.raises(ModelError, match="does not multiply integers exactly"):
+        check.check(saturating)
+
+
+@pytest.mark.parametrize("name", ["onnx", "torch"])
+def test_no_model_is_loaded_by_what_is_not_exact(monkeypatch, name):
+    def refuse(steps):
+        raise ModelError("not exact")
+
+    monkeypatch.setattr(backend, "_checked", set())
+    monkeypatch.setattr(check, "check", refuse)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="not exact"):
+            registry.PHOTO.load(registry.PHOTO.path("photo-1"), backend.Backend(name, "cpu"))
 
 
 def test_requantize_rounds_halves_to_even_and_clamps():
@@ -252,43 +371,43 @@ def test_requantize_rounds_halves_to_even_and_clamps():
 # The certificate
 
 
-def product(weight, bias=0, gain=1.0, dtype=torch.float32):
-    return Product(torch.tensor([weight], dtype=dtype), torch.tensor([bias], dtype=dtype), torch.tensor([gain], dtype=dtype))
+def product(weight, bias=0, gain=1.0, wide=False, kind=np.int64):
+    gains = np.array([gain], np.float64 if wide else np.float32)
+    return {"p.weight": np.array([weight], kind), "p.bias": np.array([bias], kind), "p.gain": gains}
 
 
 def test_the_certificate_ends_exactly_at_the_limit():
     assert 16400 * 1023 + 15 == 2**24 - 1
-    product([8200, -8200], 15).certify("p", 1023)
-    product([8200, -8200], -15).certify("p", 1023)
+    certify(product([8200, -8200], 15), {"p": 1023})
+    certify(product([8200, -8200], -15), {"p": 1023})
     for weight, bias in (([8200, -8200], 16), ([8200, -8201], 0), ([-8201, -8200], 0), ([8200, -8200], -16)):
-        broken = product(weight, bias)
         with pytest.raises(ModelError, match="weights of p break the exactness certificate"):
-            broken.certify("p", 1023)
-    product([2**30, -(2**30)], 2**52 - 1, dtype=torch.float64).certify("p", 2**21)
+            certify(product(weight, bias), {"p": 1023})
+    certify(product([2**30, -(2**30)], 2**52 - 1, wide=True), {"p": 2**21})
     with pytest.raises(ModelError):
-        product([2**30, -(2**30)], 2**52, dtype=torch.float64).certify("p", 2**21)
+        certify(product([2**30, -(2**30)], 2**52, wide=True), {"p": 2**21})
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        product([0.5]),
-        product([1.0], 0.25),
-        product([float("nan")]),
-        product([float("inf")]),
-        product([1.0], float("nan")),
-        product([1.0], gain=float("nan")),
-        product([1.0], gain=float("inf")),
-    ],
-)
-def test_what_is_not_whole_or_not_finite_is_refused(broken):
+@pytest.mark.parametrize("gain", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(gain):
     with pytest.raises(ModelError, match="exactness certificate"):
-        broken.certify("p", 1)
+        certify(product([1], gain=gain), {"p": 1})
 
 
-def test_every_product_of_the_model_is_exact_at_its_worst_input(agreed):
+@pytest.mark.parametrize("weight", [0.5, 1.0, np.nan, np.inf])
+def test_what_is_no_integer_is_refused(weight):
+    with pytest.raises(ModelError, match="exactness certificate"):
+        certify(product([weight], kind=np.float64), {"p": 1})
+
+
+def test_a_product_of_no_known_kind_is_refused():
+    with pytest.raises(KeyError):
+        certify(product([1]), {"q": 1})
+
+
+def test_every_product_of_the_model_is_exact_at_its_worst_input(tensors):
     """The input that makes the largest sum, and the order of summation that reaches it first."""
-    checked = 0
+    checked, agreed = 0, Agreed(CONFIGS["tiny"], tensors)
     for latent in agreed.latents:
         for block in (*latent.refine, latent.block):
             for part in filter(None, (block.fc1, block.fc2, block.head)):
@@ -302,13 +421,13 @@ def test_every_product_of_the_model_is_exact_at_its_worst_input(agreed):
     assert checked == 2 * (2 * 5 + 3 * 4)
 
 
-def test_every_refining_block_counts(tiny, agreed):
+def test_every_refining_block_counts(tensors):
     """None of them may be left out on the way from the weights file to a prior."""
-    config, integers, _, _ = weights_file.read(tiny)
-    wanted = first_mean(agreed)
+    config = CONFIGS["tiny"]
+    wanted = first_mean(Agreed(config, tensors))
     for j in range(config.refine_blocks[64]):
         name = f"latents.0.refine.{j}.fc2.gain"
-        idle = Agreed(config, {**integers, name: 0 * integers[name]})
+        idle = Agreed(config, {**tensors, name: 0 * tensors[name]})
         assert not torch.equal(first_mean(idle), wanted), j
 
 
@@ -345,20 +464,22 @@ def not_a_number(tensor):
 )
 def test_a_model_whose_weights_are_not_certified_does_not_load(tiny, tmp_path, name, harm):
     config, integers, floats, _ = weights_file.read(tiny)
-    integers[name] = integers[name].clone()
+    integers[name] = integers[name].copy()
     harm(integers[name])
     path = Path(tmp_path) / "broken.safetensors"
     weights_file.save(path, config, integers, floats, "")
     with pytest.raises(ModelError, match="exactness certificate") as error:
-        registry.PHOTO.load(path, "cpu")
+        registry.PHOTO.load(path, backend.ANY)
     assert "\n" not in str(error.value) and name.rsplit(".", 1)[0] in str(error.value)
 
 
-def test_a_missing_tensor_is_named(tiny):
-    config, integers, _, _ = weights_file.read(tiny)
+def test_a_missing_tensor_is_named(tensors):
+    config = CONFIGS["tiny"]
     for name in ("latents.1.project.weight", "latents.0.refine.1.kernel.weight"):
         with pytest.raises(ModelError, match=re.escape(name)):
-            Agreed(config, {other: tensor for other, tensor in integers.items() if other != name})
-    integers["up.8.weight"] = integers.pop("up.16.weight")
+            Agreed(config, {other: tensor for other, tensor in tensors.items() if other != name})
+    moved = {"up.16.bias" if name == "up.16.weight" else name: tensor for name, tensor in tensors.items()}
     with pytest.raises(ModelError, match=r"up\.16\.weight"):
-        Agreed(replace(config), integers)
+        Agreed(config, moved)
+    with pytest.raises(ModelError, match=r"lack the tensor 'agreed/latents\."):
+        OnnxSteps(registry.PHOTO.path("photo-1").with_suffix(".graphs"), {f"agreed/up.{s}.weight": 0 for s in (8, 16, 32)})

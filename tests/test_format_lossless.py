@@ -9,6 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from conftest import render
+from test_format_layers import Text, small_windows  # noqa: F401 (a fixture)
+from test_lossless import encode_forced
 from test_tiles import last_model, layer_of, source_of
 
 from hcodec.models.lossless.walk import Site, Sites, following
@@ -124,26 +126,50 @@ def pop_tile(stack: Stack, sites: Sites, height: int, width: int, gray: bool, se
     return tile[:height, :width].astype(np.uint8)
 
 
+def pop_piece(data, state, height, width, gray):
+    """Returns a window's pixels (height, width, 3), the level it builds on, and how many classes the offsets of its sites have.
+
+    state: a level -> the state that it left in the window, int64 (H/8, W/8, width).
+    """
+    model, columns, rows, seen = last_model(), cuts(width), cuts(height), list[int]()
+    assert data[0] == 1 and data[2:6] == model.fingerprint
+    start, at, entries, tables = data[1], 6, list[tuple[int, bytes]](), frequencies(model.tables)
+    places = [np.s_[top:bottom, left:right] for top, bottom in pairwise(rows) for left, right in pairwise(columns)]
+    for _ in places:
+        length, at = varint(data, at)
+        entries.append((length, data[at : at + 4]))
+        at += 4
+    pixels = np.empty((height, width, 3), np.uint8)
+    for (length, crc), place in zip(entries, places, strict=True):
+        stack, at = Stack(data[at : at + length], tables), at + length
+        down, across = (slice(part.start // 8, -(-part.stop // 8)) for part in place)
+        sites = model.walk(state(start)[None, down, across].astype(np.float32), start)
+        edges = (part.stop - part.start for part in place)
+        pixels[place] = tile = pop_tile(stack, sites, *edges, gray, seen)[..., [1, 0, 2]]
+        assert zlib.crc32(tile.tobytes()) == int.from_bytes(crc, "little")
+        assert stack.state == 0 and not stack.words
+    assert at == len(data)
+    return pixels, start, seen
+
+
 @pytest.mark.parametrize("gray", [False, True])
 def test_plain_python_reads_the_same_pixels(gray):
     height, width = 11, 389
     pixels = render(height, width)
     if gray:
         pixels = np.repeat(pixels[..., :1], 3, 2)
-    layer, model, columns = layer_of(pixels, gray=gray)[0], last_model(), cuts(width)
-    data, state, seen = layer.pack(), source_of(pixels, 2).state, list[int]()
-    assert len(columns) == 3 and cuts(height) == [0, 11]
-    assert data[0] == 1 and data[1] == 2 and data[2:6] == model.fingerprint
-    at, entries, tables = 6, list[tuple[int, bytes]](), frequencies(model.tables)
-    for _ in range(2):
-        length, at = varint(data, at)
-        entries.append((length, data[at : at + 4]))
-        at += 4
-    for (length, crc), (left, right) in zip(entries, pairwise(columns), strict=True):
-        stack, at = Stack(data[at : at + length], tables), at + length
-        sites = model.walk(state[:, :, left // 8 : -(-right // 8)].copy(), 2)
-        tile = pop_tile(stack, sites, height, right - left, gray, seen)[..., [1, 0, 2]]
-        assert (tile == pixels[:, left:right]).all()
-        assert zlib.crc32(tile.tobytes()) == int.from_bytes(crc, "little")
-        assert stack.state == 0 and not stack.words
-    assert at == len(data) and 0 in seen and max(seen) > 0
+    layer, state = layer_of(pixels, gray=gray)[0], source_of(pixels, 2).state[0]
+    assert len(cuts(width)) == 3 and cuts(height) == [0, 11]
+    found, start, seen = pop_piece(layer.pack(), {2: state}.__getitem__, height, width, gray)
+    assert (found == pixels).all() and start == 2 and 0 in seen and max(seen) > 0
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_plain_python_reads_the_same_pixels_of_every_window():
+    """From the bytes of a file to its samples, states included."""
+    pixels = render(140, 150)
+    text = Text(encode_forced(pixels)[0])
+    assert len(text.file.windows) == len(text.file.layers[-1]) == 4
+    for piece, (x, y, width, height), states in zip(text.file.layers[-1], text.file.windows, text.after, strict=True):
+        found, start, _ = pop_piece(piece, states.__getitem__, height, width, False)
+        assert (found == pixels[y : y + height, x : x + width]).all() and start in (2, 3)

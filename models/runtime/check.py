@@ -27,11 +27,21 @@ def check(steps: Steps) -> None:
         dense = _pattern((_OUT, _IN), _room(FLOAT32_EXACT, _IN, limit), 104729)
         kernel = _pattern((_IN, 1, 3, 3), _room(FLOAT32_EXACT, 9, limit), 104729)
         precise = _pattern((_OUT, _IN), _room(FLOAT64_EXACT, _IN, limit * 2**7), 104729)
+        _stretch(narrow[0, 0, 0], dense[0])
+        _stretch(narrow[0, 2:5, 2:5, 0], kernel[0, 0])
+        _stretch(wide[0, 0, 0], precise[0])
         inputs = [x.astype(np.float32) for x in (narrow, dense, kernel, wide, precise)]
         wanted = narrow @ dense.T, _depthwise(narrow, kernel), wide @ precise.T
         found = steps("check", *inputs)
         if any((a != b).any() for a, b in zip(found, wanted, strict=True)):
             raise ModelError("this machine does not multiply integers exactly; is reduced precision forced upon it?")
+
+
+def _stretch(inputs: Ints, weights: Ints) -> None:
+    """Makes the largest sum that there may be of a few inputs and weights, some of them negative."""
+    most, heaviest = np.abs(inputs).max(), np.abs(weights).max()
+    inputs[...] = most * np.where(np.arange(inputs.size).reshape(inputs.shape) % 3, 1, -1)
+    weights[...] = heaviest * np.sign(inputs)
 
 
 def _room(exact: int, length: int, limit: int) -> int:

@@ -16,7 +16,6 @@ from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALE
 
 TOTAL_BITS = 24  # format: constriction's probability precision
 MAX_SYMBOL = 1023
-POST_FILTER_INDEX = 49  # format: of the table that codes the post_filter, a scale of 3.5
 OFFSET_INDEX = NUM_SCALES  # of a table that is the same for all models: by how many indices a picture wants a channel moved
 OFFSET_LIMIT = 12
 _BELIEF = 50.0  # how many counted symbols the logistic distribution is worth
