@@ -19,9 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcodec.errors import ModelError
+from hcodec.models import registry, weights_file
 from hcodec.models.integer.certificate import FLOAT32_EXACT, FLOAT64_EXACT, STATE_LIMIT, certify, certify_vector
 from hcodec.models.integer.kernels import dense
 from hcodec.models.integer.products import requantize
+from hcodec.models.lossless import model as lossless
+from hcodec.models.photo import model as photo
 from hcodec.models.runtime import backend as backends
 from hcodec.models.runtime import graphs, steps, threads
 from hcodec.models.runtime.backend import Backend
@@ -29,6 +32,8 @@ from hcodec.models.runtime.check import check
 from hcodec.models.runtime.onnx_steps import INDEX, OnnxSteps
 from hcodec.models.runtime.steps import Reach, in_parts
 from hcodec.models.runtime.torch_steps import TorchStep, TorchSteps, check_step
+from hcodec.models.small import model as small
+from hcodec.models.small.config import config_from
 
 # Parts
 
@@ -387,6 +392,40 @@ def test_damaged_indices_are_refused(graph_file, tmp_path, index):
         changed.writestr(INDEX, index)
     with pytest.raises(ModelError, match="cannot be read"):
         OnnxSteps(tmp_path / "x.graphs", WEIGHTS)
+
+
+SHIPPED = [("photo", "photo-1"), ("lossless", "photo-1"), ("small", "small-1"), ("small", "mnist-1")]
+
+
+def shipped_steps(family: str, name: str) -> tuple[OnnxSteps, dict[str, TorchStep]]:
+    """Returns the steps of a shipped model by its graphs, and by its torch networks."""
+    path = {"photo": registry.PHOTO, "lossless": registry.LOSSLESS, "small": registry.SMALL}[family].path(name)
+    if family == "photo":
+        config, integers, floats, _ = weights_file.read(path)
+        weights, own = photo.graph_weights(integers, floats), photo.torch_steps(config, integers, floats)
+    else:
+        about, weights, _ = weights_file.read_exact(path)
+        own = lossless.torch_steps(weights) if family == "lossless" else small.torch_steps(config_from(about), weights)
+    return OnnxSteps(path.with_suffix(".graphs"), weights), own
+
+
+@pytest.mark.parametrize(("family", "name"), SHIPPED)
+def test_shipped_graphs_belong_to_shipped_weights(family, name):
+    """Every step, on inputs like those from which its graph was made: integers come out the same."""
+    by_graphs, own = shipped_steps(family, name)
+    by_torch, random = TorchSteps(own, torch.device("cpu")), np.random.default_rng(0)
+    assert own.keys() == by_graphs._graphs.keys()
+    for step_name, step in own.items():
+        graph = by_graphs._graphs[step_name]
+        assert (graph.reach, graph.exact) == (step.reach, step.exact), step_name
+        limit = 1 if step_name == "check" or not step.exact else 200
+        arrays = [random.integers(-limit, limit + 1, x.shape).astype(x.numpy().dtype) for x in step.examples]
+        for one, other in zip(by_graphs(step_name, *arrays), by_torch(step_name, *arrays), strict=True):
+            assert one.dtype == other.dtype and one.shape == other.shape, step_name
+            if step.exact:
+                assert np.array_equal(one, other), step_name
+            else:
+                np.testing.assert_allclose(one, other, rtol=0.01, atol=1e-3 * np.abs(other).max(), err_msg=step_name)
 
 
 # Exactness
