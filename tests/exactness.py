@@ -23,7 +23,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -77,9 +78,10 @@ def agreed(walk: Walk) -> str:
     return str(digest)
 
 
-def decoded(data: bytes, device: str = "cpu", backend: str | None = None) -> str:
-    """Returns the digest of all scale indices, symbols and states that a file decodes to, and of its exact pixels."""
-    digest, true = Digest(), Stack.pop
+@contextmanager
+def noted(digest: Digest) -> Iterator[None]:
+    """Has the digest take whatever is popped from stacks meanwhile, and the tables it is popped with."""
+    true = Stack.pop
 
     def pop(stack: Stack, tables: Any, indices: np.ndarray) -> np.ndarray:
         """Notes what is popped, and with what."""
@@ -87,12 +89,20 @@ def decoded(data: bytes, device: str = "cpu", backend: str | None = None) -> str
         digest.add(indices.astype("<i2"), symbols.astype("<i4"))
         return symbols
 
+    with mock.patch.object(Stack, "pop", pop):
+        yield
+
+
+def decoded(data: bytes, device: str = "cpu", backend: str | None = None) -> str:
+    """Returns the digest of all scale indices, symbols and states that a file decodes to, and of its exact pixels."""
+    digest = Digest()
+
     def render(mosaic: Mosaic, _: Walk, states: States, *rest: Any) -> None:
         """Notes the states that would be shown."""
         digest.add(*(states(index)[0] for index in range(len(mosaic.places))))
 
     reader, header = container.read_all(data)
-    with mock.patch.object(Stack, "pop", pop), mock.patch.object(Mosaic, "render", render):
+    with noted(digest), mock.patch.object(Mosaic, "render", render):
         Decoder.open(reader, device, backend).pixels()
     if header.lossless:
         digest.add(codec.decode_picture(data, device=device, backend=backend, strict=True).pixels)
