@@ -76,6 +76,12 @@ def cut(data: bytes, share: float) -> bytes:
     return container.truncate(data, num_bytes=round(share * len(data)))
 
 
+def cut_early(data: bytes) -> bytes:
+    """Returns a file of two windows, cut so that of its last layer only a part of the first one's piece is left."""
+    shorter = (cut(data, share / 100) for share in range(40, 90))
+    return next(file for file in shorter if len(container.read_all(file)[1].layers[-1].pieces) == 1)
+
+
 def exact(pixels: np.ndarray, method: str) -> bytes:
     """Returns the lossless file of a picture; ValueError if it was not coded by that method."""
     data, code = codec.encode_lossless(pixels)
@@ -126,6 +132,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "windows": lambda: codec.encode(smooth(*WINDOWS)),
     "cut": lambda: cut(codec.encode(render(130, 150)), 0.6),
     "cut-windows": lambda: cut(codec.encode(smooth(*WINDOWS)), 0.6),
+    "cut-early": lambda: cut_early(codec.encode(smooth(*WINDOWS))),
     "gray": lambda: codec.encode(render(50, 60)[..., 0]),
     "chunks": with_chunks,
     "lossless-coded": lambda: exact(render(24, 400), "coded"),  # two tiles
@@ -246,8 +253,10 @@ def test_golden_chunks_are_read():
 @pytest.mark.usefixtures("known")
 def test_golden_files_are_what_their_names_say():
     headers = {name: container.read_all(golden(name))[1] for name in (*SHOWN, *EXACT)}
-    assert [name for name, header in headers.items() if header.cut] == ["cut", "cut-windows"]
-    assert [name for name, header in headers.items() if header.num_windows > 1] == ["windows", "cut-windows", "lossless-windows"]
+    assert [name for name, header in headers.items() if header.cut] == ["cut", "cut-windows", "cut-early"]
+    windows = ["windows", "cut-windows", "cut-early", "lossless-windows"]
+    assert [name for name, header in headers.items() if header.num_windows > 1] == windows
+    assert [len(headers[name].layers[-1].pieces) for name in ("cut-windows", "cut-early")] == [2, 1]
     assert [name for name, header in headers.items() if header.lossless] == EXACT
     assert [name for name, header in headers.items() if header.gray] == ["gray", "lossless-gray"]
     assert headers["levels-130x150"].offsets and not headers["levels-96x128"].offsets
