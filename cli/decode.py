@@ -18,6 +18,7 @@ from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 if TYPE_CHECKING:
     from hcodec.container import Info
+    from hcodec.pixels.picture import Picture
 
 _INPUTS = frozenset([".hcodec"])
 _ENDINGS = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "PPM": ".ppm"}
@@ -92,14 +93,15 @@ def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job:
     target = BytesIO()
     picture.save(picture.to_image(decoded), target, pillow_format)
     seconds = perf_counter() - start
-    return target.getvalue(), _report(info, settings["levels"], decoded.exact, seconds)
+    return target.getvalue(), _report(info, settings["levels"], decoded, seconds)
 
 
-def _report(info: Info, wanted: int | None, exact: bool, seconds: float) -> Report:
+def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) -> Report:
+    height, width = decoded.pixels.shape[:2]
     levels = min(whole_levels(info), wanted or len(info.levels))
     used_bytes = info.levels[levels - 1].prefix_bytes if levels == wanted else info.file_bytes
     bpp = 8 * used_bytes / (info.width * info.height)
-    found = say_levels(info, wanted) + (say_lossless(info) if exact else "")
-    text = f"{info.width}x{info.height}  {found}  {bpp:.3f} bpp  {seconds:.2f} s"
-    fields = {"width": info.width, "height": info.height, "levels": levels, "levels_in_file": len(info.levels)}
-    return Report(text, {**fields, "lossless": exact, "used_bytes": used_bytes, "bpp": bpp, "seconds": seconds})
+    found = say_levels(info, wanted) + (say_lossless(info) if decoded.exact else "")
+    text = f"{width}x{height}  {found}  {bpp:.3f} bpp  {seconds:.2f} s"
+    fields = {"width": width, "height": height, "levels": levels, "levels_in_file": len(info.levels)}
+    return Report(text, {**fields, "lossless": decoded.exact, "used_bytes": used_bytes, "bpp": bpp, "seconds": seconds})

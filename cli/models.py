@@ -19,7 +19,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     \b
       hcodec models
-      hcodec models photo
+      hcodec models photo-1
     """
     try:
         click.echo(_listing(as_json) if name is None else _card(name, as_json))

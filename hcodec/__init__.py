@@ -1,7 +1,7 @@
 """A progressive image codec with learned transforms.
 
 The public names, and nothing else. They are looked up on first use, so that `import hcodec` costs no more than this
-file: torch comes in with the first `encode` or `decode`, never with `info` or `truncate`.
+file: numpy and what runs models come in with the first `encode` or `decode`, never with `info` or `truncate`.
 """
 
 from __future__ import annotations

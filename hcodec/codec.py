@@ -197,9 +197,7 @@ def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 
 
-def _pack(
-    source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()
-) -> bytes:
+def _pack(source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()) -> bytes:
     height, width = source.pixels.shape[:2]
     model = encoder.model
     frame = container.Frame(

@@ -11,6 +11,7 @@ import numpy as np
 
 from hcodec import container, memory
 from hcodec.errors import HcodecError
+from hcodec.models.runtime.backend import require_torch
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.session import Decoder, Encoder
 
@@ -28,6 +29,7 @@ def encode_layers(encoder: Encoder, count: int, effort: int, pack: Pack, show: S
         raise HcodecError(f"effort is {effort}; it must be a whole number from 1 to {len(PASSES)}")
     if effort == 1:
         return pack(encoder, encoder.layers(count, show))
+    require_torch()
     from hcodec.models.photo import search
 
     memory.check(min(encoder.pixels[..., 0].size, (search.TILE + 2 * search.MARGIN) ** 2), _SEARCH_BYTES_PER_PIXEL)

@@ -117,6 +117,7 @@ def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool, show: Show =
     if not all(decoder.reader.lossless[index] for index in touched):
         return None
     try:
+        decoder.coarse()  # once, for all windows
         parts = each(lambda index: _exact(decoder, index, mosaic.places[index], region), touched, show)
     except (FormatError, ModelError) as error:
         if strict:

@@ -7,6 +7,7 @@ its windows, each on its own. `Encoder` makes pieces of pixels; `Decoder` makes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Encoder:
 
         def pieces(window: Window) -> list[bytes]:
             """Returns the pieces of a window."""
-            return [self.pack(level) for level, _ in zip(self.levels(coarse, window), range(num_fine), strict=False)]
+            return [self.pack(level) for level in islice(self.levels(coarse, window), num_fine)]
 
         fine = each(pieces, self.windows, between(show, _ANALYSIS, 1)) if num_fine else []
         return [[piece] for piece in first] + [list(layer) for layer in zip(*fine, strict=True)]
@@ -83,7 +84,7 @@ class Encoder:
         feature = self._fine.get(window)
         if feature is None:
             feature = self._cropped(window, self._analyzed(window, (FINEST,)))
-        wanted = self._wanted({FINEST: feature.astype(np.float32, copy=False)}, outer)
+        wanted = self._wanted({FINEST: feature}, outer)
         for _ in range(self.model.config.num_levels - self.model.config.num_coarse):
             level = levels.encoded(self.tables, prefix, wanted)
             yield level
@@ -105,7 +106,7 @@ class Encoder:
     def _coarse_features(self, show: Show) -> dict[int, Array]:
         """Returns {stride: feature} of the whole picture, made window by window; keeps those of the finest stride."""
         keep, kind = len(self.windows) <= _KEPT, np.float32 if len(self.windows) == 1 else np.float16
-        whole = {stride: self._room(stride) for stride in STRIDES if stride > FINEST}
+        whole = {stride: self._room(stride, kind) for stride in STRIDES if stride > FINEST}
 
         def analyze_window(window: Window) -> None:
             """Puts the features of a window in their place."""
@@ -119,10 +120,10 @@ class Encoder:
         each(analyze_window, self.windows, show)
         return whole
 
-    def _room(self, stride: int) -> Array:
+    def _room(self, stride: int, kind: type) -> Array:
         """Returns room for a map of the whole picture at a stride."""
         rows, columns = (-(-edge // stride) for edge in self.size)
-        return np.empty((1, rows, columns, self.model.config.width[stride]), dtype=np.float32)
+        return np.empty((1, rows, columns, self.model.config.width[stride]), dtype=kind)
 
     def _cropped(self, window: Window, features: dict[int, Array]) -> Array:
         """Returns the finest feature of a window and what is predicted with it, of what `_analyzed` gives."""
@@ -171,9 +172,11 @@ class Decoder:
 
     def coarse(self) -> Prefix:
         """Returns the coarse levels that have arrived."""
-        for piece in self.reader.coarse[int(self._coarse.levels) : self.limit]:
-            self._coarse = self._pushed(EVERYWHERE, self._coarse, piece)
-        return self._coarse
+        prefix = self._coarse
+        for piece in self.reader.coarse[int(prefix.levels) : self.limit]:
+            prefix = self._pushed(EVERYWHERE, prefix, piece)
+        self._coarse = prefix  # at once: several threads may ask
+        return prefix
 
     def prefix(self, index: int) -> Prefix:
         """Returns the levels of a window that have arrived; the coarse ones where no other has."""
@@ -207,9 +210,7 @@ class Decoder:
             self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
             return prefix
 
-    def pixels(
-        self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore
-    ) -> Pixels:
+    def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""
         coarse = self.coarse()
         begun = int(coarse.levels) < self.model.config.num_coarse

@@ -51,8 +51,10 @@ class StreamDecoder:
         self._reader.feed(data)
         if self._reader.coarse or any(self._reader.pieces):
             self._open()
+        after = self.levels_decoded
         self._warn(self._reader.damage)
-        return self.levels_decoded - before
+        self._warn(self._decoder.faults.values() if self._decoder else ())
+        return after - before
 
     def image(self, region: tuple[int, int, int, int] | None = None) -> Image.Image:
         """Returns the picture so far, or its region (x, y, width, height), as a Pillow image, an unfinished layer included.
@@ -64,7 +66,7 @@ class StreamDecoder:
             faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
             raise FormatError(faults[0]) if faults else TruncatedError("the first level has not arrived yet")
         rectangle = Rectangle.chosen(region, decoder.header.height, decoder.header.width)
-        exact = exact_pixels(decoder, rectangle, strict=False) if all(self._reader.lossless) else None
+        exact = exact_pixels(decoder, rectangle, strict=False)
         pixels = decoder.pixels(rectangle) if exact is None else exact
         self._warn(decoder.faults.values())
         return picture.to_image(picture_of(self._reader, pixels, region=rectangle))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+from hcodec import container
+from hcodec.container import window
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +126,29 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def picture() -> np.ndarray:
     """A 96 x 128 picture."""
     return render(96, 128)
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Windows of at most 64 x 64 pixels, so that small pictures have several."""
+    monkeypatch.setattr(window, "EDGE", 64)
+    window.windows.cache_clear()
+    yield
+    window.windows.cache_clear()
+
+
+def layers_of(data: bytes) -> list[list[bytes]]:
+    """Returns the pieces of each whole level of a file."""
+    reader, _ = container.read_all(data)
+    return [[piece] for piece in reader.coarse] + [list(layer) for layer in zip(*reader.pieces, strict=True)]
+
+
+def rewritten(data: bytes, layers: Sequence[Sequence[bytes]], **changes: Any) -> bytes:
+    """Returns a file with other layers and right checksums, as an attacker would write it; of a Frame or `write`, changes."""
+    header = container.read_all(data)[1]
+    names = {field.name for field in fields(container.Frame)}
+    own = {name: changes.pop(name, getattr(header, name)) for name in names}
+    return container.write(container.Frame(**own), layers, **changes)
 
 
 @pytest.fixture

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import functools
 import io
-import os
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from conftest import render
+from conftest import layers_of, render, rewritten
 from PIL import Image, ImageCms
 
 import hcodec
-from hcodec import container, memory, models, session
+from hcodec import container, memory, models, needs
 from hcodec.codec import decode, decode_picture, encode
-from hcodec.coders import post_filter, scale_offsets
+from hcodec.coders import scale_offsets
 from hcodec.coding.stack import Stack
 from hcodec.coding.tables import SymbolTables
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models.photo.post_filter import num_symbols
 from hcodec.models.photo.prefix import Prefix
 from hcodec.pixels.picture import Picture, psnr, read
 
@@ -44,10 +39,8 @@ def data(picture) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def layers(data) -> list[bytes]:
-    reader = container.Reader()
-    reader.feed(data)
-    return reader.pieces[0]
+def layers(data) -> list[list[bytes]]:
+    return layers_of(data)
 
 
 def pixels_of(source, **options) -> np.ndarray:
@@ -56,16 +49,6 @@ def pixels_of(source, **options) -> np.ndarray:
 
 def quality(source, picture, **options) -> float:
     return psnr(pixels_of(source, **options), picture)
-
-
-def rewritten(data, layers, cut=False, alpha=b"", **changes) -> bytes:
-    """Returns a file with other layers and right checksums, as an attacker would write it."""
-    header = container.info(data)
-    known = {name: getattr(header, name) for name in ("width", "height", "model")}
-    known["fingerprint"] = bytes.fromhex(header.fingerprint)
-    frame = container.Frame(**known | changes)
-    pieces = [[layer] * container.count_windows(frame.height, frame.width) for layer in layers]
-    return container.write(frame, pieces, container.Attachments(alpha=alpha), cut=cut)
 
 
 def damaged(data, level) -> bytes:
@@ -115,37 +98,22 @@ def test_sources_of_every_kind(picture, data, tmp_path):
         encode(b"no image", model="tiny")
 
 
-def parts_of(tables, prefix, layer):
-    """Returns all symbols of a layer with what is fitted, as an encoder puts them there, and the prefix that ends with it."""
-    stack = Stack(layer)
-    grouping = stack.pop(tables, post_filter._indices(1))
-    weights = stack.pop(tables, post_filter._indices(1 + num_symbols(grouping[0]) if grouping[0] else 0))
-    parts = [(part, post_filter._indices(len(part))) for part in (grouping, weights)]
-
-    def answer(latent, state, prior):
-        index = prior.index.numpy()
-        symbols = stack.pop(tables, scale_offsets.pop(tables, stack, index))
-        parts.extend(scale_offsets.parts(tables, symbols, index))
-        return torch.from_numpy(symbols)
-
-    prefix = prefix.extended(answer)
-    stack.close()
-    return parts, prefix
-
-
 def test_layers_are_as_long_as_the_model_estimates():
-    picture = render(320, 384)
-    data = encode(picture, model="tiny")
-    model = models.load("tiny")
-    tables, prefix = SymbolTables(model.tables), Prefix.empty(model.network, model.agreed, 320, 384)
-    reader = container.Reader()
-    reader.feed(data)
-    total = 0.0
-    for layer in reader.pieces[0]:
-        parts, prefix = parts_of(tables, prefix, layer)
-        estimated = sum(tables.estimate(*part) for part in parts)
-        assert abs(8 * len(layer) - estimated) < 0.01 * estimated + 64
-        total += estimated
+    data = encode(render(320, 384), model="tiny")
+    model, total = models.load("tiny"), 0.0
+    tables, prefix = SymbolTables(model.tables), Prefix.empty(model.walk, 320, 384)
+    for (layer,) in layers_of(data):
+        stack, estimated = Stack(layer), []
+
+        def answer(latent, state, prior, stack=stack, estimated=estimated):
+            """Pops the symbols of a latent, and estimates what an encoder puts there."""
+            symbols = stack.pop(tables, scale_offsets.pop(tables, stack, prior.index))
+            estimated += [tables.estimate(*part) for part in scale_offsets.parts(tables, symbols, prior.index)]
+            return symbols.astype(np.float32)
+
+        prefix = prefix.extended(answer)
+        assert abs(8 * len(layer) - sum(estimated)) < 0.01 * sum(estimated) + 64
+        total += sum(estimated)
     assert abs(8 * (len(data) - container.info(data).container_bytes) - total) < 0.01 * total
 
 
@@ -328,7 +296,7 @@ def icc() -> bytes:
 
 
 def test_alpha_that_cannot_be_decoded_is_left_out(data, layers):
-    strange = rewritten(data, layers, alpha=b"not an alpha channel")
+    strange = rewritten(data, layers, attachments=container.Attachments(alpha=b"not an alpha channel"))
     with pytest.warns(HcodecWarning):
         assert decode(strange).mode == "RGB"
     with pytest.raises(FormatError):
@@ -368,25 +336,27 @@ def test_a_damaged_layer_gives_the_levels_before_it(data):
 
 @pytest.mark.parametrize("extra", [b"\1\0\0\0", b"\1"])
 def test_a_malformed_layer_under_a_right_checksum_gives_the_levels_before_it(data, layers, extra):
-    broken = rewritten(data, [layers[0], layers[1] + extra, layers[2]])
+    broken = rewritten(data, [layers[0], [layers[1][0] + extra], layers[2]])
     with pytest.warns(HcodecWarning, match="level 2 is malformed, it was ignored"):
         assert (pixels_of(broken) == pixels_of(data, levels=1)).all()
     assert (pixels_of(broken, levels=1) == pixels_of(data, levels=1)).all()
     with pytest.raises(FormatError):
         decode(broken, strict=True)
     with pytest.raises(FormatError):
-        decode(rewritten(data, [layers[0] + extra, layers[1]]))
+        decode(rewritten(data, [[layers[0][0] + extra], layers[1]]))
 
 
 def test_a_cut_layer_that_begins_wrongly_is_left_out(data, layers):
-    broken = rewritten(data, [*layers[:2], bytes(12)], cut=True)
+    broken = rewritten(data, [*layers[:2], [bytes(12)]], cut=True)
     with pytest.warns(HcodecWarning, match="level 3 is malformed"):
         assert (pixels_of(broken) == pixels_of(data, levels=2)).all()
 
 
 def test_more_layers_than_the_model_has_levels(data, layers):
-    with pytest.raises(FormatError, match="4 levels, more than its model"):
-        decode(rewritten(data, [*layers, b""]))
+    with pytest.raises(FormatError, match="4 levels, 2 coarse; its model has others"):
+        decode(rewritten(data, [*layers, [b""]]))
+    with pytest.raises(FormatError, match="3 levels, 1 coarse; its model has others"):
+        decode(rewritten(data, layers, num_coarse=1))
 
 
 def test_unknown_models(picture, data, layers):
@@ -397,14 +367,14 @@ def test_unknown_models(picture, data, layers):
 
 
 def test_memory_is_checked_before_it_is_taken(picture, data, monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL - 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * needs._LEAST - 1)
     for job in (lambda: encode(picture, model="tiny"), lambda: decode(data)):
         with pytest.raises(PictureError, match="megapixels need"):
             job()
-    narrow = rewritten(data, [b""], width=1 << 12, height=1)  # each cell of 8x8 pixels takes memory, also for one pixel
+    narrow = rewritten(data, [[b""]], width=1 << 12, height=1)  # each cell of 8x8 pixels takes memory, also for one pixel
     with pytest.raises(PictureError):
         decode(narrow)
-    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * session._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 96 * 128 * needs._LEAST)
     decode(data)
     monkeypatch.setattr(memory, "free_bytes", lambda: None)  # a system that does not tell
     decode(data)
@@ -419,31 +389,6 @@ def test_a_picture_can_be_given_directly(picture, data):
     source = Picture(picture, None, False, replace(read(picture).metadata, xmp=b"<x/>"))
     assert decode_picture(encode(source, model="tiny")).metadata.xmp == b"<x/>"
     assert (decode_picture(data).notes, decode_picture(data).alpha) == ((), None)
-
-
-FORK = """
-import multiprocessing, sys
-import numpy as np, torch
-import hcodec
-
-pixels = np.load(sys.argv[1])
-
-def digest(_):
-    data = hcodec.encode(pixels, model="tiny")
-    return data, np.asarray(hcodec.decode(data)).tobytes()
-
-torch.set_num_threads(2)
-own = digest(0)
-with multiprocessing.get_context("fork").Pool(2) as pool:
-    assert pool.map_async(digest, range(2)).get(timeout=60) == [own, own]
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
-def test_forked_children_code_as_their_parent_does(tmp_path):
-    np.save(tmp_path / "pixels.npy", render(160, 200))
-    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "pixels.npy")], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("levels", [1.5, 2.0, "3"])

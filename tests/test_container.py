@@ -59,7 +59,7 @@ def read_all(data):
 
 def observe(reader):
     """Everything a reader shows."""
-    names = ("header", "whole", "pieces", "lossless", "num_levels", "damaged", "damage", "attachments", "warnings", "complete")
+    names = ("header", "coarse", "pieces", "lossless", "num_levels", "damaged", "damage", "attachments", "warnings", "complete")
     partial = [reader.partial(window) for window in range(EVERYWHERE, len(reader.pieces))]
     return {name: getattr(reader, name) for name in names} | {"partial": partial}
 
@@ -193,12 +193,12 @@ def test_every_prefix_gives_what_it_holds_of_the_whole_picture(options):
         assert observe(growing) == observe(read_all(data[:length]))
         if length < header.prefix_bytes(0):
             continue
-        assert growing.whole == [data[start : start + size] for start, size in ranges if start + size <= length]
-        arriving = ranges[len(growing.whole)][0] if len(growing.whole) < 2 else length
+        assert growing.coarse == [data[start : start + size] for start, size in ranges if start + size <= length]
+        arriving = ranges[len(growing.coarse)][0] if len(growing.coarse) < 2 else length
         assert growing.partial(EVERYWHERE) == data[arriving:length]
         if arriving < length:
             assert growing.pieces == [[], [], []] and not any(map(growing.partial, range(3)))
-        assert growing.num_levels == len(growing.whole) + min(map(len, growing.pieces))
+        assert growing.num_levels == len(growing.coarse) + min(map(len, growing.pieces))
     assert growing.complete and growing.pieces == by_window(WIDE_LAYERS[2:])
 
 

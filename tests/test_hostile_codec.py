@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import render
 
-from hcodec import container, memory, models, session
+from hcodec import container, memory, models, needs
 from hcodec.codec import decode, encode
 from hcodec.container import Layer, Piece, count_windows
 from hcodec.container.header import Header, pack_header, parse_header
@@ -26,7 +26,7 @@ HEIGHT, WIDTH = 20, 24
 @pytest.fixture(autouse=True)
 def little_memory(monkeypatch):
     """A machine that refuses pictures beyond 64,000 pixels, so that a file cannot keep a test busy for long."""
-    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * session._BYTES_PER_PIXEL)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 64_000 * needs._LEAST)
 
 
 @pytest.fixture(autouse=True)
@@ -115,18 +115,18 @@ def mutated(source: random.Random, data: bytes, low: int = 0) -> bytearray:
     return broken
 
 
-def test_ten_thousand_mutations():
+def test_thousands_of_mutations():
     source = random.Random(1)
     whole = encode(render(8, 8), model="tiny")
-    pictures = sum(survive(bytes(mutated(source, whole))) for _ in range(10_000))
-    assert pictures > 200
+    pictures = sum(survive(bytes(mutated(source, whole))) for _ in range(3000))
+    assert pictures > 60
 
 
 def test_mutations_of_layers_under_right_checksums(data):
     """As an attacker would: whatever the layers hold reaches the entropy decoder and the network."""
     source = random.Random(2)
     header = parse_header(data)
-    for number in range(600):
+    for number in range(200):
         broken = with_right_checksums(mutated(source, data, header.header_bytes), header)
         survive(broken)
         if number % 10 == 0:
@@ -137,12 +137,12 @@ def test_mutations_of_the_header_under_a_right_checksum(data):
     source = random.Random(3)
     size = parse_header(data).header_bytes
     pictures = 0
-    for _ in range(1500):
+    for _ in range(800):
         packed = bytearray(data[: size - 4])
         for _ in range(source.randint(1, 2)):
             packed[source.randrange(8, len(packed))] = source.choice((0, 1, 2, 0x7F, 0x80, 0xFF, source.randrange(256)))
         pictures += survive(bytes(packed) + zlib.crc32(packed).to_bytes(4, "little") + data[size:])
-    assert pictures > 50
+    assert pictures > 25
 
 
 def test_layers_of_noise():
@@ -150,7 +150,7 @@ def test_layers_of_noise():
     source, fingerprint = random.Random(4), models.load("tiny").fingerprint
     for _ in range(60):
         layers = [source.choice((source.randbytes(4 * source.randint(0, 300)), b"", b"\xff" * 400)) for _ in range(3)]
-        frame = container.Frame(width=70, height=50, model="tiny", fingerprint=fingerprint)
+        frame = container.Frame(width=70, height=50, model="tiny", fingerprint=fingerprint, num_coarse=2)
         cut = bool(layers[-1]) and source.random() < 0.5
         survive(container.write(frame, [[layer] for layer in layers], cut=cut))
 
@@ -161,10 +161,9 @@ def test_layers_of_noise():
 def test_absurd_sizes_are_refused_before_memory_is_taken(width, height):
     fingerprint = models.load("tiny").fingerprint
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    frame = container.Frame(width=width, height=height, model="tiny", fingerprint=fingerprint)
-    num_windows = count_windows(height, width)
-    for layers in ([b""], [b"\1\0\0\0", b"", b""]):
-        data = container.write(frame, [[layer] * num_windows for layer in layers])
+    frame = container.Frame(width=width, height=height, model="tiny", fingerprint=fingerprint, num_coarse=2)
+    for layers in ([[b""]], [[b"\1\0\0\0"], [b""], [b""] * count_windows(height, width)]):
+        data = container.write(frame, layers)
         with pytest.raises(PictureError, match="megapixels need"):
             decode(data)
         with pytest.raises(PictureError):

@@ -30,14 +30,30 @@ ARROWS = {
     "container.attachments": set(),
     "coding": {"errors", "models.tables"},
     "coders": {"errors", "coding", "pixels", "container", "models"},
-    "session": {"errors", "memory", "pixels", "container", "coding", "coders", "models"},
-    "effort": {"errors", "memory", "pixels", "models", "session"},
-    "codec": {"errors", "pixels", "container", "coders", "models", "session", "effort"},
-    "stream": {"errors", "pixels", "container", "session"},
+    "needs": {"memory", "container.window", "models.runtime.threads"},
+    "mosaic": {"errors", "container.window", "models.photo", "models.runtime"},
+    "session": {"errors", "container", "coders.levels", "models", "mosaic", "needs"},
+    "presented": {"errors", "container", "pixels", "mosaic", "session"},
+    "exact": {"errors", "container.window", "coders.lossless", "models.registry", "models.runtime.threads", "mosaic", "session"},
+    "effort": {"errors", "memory", "container", "models.photo", "models.runtime.threads", "session"},
+    "codec": {
+        "errors",
+        "pixels",
+        "container",
+        "coders.lossless",
+        "models",
+        "needs",
+        "mosaic",
+        "session",
+        "presented",
+        "exact",
+        "effort",
+    },
+    "stream": {"errors", "pixels", "container", "mosaic", "session", "presented", "exact"},
     "photo_chain": {"errors", "container", "models", "codec"},
-    "kinds": {"container.directory", "coders", "pixels.stored", "photo_chain"},
+    "kinds": {"container.directory", "coders.small_chain", "pixels.stored", "photo_chain"},
     "packing": {"errors", "memory", "pixels", "container", "kinds"},
-    "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "kinds"},
+    "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "kinds", "needs"},
     "models": {"errors", "models.registry", "models.weights_file"},
     "models.tables": set(),
     "models.blocks": set(),
@@ -101,13 +117,17 @@ OUTSIDE = {
     "container": set(),
     "errors": set(),
     "memory": set(),
-    "pixels": {"numpy", "PIL", "torch"},
+    "pixels": {"numpy", "PIL"},
     "coding": {"numpy", "constriction"},
     "packing": {"numpy", "PIL"},
-    "coders": {"numpy", "torch"},
+    "coders": {"numpy"},
     "kinds": set(),
     "photo_chain": {"numpy"},
+    "needs": set(),
+    "mosaic": {"numpy"},
     "session": {"numpy"},
+    "presented": set(),
+    "exact": {"numpy"},
     "effort": {"numpy"},
     "codec": {"numpy", "PIL"},
     "stream": {"PIL"},
@@ -118,7 +138,8 @@ OUTSIDE = {
     "models.runtime.torch_steps": {"torch"},
     "models.runtime.graphs": {"numpy", "torch", "onnx"},
     "models.lab": {"numpy", "torch", "safetensors", "PIL", "matplotlib", "sklearn"},
-    "cli": {"numpy", "torch", "PIL", "click"},
+    "cli": {"numpy", "PIL", "click"},
+    "cli.lab": {"numpy", "PIL", "click", "torch"},
 }
 # modules that load torch when they are imported: networks, and what is made of them; whoever codes imports none of them
 # before torch is asked for
@@ -224,6 +245,13 @@ def test_only_networks_load_torch(module):
     assert not {name for name in loaded_with(module) if name.partition(".")[0] in ("torch", "onnx", "onnxruntime")}
 
 
+def test_few_ask_for_torch():
+    """Beside networks: what loads a model, if torch is to run it; and no coder or command for itself."""
+    asking = {module for module, path in SOURCES.items() if "torch" in outside(path) and not is_training(module)}
+    models = {f"models.{family}.model" for family in ("photo", "lossless", "small")}
+    assert {module for module in asking if not lies_in(module, TORCH)} == {*models, "models.runtime.backend"}
+
+
 def test_no_import_hides_in_a_string():
     """Lazy names and commands apart, which are tested by name."""
     texts = {module: path.read_text(encoding="utf-8") for module, path in SOURCES.items()}
@@ -299,17 +327,30 @@ def test_import_is_light():
     assert not loaded_by("import hcodec; hcodec.HcodecError") & {"torch", "numpy", "PIL", "click"}
 
 
-CHAIN = """
-import numpy as np
-from hcodec.coders import small_chain
+CODING = {
+    "chain": """
 digits = [np.full((28, 28), value, np.uint8) for value in range(4)]
 chain = small_chain.encode_chain(digits, "mnist-1")
 assert np.array_equal(small_chain.decode_chain(chain, [(28, 28)] * 4, "mnist-1"), digits)
-"""
+""",
+    "picture": """
+data = hcodec.encode(pixels, levels=4)
+assert hcodec.decode(hcodec.truncate(data, levels=2)).size == (24, 16)
+decoder = hcodec.StreamDecoder()
+decoder.feed(data)
+assert decoder.image().size == (24, 16)
+""",
+    "lossless": """
+assert np.array_equal(hcodec.decode(hcodec.encode(pixels, lossless=True)), pixels)
+""",
+}
 
 
-def test_coding_does_not_load_torch():
-    found = loaded_by(CHAIN)
+@pytest.mark.parametrize("way", CODING)
+def test_coding_does_not_load_torch(way):
+    begin = "import numpy as np, hcodec; from hcodec.coders import small_chain\n"
+    pixels = "pixels = np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)\n"
+    found = loaded_by(begin + pixels + CODING[way])
     assert "onnxruntime" in found
     assert not found & {"torch", "onnx"}
 

@@ -26,18 +26,24 @@ from hcodec.models.blocks import (
     space_to_depth,
 )
 from hcodec.models.descend import descend
-from hcodec.models.integer.kernels import exact_products
-from hcodec.models.integer.products import STATE_LIMIT
+from hcodec.models.integer.certificate import STATE_LIMIT
 from hcodec.models.photo import initialize
-from hcodec.models.photo.agreed import MEAN_UNIT
+from hcodec.models.photo import prefix as prefixes
 from hcodec.models.photo.config import CONFIGS, Config
+from hcodec.models.photo.model import torch_networks, torch_steps
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.objective import mean_squared_error
-from hcodec.models.photo.prefix import Prefix, posterior
+from hcodec.models.photo.prefix import Prefix, posterior, sampled, synthesize
+from hcodec.models.photo.walk import MEAN_UNIT, analyze
 from hcodec.models.rates import symbol_bits
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE, NUM_SCALES
-from hcodec.pixels.picture import to_tensor
+
+
+def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """Returns a picture (1, 3, H, W) as the float network takes it."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
 
 
 @pytest.fixture(scope="module")
@@ -325,88 +331,165 @@ def test_any_size_has_features_and_a_state_on_one_grid(network, height, width):
 
 def rounded_posterior(model, height, width):
     """Returns an answer as an encoder gives it, for a rendered picture."""
-    wanted = posterior(model.network, model.network.analyze(to_tensor(render(height, width))))
-    return lambda latent, state, prior: wanted(latent, state, prior).round()
+    wanted = posterior(model.walk.steps, analyze(model.config, model.walk.steps, render(height, width)))
+    return lambda latent, state, prior: np.rint(wanted(latent, state, prior))
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_the_way_down_and_render_at_any_size(model, height, width):
+def test_steps_analyze_as_the_network_does(model, height, width):
+    pixels = render(height, width)
+    network, _ = torch_networks(model.path)
+    with torch.no_grad():
+        wanted = network.analyze(to_tensor(pixels))
+    found = analyze(model.config, model.walk.steps, pixels)
+    assert found.keys() == wanted.keys()
+    for stride, feature in found.items():
+        assert feature.dtype == np.float32
+        np.testing.assert_allclose(feature, wanted[stride].numpy(), atol=1e-3)
+    (only,) = analyze(model.config, model.walk.steps, pixels, [8]).items()
+    assert only[0] == 8 and (only[1] == found[8]).all()
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_the_way_down_and_synthesis_at_any_size(model, height, width):
     answer = rounded_posterior(model, height, width)
 
     def checked(latent, state, prior):
         mean, index, stride = prior.mean, prior.index, latent.stride
         assert mean.shape == index.shape == (1, -(-height // stride), -(-width // stride), latent.channels)
-        assert index.dtype == torch.uint8 and index.max() < NUM_SCALES and torch.equal(mean, mean.round())
+        assert index.dtype == np.uint8 and index.max() < NUM_SCALES and mean.dtype == np.float32 and (mean == mean.round()).all()
         return answer(latent, state, prior)
 
-    position = model.agreed.begin(height, width)
-    for latent in model.agreed.latents:
-        with exact_products():
-            position = descend(model.agreed, position, checked, latent.index + 1)
-        assert torch.equal(position.state, position.state.round()) and position.state.abs().max() <= STATE_LIMIT
+    position = model.walk.begin(height, width)
+    for latent in model.walk.latents:
+        position = descend(model.walk, position, checked, latent.index + 1)
+        assert (position.state == position.state.round()).all() and np.abs(position.state).max() <= STATE_LIMIT
         assert (position.index, position.stride) == (latent.index + 1, latent.stride)
-    prefix = Prefix.empty(model.network, model.agreed, height, width)
+    prefix = Prefix.empty(model.walk, height, width)
     for level in (1, 2, 3):
         prefix = prefix.extended(checked)
         assert prefix.levels == level
-    assert torch.equal(prefix.position.state, position.state)
-    assert prefix.render().shape == (1, 3, height, width)
+    assert (prefix.position.state == position.state).all()
+    finest = prefix.completed(sampled())
+    rows, columns = (-(-edge // 8) for edge in (height, width))
+    assert finest.shape == (1, rows, columns, 192)
+    assert synthesize(model.walk, finest, 3.0).shape == (8 * rows, 8 * columns, 3)
+
+
+def test_steps_see_no_further_than_they_say(model, monkeypatch):
+    """Each, cut into many parts, gives what it gives for the whole map."""
+    config, integers, floats, _ = weights_file.read(model.path)
+    random = np.random.default_rng(0)
+    for name, value in floats.items():
+        if value.ndim > 1 and any(part in name for part in ("fc2", "kernel", "overlap", "fine_out")):
+            floats[name] = random.normal(0, 0.1, value.shape).astype(np.float32)  # so that what is seen counts
+    pieces = torch_steps(config, integers, floats)
+    own, cut = TorchSteps(pieces, torch.device("cpu")), []
+    for name, step in pieces.items():
+        if name == "check":
+            continue
+        arrays, takes_integers = [], step.exact or name == "synthesis"
+        for example in step.examples:
+            shape = (1, 5 * example.shape[1], 3 * example.shape[2], example.shape[3]) if example.ndim == 4 else example.shape
+            whole = random.integers(-9999, 9999, shape).astype(np.float32)
+            arrays.append(
+                (whole % 40).astype(np.uint8) if example.dtype == torch.uint8 else whole * (1 if takes_integers else 1e-4)
+            )
+        wanted = own(name, *arrays)
+        with monkeypatch.context() as patch:
+            patch.setattr("hcodec.models.runtime.steps._ROWS", 3)
+            patch.setattr("hcodec.models.runtime.steps._COLUMNS", 4)
+            found = own(name, *arrays)
+        for one, other in zip(found, wanted, strict=True):
+            assert one.dtype == other.dtype
+            if step.exact:
+                assert np.array_equal(one, other), name
+            else:
+                np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4, err_msg=name)
+        cut.append(name)
+    assert len(cut) == len(pieces) - 1 > 20
+
+
+@pytest.mark.parametrize("levels", [1.0, 1.5, 3.0])
+def test_steps_synthesize_as_the_network_does(model, levels):
+    network, _ = torch_networks(model.path)
+    prefix = Prefix.empty(model.walk, 40, 50).extended(rounded_posterior(model, 40, 50))
+    state = prefix.completed(sampled())
+    weights = torch.tensor([{1.0: [1.0, 0, 0], 1.5: [0.5, 0.5, 0], 3.0: [0.0, 0, 1]}[levels]])
+    with torch.no_grad():
+        wanted = network.synthesize(torch.from_numpy(state) / 2**12, weights, 40, 50)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(synthesize(model.walk, state, levels)[:40, :50], wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("levels", [0, 1])
 def test_a_prefix_stays_as_it_is(model, levels):
     """Whatever is shown of it or put behind it."""
-    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
+    prefix = Prefix.empty(model.walk, 40, 50)
     for _ in range(levels):
         prefix = prefix.extended(rounded_posterior(model, 40, 50))
-    before, position = prefix.position.state.clone(), prefix.position
-    first, second = prefix.render(), prefix.render()
-    assert torch.equal(first, second) and (position.index, position.stride) == ((0, 64), (2, 32))[levels]
-    extended = prefix.extended(lambda latent, state, prior: torch.ones_like(prior.mean))
-    assert prefix.at_finest().shape == (1, 5, 7, prefix.agreed.config.width[8])
-    assert prefix.position is position and torch.equal(position.state, before) and prefix.levels == levels
-    assert torch.equal(prefix.render(), first) and not torch.equal(extended.render(), first)
+    before, position = prefix.position.state.copy(), prefix.position
+    first, second = prefix.completed(sampled()), prefix.completed(sampled())
+    assert (first == second).all() and (position.index, position.stride) == ((0, 64), (2, 32))[levels]
+    extended = prefix.extended(lambda latent, state, prior: np.ones_like(prior.mean))
+    assert prefix.at_finest().shape == (1, 5, 7, model.config.width[8])
+    assert prefix.position is position and (position.state == before).all() and prefix.levels == levels
+    assert (prefix.completed(sampled()) == first).all() and (extended.completed(sampled()) != first).any()
+
+
+def test_a_prefix_is_filled_up_to_the_levels_of_the_whole_picture(model):
+    empty = Prefix.empty(model.walk, 64, 128)
+    filled = empty.filled(sampled())
+    assert filled.levels == 0 and filled.position.stride == 16 and filled.position.index == 3
+    assert (filled.completed(sampled()) == empty.completed(sampled())).all()
+
+
+def test_a_window_is_cut_out_of_the_state_and_keeps_what_lies_inside(model):
+    prefix = Prefix.empty(model.walk, 128, 128).filled(rounded_posterior(model, 128, 128))
+    outer, inside = (np.s_[:, 2:8, 1:7, :], np.s_[:, 4:8, 2:10, :])
+    window = prefix.windowed(outer, inside, 96, 96)
+    assert (window.position.state == prefix.position.state[outer]).all() and window.position.state.flags["C_CONTIGUOUS"]
+    assert (window.position.height, window.position.width, window.position.index) == (96, 96, 3)
+    assert window.at_finest().shape == window.completed(sampled()).shape == (1, 4, 8, 192)
+    # bringing the coarse state up looks at no neighbor, so the window's is a part of the picture's
+    assert (window.at_finest() == prefix.at_finest()[:, 8:12, 4:12]).all()
 
 
 def test_symbols_are_steps_of_one_around_the_mean(model):
     def state_with(symbol):
         """Returns the state after the first latent if all of it is that symbol."""
-        with exact_products():
-            begin = model.agreed.begin(64, 64)
-            return descend(model.agreed, begin, lambda latent, state, prior: torch.full_like(prior.mean, symbol), 1).state
+        begin = model.walk.begin(64, 64)
+        return descend(model.walk, begin, lambda latent, state, prior: np.full_like(prior.mean, symbol), 1).state
 
-    project = model.agreed.latents[0].project
-    step = (project.weight.sum(1) / MEAN_UNIT * project.gain).float()
-    assert ((state_with(1) - state_with(0))[0, 0, 0] - step).abs().max() <= 1
+    project = torch_networks(model.path)[1].latents[0].project
+    step = (project.weight.sum(1) / MEAN_UNIT * project.gain).float().numpy()
+    assert np.abs((state_with(1) - state_with(0))[0, 0, 0] - step).max() <= 1
 
 
 def test_temperature_and_seed(model):
-    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
-    cold, warm = prefix.render(), prefix.render(0.7, seed=5)
-    assert not torch.equal(cold, warm) and torch.equal(warm, prefix.render(0.7, seed=5))
-    assert not torch.equal(warm, prefix.render(0.7, seed=6))
-    little = (prefix.render(0.01, seed=5) - cold).abs().mean()
-    assert little < 0.2 * (warm - cold).abs().mean()
+    prefix = Prefix.empty(model.walk, 40, 50)
+
+    def shown(temperature=0.0, seed=0):
+        """Returns the pixels of the empty prefix."""
+        return synthesize(model.walk, prefix.completed(sampled(temperature, seed)), prefix.levels)
+
+    before = np.random.get_state()[1].copy()
+    cold, warm = shown(), shown(0.7, seed=5)
+    assert (cold != warm).any() and (warm == shown(0.7, seed=5)).all() and (cold == shown(0.0, seed=9)).all()
+    assert (warm != shown(0.7, seed=6)).any()
+    assert np.abs(shown(0.01, seed=5) - cold).mean() < 0.2 * np.abs(warm - cold).mean()
     for seed in (-1, 2**70):
-        assert prefix.render(0.7, seed=seed).shape == cold.shape
-    assert prefix.render(1e30).isfinite().all()
-    state = torch.get_rng_state()
-    prefix.render(0.7)
-    assert torch.equal(state, torch.get_rng_state())  # the user's random numbers are left alone
+        assert shown(0.7, seed=seed).shape == cold.shape
+    assert np.isfinite(shown(1e30)).all()
+    assert (np.random.get_state()[1] == before).all()  # the user's random numbers are left alone
 
 
-def test_the_share_of_a_cut_level_blends_what_synthesis_is_told(model):
-    prefix = Prefix.empty(model.network, model.agreed, 40, 50)
-    network = model.network
-    seen = []
-    true = network.synthesize
-    try:
-        network.synthesize = lambda state, weights, *size: seen.append(weights[0].tolist()) or true(state, weights, *size)
-        for levels in (0.25, 1.0, 1.25, 2.0, 3.0):
-            replace(prefix, levels=levels).render()
-    finally:
-        del network.synthesize
-    assert seen == [[1, 0, 0], [1, 0, 0], [0.75, 0.25, 0], [0, 1, 0], [0, 0, 1]]
+@pytest.mark.parametrize(
+    ("levels", "weights"),
+    [(0.0, [1, 0, 0]), (0.25, [1, 0, 0]), (1.0, [1, 0, 0]), (1.25, [0.75, 0.25, 0]), (2.0, [0, 1, 0]), (3.0, [0, 0, 1])],
+)
+def test_the_share_of_a_cut_level_blends_what_synthesis_is_told(levels, weights):
+    found = prefixes._weights(levels, 3)
+    assert found.dtype == np.float32 and found.tolist() == [weights]
 
 
 # Configurations

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from hcodec.errors import PictureError
-from hcodec.pixels.picture import Picture, from_tensor, psnr, read, save, to_image, to_tensor
+from hcodec.pixels.picture import Picture, psnr, read, save, to_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (7, 11, 3), np.uint8)
@@ -322,15 +322,6 @@ def test_damaged_files_are_refused_or_read(image_format):
 
 
 # Tensors
-
-
-def test_tensors_go_round():
-    tensor = to_tensor(RGB)
-    assert tuple(tensor.shape) == (1, 3, 7, 11) and str(tensor.dtype) == "torch.float32"
-    assert float(tensor.min()) >= 0 and float(tensor.max()) <= 1
-    assert np.array_equal(from_tensor(tensor), RGB)
-    assert np.array_equal(from_tensor(tensor * 4 - 1), np.clip(RGB.astype(int) * 4 - 255, 0, 255))
-    assert to_tensor(np.broadcast_to(np.uint8(5), (2, 3, 3))).shape == (1, 3, 2, 3)
 
 
 def test_psnr():

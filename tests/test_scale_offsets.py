@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import render
+from conftest import layers_of, render, rewritten
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hcodec import container, models
+from hcodec import models
 from hcodec.codec import decode, encode
-from hcodec.coders import levels, post_filter, scale_offsets
+from hcodec.coders import levels, scale_offsets
 from hcodec.coding.stack import Stack, stacked
 from hcodec.coding.tables import SymbolTables
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.models.tables import symbol_tables
 from hcodec.models.tables.scales import NUM_SCALES
 from hcodec.models.tables.symbol_tables import OFFSET_INDEX, OFFSET_LIMIT
-from hcodec.pixels.picture import to_tensor
+from hcodec.session import Encoder
 from hcodec.stream import StreamDecoder
 
 TABLES = SymbolTables(
@@ -122,10 +121,8 @@ def test_what_is_no_trim_is_refused(kind):
     with pytest.raises(FormatError, match=f"a layer has scale offsets of kind {kind}"):
         scale_offsets.pop(TABLES, Stack(stacked(TABLES, offsets)), np.zeros((1, 1, 1, 1), dtype=np.uint8))
     data = encode(render(128, 128), model="tiny", levels=1)
-    coder = SymbolTables(models.load("tiny").tables)
-    fingerprint = models.load("tiny").fingerprint
-    frame = container.Frame(width=128, height=128, model="tiny", fingerprint=fingerprint, fitted=True)
-    forged = container.write(frame, [layers_of(data)[:1], [stacked(coder, [*post_filter.parts(None), *offsets])]])
+    tables = SymbolTables(models.load("tiny").tables)
+    forged = rewritten(data, [*layers_of(data), [stacked(tables, offsets)]])
     with pytest.warns(HcodecWarning, match=f"level 2 is malformed, it was ignored: a layer has scale offsets of kind {kind}"):
         shown = decode(forged)
     assert (np.asarray(shown) == np.asarray(decode(data))).all()
@@ -134,13 +131,10 @@ def test_what_is_no_trim_is_refused(kind):
 @pytest.mark.parametrize("kind", [0, 2])
 def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
     """It is found out when the state has already been refined for the latent."""
-    data = encode(render(128, 160), model="photo", levels=3)
-    model = models.load("photo")
-    latents, _ = next(islice(levels.each_level(model, to_tensor(render(128, 160))), 3, None))
+    data = encode(render(128, 160), model="tiny", levels=2)
     offsets = scale_offsets._coded([kind])
-    begun = stacked(levels.tables_of(model), [*post_filter.parts(None), offsets, *latents])
-    frame = container.Frame(width=160, height=128, model="photo", fingerprint=model.fingerprint, fitted=True)
-    forged = container.write(frame, [[layer] for layer in (*layers_of(data), begun[: len(begun) - 2])], cut=True)
+    begun = stacked(levels.tables_of(models.load("tiny")), [offsets, latent_of(render(128, 160), 3)])
+    forged = rewritten(data, [*layers_of(data), [begun[: len(begun) - 2]]], cut=True)
     wanted = np.asarray(decode(data))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -151,15 +145,17 @@ def test_a_beginning_of_a_layer_with_no_trim_leaves_the_levels_before(kind):
     assert sum("a layer has scale offsets of kind 2" in str(one.message) for one in said) == (2 if kind else 0)
 
 
-def layers_of(data: bytes) -> list[bytes]:
-    reader = container.Reader()
-    reader.feed(data)
-    return reader.pieces[0]
+def latent_of(pixels: np.ndarray, level: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns symbols and indices of the last latent of a level of the tiny model; levels 1 and 2 are coarse."""
+    encoder = Encoder(models.load("tiny"), pixels)
+    kept, own = [], encoder.pack
+    encoder.pack = lambda found: kept.append(found[0][-1]) or own(found)
+    encoder.layers(level, lambda share: None)
+    return kept[-1]
 
 
 def test_a_layer_cut_anywhere_inside_its_trim_still_decodes():
-    latents, _ = next(levels.each_level(models.load("tiny"), to_tensor(render(128, 160))))
-    symbols, indices = latents[0]
+    symbols, indices = latent_of(render(128, 160), 1)
     symbols = TABLES.clamp(symbols, indices)
     layer = stacked(TABLES, scale_offsets.parts(TABLES, symbols, indices))
     shown = []

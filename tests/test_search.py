@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,15 +12,17 @@ from click.testing import CliRunner
 from conftest import render
 from PIL import Image
 
-from hcodec import container, memory, models, session
+from hcodec import container, memory, models, needs
 from hcodec.cli import _sample, main
-from hcodec.cli._batch import Console
-from hcodec.codec import decode_picture, encode
-from hcodec.effort import PASSES, Layers, cost, encode_layers
+from hcodec.cli._batch import _STEPS, Console
+from hcodec.codec import DEFAULT_MODEL, decode_picture, encode
+from hcodec.coders import levels
+from hcodec.effort import PASSES, cost, encode_layers
 from hcodec.errors import HcodecError, PictureError
 from hcodec.models.photo import search
+from hcodec.models.runtime.threads import ignore
 from hcodec.pixels import picture
-from hcodec.session import Encoder
+from hcodec.session import Decoder, Encoder
 
 
 @pytest.fixture(scope="module")
@@ -33,31 +35,49 @@ def searched(pixels) -> bytes:
     return encode(pixels, effort=2)
 
 
-def first(count: int, encoder: Encoder) -> Layers:
-    return list(islice(encoder.layers(), count))
+def layers_of(model: models.Model, pixels: np.ndarray, offsets: list[np.ndarray] | None, count: int) -> list[list[bytes]]:
+    return Encoder(model, pixels, offsets).layers(count, ignore)
+
+
+def file_of(encoder: Encoder, layers: Sequence[Sequence[bytes]]) -> bytes:
+    """Returns a file without a word about the picture."""
+    model, (height, width) = encoder.model, encoder.size
+    frame = container.Frame(
+        width=width, height=height, model=model.name, fingerprint=model.fingerprint, num_coarse=model.config.num_coarse,
+        offsets=encoder.with_offsets,
+    )  # fmt: skip
+    return container.write(frame, layers)
+
+
+def searched_cost(model: models.Model, pixels: np.ndarray, count: int, effort: int) -> float:
+    encoder = Encoder(model, pixels)
+    return cost(encoder, encode_layers(encoder, count, effort, file_of, ignore))
 
 
 def test_effort_1_is_the_default_and_changes_nothing(pixels, searched):
     data = encode(pixels)
     assert encode(pixels, effort=1) == data != searched
-    model = models.load("photo")
-    plain = first(3, Encoder(model, pixels))
-    still = first(3, Encoder(model, pixels, search.refine(model, picture.to_tensor(pixels), 3, 0)))
-    assert [layer for layer, _ in still] == [layer for layer, _ in plain]
+    model = models.load(DEFAULT_MODEL)
+    offsets = search.refine(model, pixels, 3, 0)
+    assert all(offset.dtype == np.float32 and not offset.any() for offset in offsets)
+    assert layers_of(model, pixels, offsets, 3) == layers_of(model, pixels, None, 3)
 
 
 def test_effort_lowers_the_cost(pixels):
-    model = models.load("photo")
-    costs = [cost(model, pixels, encode_layers(model, pixels, 7, effort, None)) for effort in (1, 2, 3)]
+    costs = [searched_cost(models.load(DEFAULT_MODEL), pixels, 7, effort) for effort in (1, 2, 3)]
     assert max(costs[1:]) < 0.995 * costs[0]
 
 
 def test_every_level_decodes_to_what_the_encoder_saw(pixels, searched):
-    layers = encode_layers(models.load("photo"), pixels, 7, 2, None)
-    assert len(searched) == container.info(searched).container_bytes + sum(len(layer) for layer, _ in layers)
-    for level, (_, prefix) in enumerate(layers, 1):
-        found = decode_picture(searched, levels=level).pixels
-        assert (found == picture.from_tensor(prefix.render())).all()
+    """The symbols of a searched file bring its encoder to the states that every decoder reaches."""
+    model = models.load(DEFAULT_MODEL)
+    encoder = Encoder(model, pixels, search.refine(model, pixels, 7, PASSES[1]))
+    assert encode_layers(Encoder(model, pixels), 7, 2, file_of, ignore) == file_of(encoder, encoder.layers(7, ignore))
+    coarse = encoder.coarse_pieces(7)[1]
+    seen = [prefix.at_finest() for _, prefix in encoder.levels(coarse, encoder.windows[0])]
+    decoder = Decoder(model, container.read_all(searched)[0])
+    for level, state in enumerate(seen, model.config.num_coarse + 1):
+        assert (decoder.finest(0, level) == state).all()
 
 
 def test_the_same_machine_finds_the_same(pixels, searched):
@@ -72,11 +92,29 @@ def test_any_size(height, width):
     assert decode_picture(data).pixels.shape == (height, width, 3)
 
 
+def test_several_windows():
+    """Offsets of the whole picture are cut for each of them."""
+    pixels, model = render(72, 1100), models.load("tiny")
+    assert len(Encoder(model, pixels).windows) > 1
+    costs = [searched_cost(model, pixels, 3, effort) for effort in (1, 2)]
+    assert costs[1] < costs[0]
+
+
 def test_only_levels_that_are_kept_are_searched_for():
     pixels, shares = render(96, 128), []
     data = encode(pixels, model="tiny", levels=2, effort=3, on_progress=shares.append)
     assert len(container.info(data).levels) == 2
     assert shares == sorted(shares) and shares[-1] == 1 and len(shares) == 2 * PASSES[2]
+
+
+def test_no_level_behind_those_that_are_kept_is_computed(pixels, monkeypatch):
+    """There are no offsets for it, and it would be thrown away."""
+    model = models.load(DEFAULT_MODEL)
+    assert len(container.info(encode(pixels, levels=4, effort=2)).levels) == 4
+    computed = []
+    encoded = levels.encoded
+    monkeypatch.setattr(levels, "encoded", lambda *level: computed.append(1) or encoded(*level))
+    assert len(layers_of(model, pixels, None, 5)) == len(computed) == 5
 
 
 def test_targets_cut_searched_levels():
@@ -89,20 +127,22 @@ def test_targets_cut_searched_levels():
 
 def test_it_is_never_worse(monkeypatch):
     pixels, model = render(96, 128), models.load("tiny")
-    monkeypatch.setattr(search, "refine", lambda *_: [torch.full((), 3.0)] * len(model.agreed.latents))
+    bad = [offset + 3 for offset in search.refine(model, pixels, 3, 0)]
+    monkeypatch.setattr(search, "refine", lambda *_: bad)
     assert encode(pixels, model="tiny", effort=4) == encode(pixels, model="tiny")
 
 
 def test_tiles_cover_the_picture(monkeypatch):
     pixels, model = render(200, 150), models.load("tiny")
-    whole = search.refine(model, picture.to_tensor(pixels), 3, 1)
+    whole = search.refine(model, pixels, 3, 1)
     monkeypatch.setattr(search, "TILE", 64)
     shares: list[float] = []
-    tiled = search.refine(model, picture.to_tensor(pixels), 3, 1, shares.append)
+    tiled = search.refine(model, pixels, 3, 1, shares.append)
     assert len(shares) == 4 * 3 * 3 and shares[-1] == pytest.approx(1)
     for one, other in zip(whole, tiled, strict=True):
         assert one.shape == other.shape and bool((other != 0).any())
-    plain, better = (cost(model, pixels, first(3, Encoder(model, pixels, offsets))) for offsets in (None, tiled))
+    ways = Encoder(model, pixels), Encoder(model, pixels, tiled)
+    plain, better = (cost(way, file_of(way, way.layers(3, ignore))) for way in ways)
     assert better < plain
 
 
@@ -124,7 +164,7 @@ def test_no_search_in_lossless_files():
 
 
 def test_memory_is_asked_for_first(monkeypatch):
-    monkeypatch.setattr(memory, "free_bytes", lambda: session._BYTES_PER_PIXEL * 64 * 64)
+    monkeypatch.setattr(memory, "free_bytes", lambda: needs._LEAST * 64 * 64)
     pixels = render(64, 64)
     encode(pixels, model="tiny")
     with pytest.raises(PictureError, match="need"):
@@ -144,7 +184,7 @@ def test_command_line(pixels, searched, tmp_path, monkeypatch):
 
 
 def test_the_progress_bar_moves_within_files():
-    console = Console(parts=100)
+    console = Console(num_files=2)
     console.bar = bar = Bar()
     places = []
     for share in (0.25, 1.0):
@@ -152,8 +192,9 @@ def test_the_progress_bar_moves_within_files():
         places.append(bar.pos)
     console.advance()
     console.within(0.5)
+    places.append(bar.pos)
     console.advance()
-    assert (places, bar.pos) == ([25, 100], 200)
+    assert (places, bar.pos) == ([_STEPS // 4, _STEPS - 1, _STEPS + _STEPS // 2], 2 * _STEPS)
 
 
 class Bar:

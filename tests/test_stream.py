@@ -7,12 +7,12 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import render
+from conftest import layers_of, render, rewritten
 
 from hcodec import container, memory
 from hcodec.codec import decode, encode
 from hcodec.errors import FormatError, HcodecWarning, ModelError, PictureError, TruncatedError
-from hcodec.models.photo.agreed import IntegerLatent
+from hcodec.models.photo.walk import LatentSteps
 from hcodec.stream import StreamDecoder
 
 
@@ -36,15 +36,6 @@ def ends(data) -> list[int]:
 
 def pixels(decoder):
     return np.asarray(decoder.image())
-
-
-def with_layers(data, change, **fields):
-    """Returns the file with its layers changed and all checksums made right."""
-    reader = container.Reader()
-    reader.feed(data)
-    header = reader.header
-    known = {name: getattr(header, name) for name in ("width", "height", "model", "fingerprint")} | fields
-    return container.write(container.Frame(**known), [[layer] for layer in change(reader.pieces[0])])
 
 
 def test_pieces_of_any_size_give_the_same(data):
@@ -91,8 +82,8 @@ def test_looking_does_not_disturb(data, ends):
 def test_a_level_is_decoded_once(data, ends, monkeypatch):
     """State is kept: what a new layer costs does not depend on those before it."""
     advanced = []
-    true = IntegerLatent.advance
-    monkeypatch.setattr(IntegerLatent, "advance", lambda latent, *given: advanced.append(latent.level) or true(latent, *given))
+    true = LatentSteps.advance
+    monkeypatch.setattr(LatentSteps, "advance", lambda latent, *given: advanced.append(latent.level) or true(latent, *given))
     decoder = StreamDecoder()
     for begin, end in zip([0, *ends], [*ends, len(data)], strict=True):
         decoder.feed(data[begin:end])
@@ -139,7 +130,8 @@ def test_a_damaged_first_layer_is_told_apart_from_a_missing_one(data, ends):
 
 
 def test_a_malformed_layer_ends_decoding_with_one_warning(data):
-    broken = with_layers(data, lambda layers: [layers[0], layers[1] + b"\1\0\0\0", layers[2]])
+    layers = layers_of(data)
+    broken = rewritten(data, [layers[0], [layers[1][0] + b"\1\0\0\0"], layers[2]])
     decoder = StreamDecoder()
     with pytest.warns(HcodecWarning, match="level 2 is malformed") as caught:
         assert sum(decoder.feed(broken[begin : begin + 60]) for begin in range(0, len(broken), 60)) == 1
@@ -147,7 +139,8 @@ def test_a_malformed_layer_ends_decoding_with_one_warning(data):
 
 
 def test_the_beginning_of_a_malformed_layer_does_no_harm(data):
-    broken = with_layers(data, lambda layers: [layers[0], bytes(8) + layers[1]])
+    layers = layers_of(data)
+    broken = rewritten(data, [layers[0], [bytes(8) + layers[1][0]]])
     end = container.info(broken).levels[0].prefix_bytes
     decoder = StreamDecoder()
     decoder.feed(broken[: end + 12])
@@ -168,9 +161,12 @@ def test_a_cut_layer(data):
 def test_strangers_are_refused(data, monkeypatch):
     with pytest.raises(FormatError, match="not an hcodec file"):
         StreamDecoder().feed(b"GIF89a")
-    unknown = with_layers(data, list, fingerprint=b"none")
-    many = with_layers(data, lambda layers: [*layers, b"", b""])
-    for broken, error, match in ((unknown, ModelError, "fingerprint"), (many, FormatError, "5 levels, more than its model")):
+    layers = layers_of(data)
+    unknown, many = rewritten(data, layers, fingerprint=b"none"), rewritten(data, [*layers, [b""], [b""]])
+    for broken, error, match in (
+        (unknown, ModelError, "fingerprint"),
+        (many, FormatError, "5 levels, 2 coarse; its model has others"),
+    ):
         decoder = StreamDecoder()
         with pytest.raises(error, match=match):
             decoder.feed(broken)

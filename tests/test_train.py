@@ -17,13 +17,15 @@ from PIL import Image
 
 import hcodec
 from hcodec import models
-from hcodec.models.photo import train
+from hcodec.models import weights_file
+from hcodec.models.photo import export, train
 from hcodec.models.photo.config import CONFIGS
-from hcodec.models.photo.export import main
 from hcodec.models.photo.initialize import initialize
+from hcodec.models.photo.model import graph_weights
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.objective import SEARCH_EXPONENT, TRAINING_EXPONENT, exit_weights
 from hcodec.models.photo.task import Objective, PhotoTask, parameter_groups, prefix_curve
+from hcodec.models.runtime.onnx_steps import OnnxSteps
 from hcodec.models.training import data, drawn, parts
 from hcodec.models.training.loop import Recipe, Trainer
 from hcodec.pixels import picture
@@ -343,6 +345,12 @@ def run(command, *arguments):
     return result.output
 
 
+def only(monkeypatch, export, *names):
+    """Has an export script make graphs of these steps alone: each takes a second."""
+    every = export.torch_steps
+    monkeypatch.setattr(export, "torch_steps", lambda *model: {name: every(*model)[name] for name in names})
+
+
 def test_train_export_encode_decode(tmp_path, monkeypatch):
     write_shard(tmp_path / "shard.tar", [render(260, 300, i) for i in range(3)])
     valid = tmp_path / "valid"
@@ -363,17 +371,27 @@ def test_train_export_encode_decode(tmp_path, monkeypatch):
 
     folder = tmp_path / "models"
     folder.mkdir()
-    arguments = ("--data", tmp_path / "shard.tar", "--out", folder / "mine.safetensors", "--count", 3, "--description", "mine")
-    shown = run(main, out / "checkpoint.pt", *arguments)
+    arguments = ("--data", tmp_path / "shard.tar", "--out", folder / "mine.safetensors", "--description", "mine")
+    arguments += ("--calibrate", 8, "--count", 3)
+    only(monkeypatch, export, "check", "advance.0")
+    shown = run(export.main, out / "checkpoint.pt", *arguments)
     assert "all products are certified exact" in shown
     report = json.loads(shown.splitlines()[-1])
     monkeypatch.setenv("HCODEC_MODELS", str(folder))
     assert models.summary("mine").fingerprint == report["fingerprint"] and models.summary("mine").description == "mine"
 
     pixels = render(100, 120, 4)
-    stream = hcodec.encode(pixels, model="mine")
-    quality = [picture.psnr(np.asarray(hcodec.decode(stream, levels=level)), pixels) for level in (1, 2, 3)]
+    stream = hcodec.encode(pixels, model="mine", backend="torch")
+    quality = [picture.psnr(np.asarray(hcodec.decode(stream, levels=level, backend="torch")), pixels) for level in (1, 2, 3)]
     assert quality == sorted(quality) and quality[-1] > 20
+
+    model = models.load("mine", backend="torch")
+    _, integers, floats, _ = weights_file.read(model.path)
+    runs = model.walk.steps, OnnxSteps(folder / "mine.graphs", graph_weights(integers, floats))
+    state = np.random.default_rng(0).integers(-(2**20), 2**20, (1, 3, 5, 192)).astype(np.float32)
+    symbols = state[..., :16] % 9
+    one, other = (own("advance.0", state, 100 * symbols, symbols)[0] for own in runs)
+    assert (one == other).all() and (one != state).any()
 
 
 def test_training_options_that_cannot_be_met_are_refused_in_one_line(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from conftest import TINY_STARTS, render
 from PIL import Image
 from test_tiles import prefixes
-from test_train import run, write_shard
+from test_train import only, run, write_shard
 
 import hcodec
 from hcodec import models
@@ -29,6 +29,7 @@ from hcodec.models.lossless.task import LosslessTask, initialize, start_from
 from hcodec.models.lossless.train import main
 from hcodec.models.lossless.walk import following, walk
 from hcodec.models.photo.model import torch_networks
+from hcodec.models.runtime.onnx_steps import OnnxSteps
 from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import likelihood
 from hcodec.models.training.loop import Recipe, Trainer
@@ -62,7 +63,7 @@ def test_training_starts_from_about_the_picture_of_the_base():
         value.zero_()
     finest = torch.from_numpy(prefix.at_finest()) * STATE_UNIT
     weights = torch.tensor([[0.0, 0.0, 1.0]])
-    wanted = base.pixels(base.synthesis.refined(finest, weights), weights)
+    wanted = base.synthesize(finest, weights, 64, 96).permute(0, 2, 3, 1)
     shown = (depth_to_space(network.show(network.block(finest + network.embed[1])), 8)[..., list(ORDER)] + 127.5) / 255
     assert 255 * (shown - wanted).abs().mean() < 0.1  # green and red have changed places again
 
@@ -151,11 +152,19 @@ def test_train_export_encode_decode(tiny, tmp_path, monkeypatch):
 
     (tmp_path / "lossless").mkdir()
     out = tmp_path / "lossless" / "mine.safetensors"
+    only(monkeypatch, export, "check", "begin")
     shown = run(export.main, tmp_path / "run" / "checkpoint.pt", *levels, "--out", out, "--count", 2)
     assert "all products are certified exact" in shown
     fingerprint = json.loads(shown.splitlines()[-1])["fingerprint"]
     monkeypatch.setenv("HCODEC_MODELS", f"{tmp_path}:{tiny.parent}")
-    found = registry.load_lossless(models.load("tiny").fingerprint)
+    base = models.load("tiny", backend="torch")
+    found = registry.load_lossless(base.fingerprint, backend=base.backend)
     assert found.fingerprint.hex() == fingerprint and found.starts == (2, 3)
     pixels = render(40, 60, 4)
-    assert (np.asarray(hcodec.decode(hcodec.encode(pixels, lossless=True, model="tiny"))) == pixels).all()
+    data = hcodec.encode(pixels, lossless=True, model="tiny", backend="torch")
+    assert (np.asarray(hcodec.decode(data, backend="torch")) == pixels).all()
+
+    runs = found.steps, OnnxSteps(out.with_suffix(".graphs"), weights_file.read_exact(out)[1])
+    state = np.random.default_rng(0).integers(-(2**14), 2**14, (1, 3, 5, 192)).astype(np.float32)
+    for one, other in zip(*(own("begin", state, found.embed[0]) for own in runs), strict=True):
+        assert (one == other).all()

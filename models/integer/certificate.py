@@ -49,6 +49,7 @@ def _kind(name: str) -> str:
 
 
 def certify_vector(tensors: Tensors, name: str) -> None:
-    """Raises ModelError unless a vector that is added to states lies within their limit."""
-    if not np.abs(tensors[name].astype(np.int64)).max() <= STATE_LIMIT:
-        raise ModelError(f"{name} breaks the exactness certificate (beyond the state's limit)")
+    """Raises ModelError unless a vector that is added to states is of integers within their limit."""
+    vector = tensors[name]
+    if not (vector.dtype.kind == "i" and np.abs(vector.astype(np.float64)).max() <= STATE_LIMIT):
+        raise ModelError(f"{name} breaks the exactness certificate (no integers, or beyond the state's limit)")

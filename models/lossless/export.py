@@ -4,7 +4,7 @@
 
 Room: lossless, a script. Each product is quantized against the activations that the float network produces on
 calibration pictures, as in `photo/export.py`; then distances are counted on real pixels to make the tables of the
-likelihood.
+likelihood. Beside the weights file it writes the graphs that run it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from hcodec.models import registry, weights_file
 from hcodec.models.blocks import Dense
-from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify
+from hcodec.models.integer.certificate import ACTIVATION_LIMIT, certify, certify_vector
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.integer.quantize import (
     Tensors,
@@ -35,10 +35,13 @@ from hcodec.models.integer.quantize import (
 )
 from hcodec.models.lossless.config import BASE, CHANNELS, GROUP, PHASES, SPREAD, START_LEVELS
 from hcodec.models.lossless.integer import COEFFICIENT_STEPS, FED_UNIT, OUTPUT_UNITS, IntegerLossless
+from hcodec.models.lossless.model import torch_steps
 from hcodec.models.lossless.network import LosslessNetwork, Phase, Predictor, Stage
 from hcodec.models.lossless.samples import Sample, samples
 from hcodec.models.lossless.steps import steps
 from hcodec.models.lossless.walk import LIMITS, VALUE_LIMIT, Sites, following, walk
+from hcodec.models.runtime import graphs
+from hcodec.models.runtime.backend import GRAPHS
 from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables import likelihood
 from hcodec.models.tables.likelihood import LOG_SCALE_STEP, MEAN_STEPS, MIN_LOG_SCALE, MIN_TAIL, TAIL_STEP
@@ -162,6 +165,12 @@ def _count(sites: Sites, pixels: np.ndarray, counts: np.ndarray) -> None:
         site = following(sites, values.astype(np.float32))
 
 
+def write(path: Path, about: dict[str, Any], tensors: dict[str, np.ndarray]) -> bytes:
+    """Writes a weights file, and beside it the graphs that run it; returns its fingerprint."""
+    graphs.write(path.with_suffix(GRAPHS), torch_steps(tensors), tensors)
+    return weights_file.save_exact(path, about, tensors)
+
+
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option("--base", default="photo-1", help="The installed model whose lossless layer this is.")
@@ -186,11 +195,13 @@ def main(
     states = torch.stack([sample.states[start, :16, :16] for sample, start in zip(batch, starts, strict=True)])
     x = torch.stack([sample.pixels[:128, :128] for sample in batch]).float()
     tensors = export_exact(network, states, x, starts)
-    certify({name: tensor.numpy() for name, tensor in tensors.items()}, LIMITS)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    certify(arrays, LIMITS)
+    certify_vector(arrays, "embed")
     click.echo("all products are certified exact")
-    tensors["likelihood.weights"] = torch.from_numpy(likelihood.make(count_distances(tensors, pool)))
+    arrays["likelihood.weights"] = likelihood.make(count_distances(tensors, pool))
     about = {"base": model.fingerprint.hex(), "starts": list(levels), "description": description}
-    fingerprint = weights_file.save_exact(out, about, {name: tensor.numpy() for name, tensor in tensors.items()})
+    fingerprint = write(out, about, arrays)
     click.echo(json.dumps({"file": str(out), "bytes": out.stat().st_size, "fingerprint": fingerprint.hex()}))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ class Backend:
         if device == "auto":
             device = "cuda" if name != "onnx" and _has_cuda() else "cpu"
         if name == "torch" or device == "cuda":
-            _require_torch()
+            require_torch()
         if device == "cuda" and not _has_cuda():
             raise ModelError("no CUDA device is available; use --device cpu")
         return cls("torch" if device == "cuda" else name, device)
@@ -64,14 +65,24 @@ class Backend:
 
 
 def _on_torch(torch_steps: Callable[[], Mapping[str, TorchStep]], device: str) -> Steps:
-    _require_torch()
+    require_torch()
     import torch
 
     from hcodec.models.runtime.torch_steps import TorchSteps
 
+    _let_forks_live()
     steps = TorchSteps(torch_steps(), torch.device(device))
     _check_once(f"torch on {device}", steps)
     return steps
+
+
+@functools.cache
+def _let_forks_live() -> None:
+    """Gives children that are forked from now on one thread of torch, which would wait for those of their parent."""
+    import torch
+
+    if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks either
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 ANY = Backend(None, "cpu")
@@ -87,7 +98,8 @@ def _check_once(name: str, steps: Steps) -> None:
         _checked.add(name)
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
+    """Raises ModelError where torch is not installed."""
     if importlib.util.find_spec("torch") is None:
         raise ModelError("this needs torch, which is not installed; install hcodec[torch]")
 

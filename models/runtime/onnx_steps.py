@@ -10,9 +10,11 @@ import functools
 import json
 import threading
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +25,25 @@ if TYPE_CHECKING:
     import onnxruntime
 
 INDEX = "index.json"  # in a file of graphs: for each step its reach, whether it is exact, and the type of each weight
+# what reading a damaged zip file or index can raise
+_DAMAGE = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A step as its file has it. weights: the type of each weight, by name."""
+
+    data: bytes
+    reach: Reach
+    exact: bool
+    weights: dict[str, str]
+
+    @classmethod
+    def of(cls, data: bytes, about: Any) -> _Graph:
+        """Returns the graph of which the index says that; LookupError, TypeError or ValueError if it says it wrongly."""
+        return cls(data, Reach(int(about["radius"]), int(about["unit"])), bool(about["exact"]), dict(about["weights"]))
 
 
 class OnnxSteps:
@@ -37,11 +58,11 @@ class OnnxSteps:
         self._lock = threading.Lock()
         try:
             with zipfile.ZipFile(path) as file:
-                self._index = json.loads(file.read(INDEX))
-                self._graphs = {name: file.read(f"{name}.onnx") for name in self._index}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                index = json.loads(file.read(INDEX))
+                self._graphs = {name: _Graph.of(file.read(f"{name}.onnx"), about) for name, about in index.items()}
+        except _DAMAGE as error:
             raise ModelError(f"{path.name} cannot be read: {error}") from None
-        lost = {weight for about in self._index.values() for weight in about["weights"]} - set(weights)
+        lost = {weight for graph in self._graphs.values() for weight in graph.weights} - set(weights)
         if lost:
             raise ModelError(f"weights lack the tensor {min(lost)!r}")
 
@@ -49,14 +70,13 @@ class OnnxSteps:
         """Returns what a step makes of arrays."""
         session = self._session(name)
         names = [node.name for node in session.get_inputs()]
-        about = self._index[name]
 
         def run(*parts: Array) -> list[Array]:
             """Returns the results of a part."""
             results: list[Array] = session.run(None, dict(zip(names, parts, strict=True)))
             return results
 
-        return in_parts(run, Reach(about["radius"], about["unit"]), arrays)
+        return in_parts(run, self._graphs[name].reach, arrays)
 
     def _session(self, name: str) -> onnxruntime.InferenceSession:
         with self._lock:
@@ -65,10 +85,10 @@ class OnnxSteps:
             return self._sessions[name]
 
     def _open(self, name: str) -> onnxruntime.InferenceSession:
-        about = self._index[name]
-        weights = {weight: self._weights[weight].astype(dtype) for weight, dtype in about["weights"].items()}
+        graph = self._graphs[name]
+        weights = {weight: self._weights[weight].astype(dtype) for weight, dtype in graph.weights.items()}
         try:
-            return session(self._graphs[name], weights, about["exact"])
+            return session(graph.data, weights, graph.exact)
         except Exception as error:  # ONNX Runtime's errors have no class in common
             raise ModelError(f"the graph {name} does not fit the weights: {error}") from None
 

@@ -74,7 +74,7 @@ def in_parts(function: Function, reach: Reach, arrays: Sequence[Array]) -> Seque
     check()
     rows, columns = (_spans(length, most, reach) for length, most in zip(arrays[0].shape[1:3], (_ROWS, _COLUMNS), strict=True))
     if len(rows) == len(columns) == 1:
-        return function(*arrays)
+        return function(*(_widened(x) for x in arrays))
     found: list[Array] = []
     lock = threading.Lock()
 
@@ -98,7 +98,12 @@ def in_parts(function: Function, reach: Reach, arrays: Sequence[Array]) -> Seque
 def _needed(x: Array, spans: tuple[_Span, _Span]) -> Array:
     """Returns what one part needs of a map, be it finer or coarser than the first."""
     down, across = spans
-    return np.ascontiguousarray(x[:, down.needed(x.shape[1]), across.needed(x.shape[2])])
+    return _widened(np.ascontiguousarray(x[:, down.needed(x.shape[1]), across.needed(x.shape[2])]))
+
+
+def _widened(x: Array) -> Array:
+    """Returns a map in the type that is computed with; float16 is how large ones are kept."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
 
 
 def _room(result: Array, spans: tuple[_Span, _Span]) -> Array:
