@@ -4,7 +4,8 @@
 
 FOLDER holds pictures (*.npy) and files (*.hcodec) that were made elsewhere. Printed is a JSON list of reports, one for each
 setting: `agreed`, the agreed path on random symbols; `files`, each picture encoded, both with 1, 2 and 4 threads;
-`decoded`, what each file, found or made here, decodes to; `floats`, what need not be the same: features of analysis.
+`decoded`, what each file, found or made here, decodes to; `floats`, what need not be the same: features of analysis;
+and what the setting made of this process: `torch`, whether it was imported, `cpu`, what it uses, `numpy`, what that uses.
 
 Libraries are told by environment variables which instruction sets to use, and read them once. Those below torch do so at
 their first use. So everything is imported first, which uses none of them, and each of the SETTINGS gets a fork of
@@ -30,6 +31,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from numpy.core import _multiarray_umath
 
 from hcodec import codec, container, models
 from hcodec.coding.stack import Stack
@@ -129,7 +131,8 @@ def report(folder: Path, model: str, backend: str) -> dict[str, Any]:
         found["decoded"][hashlib.sha256(file).hexdigest()] = decoded(file, backend=backend)
     torch = sys.modules.get("torch")
     cpu = torch.backends.cpu.get_cpu_capability() if torch else ""
-    return found | {"floats": str(features), "torch": torch is not None, "cpu": cpu}
+    used = [name for name in _multiarray_umath.__cpu_dispatch__ if _multiarray_umath.__cpu_features__.get(name)]
+    return found | {"floats": str(features), "torch": torch is not None, "cpu": cpu, "numpy": used}
 
 
 def set_up(setting: dict[str, str]) -> None:
