@@ -4,7 +4,8 @@
 
 FOLDER holds pictures (*.npy) and files (*.hcodec) that were made elsewhere. Printed is a JSON list of reports, one for each
 setting: `agreed`, the agreed path on random symbols; `files`, each picture encoded, both with 1, 2 and 4 threads;
-`decoded`, what each file, found or made here, decodes to; `floats`, what need not be the same: features of analysis.
+`decoded`, what each file, found or made here, decodes to; `floats`, what need not be the same: features of analysis;
+and what the setting made of this process: `torch`, whether it was imported, `cpu`, what it uses, `numpy`, what that uses.
 
 Libraries are told by environment variables which instruction sets to use, and read them once. Those below torch do so at
 their first use. So everything is imported first, which uses none of them, and each of the SETTINGS gets a fork of
@@ -23,12 +24,14 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from numpy.core import _multiarray_umath
 
 from hcodec import codec, container, models
 from hcodec.coding.stack import Stack
@@ -77,9 +80,10 @@ def agreed(walk: Walk) -> str:
     return str(digest)
 
 
-def decoded(data: bytes, device: str = "cpu", backend: str | None = None) -> str:
-    """Returns the digest of all scale indices, symbols and states that a file decodes to, and of its exact pixels."""
-    digest, true = Digest(), Stack.pop
+@contextmanager
+def noted(digest: Digest) -> Iterator[None]:
+    """Has the digest take whatever is popped from stacks meanwhile, and the tables it is popped with."""
+    true = Stack.pop
 
     def pop(stack: Stack, tables: Any, indices: np.ndarray) -> np.ndarray:
         """Notes what is popped, and with what."""
@@ -87,12 +91,20 @@ def decoded(data: bytes, device: str = "cpu", backend: str | None = None) -> str
         digest.add(indices.astype("<i2"), symbols.astype("<i4"))
         return symbols
 
+    with mock.patch.object(Stack, "pop", pop):
+        yield
+
+
+def decoded(data: bytes, device: str = "cpu", backend: str | None = None) -> str:
+    """Returns the digest of all scale indices, symbols and states that a file decodes to, and of its exact pixels."""
+    digest = Digest()
+
     def render(mosaic: Mosaic, _: Walk, states: States, *rest: Any) -> None:
         """Notes the states that would be shown."""
         digest.add(*(states(index)[0] for index in range(len(mosaic.places))))
 
     reader, header = container.read_all(data)
-    with mock.patch.object(Stack, "pop", pop), mock.patch.object(Mosaic, "render", render):
+    with noted(digest), mock.patch.object(Mosaic, "render", render):
         Decoder.open(reader, device, backend).pixels()
     if header.lossless:
         digest.add(codec.decode_picture(data, device=device, backend=backend, strict=True).pixels)
@@ -119,7 +131,8 @@ def report(folder: Path, model: str, backend: str) -> dict[str, Any]:
         found["decoded"][hashlib.sha256(file).hexdigest()] = decoded(file, backend=backend)
     torch = sys.modules.get("torch")
     cpu = torch.backends.cpu.get_cpu_capability() if torch else ""
-    return found | {"floats": str(features), "torch": torch is not None, "cpu": cpu}
+    used = [name for name in _multiarray_umath.__cpu_dispatch__ if _multiarray_umath.__cpu_features__.get(name)]
+    return found | {"floats": str(features), "torch": torch is not None, "cpu": cpu, "numpy": used}
 
 
 def set_up(setting: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import make_network, render
+from numpy.core import _multiarray_umath
 
 from hcodec import codec, models
 from hcodec.errors import ModelError
@@ -77,9 +78,7 @@ SETTINGS_OF_ONNX = [{}, {exactness.PARTS: "[7, 5]"}, {exactness.UNPACKED: "1"}]
 
 def settings_of_numpy() -> list[str]:
     """What numpy is told to do without: nothing; AVX-512; all that it chooses at run time."""
-    from numpy.core import _multiarray_umath as inside
-
-    offered = [name for name in inside.__cpu_dispatch__ if inside.__cpu_features__.get(name)]
+    offered = [name for name in _multiarray_umath.__cpu_dispatch__ if _multiarray_umath.__cpu_features__.get(name)]
     wide = [name for name in offered if name.startswith(("AVX512", "X86_V4"))]
     return list(dict.fromkeys(["", " ".join(wide), " ".join(offered)]))
 
@@ -158,6 +157,7 @@ def test_no_setting_of_numpy_or_onnx_runtime_changes_a_bit_and_torch_gives_the_s
     for without in settings_of_numpy():
         settings = SETTINGS_OF_ONNX[:1] if without else SETTINGS_OF_ONNX
         found += reports(folder, "photo-1", "onnx", settings, {"NPY_DISABLE_CPU_FEATURES": without})
+        assert not set(found[-1][1]["numpy"]) & set(without.split())  # so it really took effect
     assert not any(report["torch"] for _, report in found)
     found += reports(folder, "photo-1", "torch", [OLDEST], {})
     agree(found, folder, "photo-1")
