@@ -1,4 +1,4 @@
-"""All steps of the shipped networks: that cuts change nothing, and that graphs compute what they were made of."""
+"""All steps of the shipped networks see as far as they say, so that cuts change nothing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from dataclasses import replace
 from unittest import mock
 
 import numpy as np
-import pytest
 import torch
 
 from hcodec.models import registry, weights_file
 from hcodec.models.lossless import model as lossless
 from hcodec.models.photo import model as photo
 from hcodec.models.runtime import steps
-from hcodec.models.runtime.backend import Backend
-from hcodec.models.runtime.onnx_steps import OnnxSteps
 from hcodec.models.runtime.steps import Reach
 from hcodec.models.runtime.torch_steps import TorchStep, TorchSteps
 from hcodec.models.small import model as small
@@ -76,33 +73,3 @@ def test_every_step_sees_as_far_as_it_says():
             lesser.append(is_whole(name, replace(step, reach=reach)))
     # less will not do, so the test can tell; but for a few of several blocks, at whose end rounding leaves nothing
     assert len(lesser) > 30 and sum(lesser) <= 3
-
-
-@pytest.mark.parametrize("name", ["photo-1", "mnist-1", "small-1"])
-def test_graphs_agree_with_torch(name):
-    """Of each shipped model; on maps that are cut, and on a single cell. Also for all steps of its lossless layer."""
-    family = registry.PHOTO if name == "photo-1" else registry.SMALL
-    pairs = [tuple(steps_in(family.load(family.path(name), Backend(backend, "cpu"))) for backend in ("torch", "onnx"))]
-    if name == "photo-1":
-        path = registry.LOSSLESS.path(name)
-        pairs.append(tuple(registry.LOSSLESS.load(path, Backend(backend, "cpu")).steps for backend in ("torch", "onnx")))
-    for by_torch, by_onnx in pairs:
-        assert set(by_torch.steps) == set(by_onnx._graphs)
-        for step_name, step in by_torch.steps.items():
-            if step_name != "check":
-                compare(step, step_name, by_torch, by_onnx)
-
-
-def steps_in(model):
-    """The steps of a model."""
-    return model.walk.steps
-
-
-def compare(step: TorchStep, name: str, by_torch: TorchSteps, by_onnx: OnnxSteps) -> None:
-    graph = by_onnx._graphs[name]
-    assert (graph.reach, graph.exact) == (step.reach, step.exact)
-    for times in (1, 9):
-        inputs = inputs_of(step, times, 1)
-        for a, b in zip(by_torch(name, *inputs), by_onnx(name, *inputs), strict=True):
-            assert a.shape == b.shape and a.dtype == b.dtype, name
-            assert np.array_equal(a, b) if step.exact else np.allclose(a, b, rtol=2e-3, atol=2e-3), (name, np.abs(a - b).max())
