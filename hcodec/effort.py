@@ -33,7 +33,7 @@ def encode_layers(encoder: Encoder, count: int, effort: int, pack: Pack, show: S
     from hcodec.models.photo import search
 
     memory.check(min(encoder.pixels[..., 0].size, (search.TILE + 2 * search.MARGIN) ** 2), _SEARCH_BYTES_PER_PIXEL)
-    offsets = search.refine(encoder.model, encoder.pixels, count, PASSES[effort - 1], show)
+    offsets = search.refine(encoder.model, encoder.pixels, count, PASSES[effort - 1], show, encoder.model.backend.device)
     ways = encoder, Encoder(encoder.model, encoder.pixels, offsets)
     files = [pack(way, way.layers(count, ignore)) for way in ways]
     return min(files, key=lambda data: cost(encoder, data))
