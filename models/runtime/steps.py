@@ -22,6 +22,8 @@ Array = NDArray[Any]
 Function = Callable[..., Sequence[Array]]
 _ROWS, _COLUMNS = 32, 128  # of a part, about: few enough for the cache, many enough beside those that are computed twice
 
+_LEAST = 16  # rows that are worth two threads
+
 
 class Steps(Protocol):
     """The steps of one network."""
@@ -72,7 +74,8 @@ def in_parts(function: Function, reach: Reach, arrays: Sequence[Array]) -> Seque
     Each part is computed with `radius` more cells around it, whose results are thrown away, so that cuts change nothing.
     """
     check()
-    rows, columns = (_spans(length, most, reach) for length, most in zip(arrays[0].shape[1:3], (_ROWS, _COLUMNS), strict=True))
+    height, width = arrays[0].shape[1:3]
+    rows, columns = _spans(height, _ROWS, _LEAST, reach), _spans(width, _COLUMNS, 2 * _COLUMNS, reach)
     if len(rows) == len(columns) == 1:
         return function(*(_widened(x) for x in arrays))
     found: list[Array] = []
@@ -112,10 +115,10 @@ def _room(result: Array, spans: tuple[_Span, _Span]) -> Array:
     return np.empty((1, down.whole(result.shape[1]), across.whole(result.shape[2]), *result.shape[3:]), dtype=result.dtype)
 
 
-def _spans(length: int, most: int, reach: Reach) -> list[_Span]:
-    """Returns the parts along an axis, nearly as long as each other."""
+def _spans(length: int, most: int, least: int, reach: Reach) -> list[_Span]:
+    """Returns the parts along an axis, nearly as long as each other: of about `most` cells, but two from `least` cells on."""
     units = -(-length // reach.unit)
-    count = max(1, units // most)
+    count = max(units // most, 1 + (units >= least))
     cuts = [units * i // count * reach.unit for i in range(count)] + [length]
     return [
         _Span(begin, end, max(begin - reach.radius, 0), min(end + reach.radius, length), length) for begin, end in pairwise(cuts)
