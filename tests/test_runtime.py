@@ -111,7 +111,7 @@ def test_cuts_depend_on_the_size_alone():
 
 
 def test_a_small_map_is_not_cut():
-    x = np.zeros((1, 63, 255, 3), np.float32)
+    x = np.zeros((1, 15, 255, 3), np.float32)
     assert in_parts(lambda part: (part,), Reach(1), (x,))[0] is x
 
 

@@ -21,7 +21,6 @@ from hcodec.models.runtime.threads import check, each
 Array = NDArray[Any]
 Function = Callable[..., Sequence[Array]]
 _ROWS, _COLUMNS = 32, 128  # of a part, about: few enough for the cache, many enough beside those that are computed twice
-
 _LEAST = 16  # rows that are worth two threads
 
 
