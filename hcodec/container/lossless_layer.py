@@ -1,6 +1,7 @@
 """The parts of the lossless layer: how it is coded, from which level, and for each tile a checksum and the coded pixels.
 
-Room: container, beside `header`. Imports `fields`, `errors` and Python's own modules only. FORMAT.md, "The lossless layer".
+Room: container, beside `header`. Imports `fields`, `window`, `errors` and Python's own modules only. FORMAT.md, "The
+lossless layer".
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hcodec.container.fields import FINGERPRINT_BYTES, MAX_LENGTH_BYTES, Cursor, Range, pack_uint32s, pack_varint
+from hcodec.container.window import Window
 
 STORED, CODED = range(2)  # format: the first byte of the layer
 METHODS = ("stored", "coded")
@@ -20,19 +22,8 @@ _START = Range("level that it builds on", 1, 31)  # format
 _LENGTH = Range("length of a tile", 0, MAX_LENGTH_BYTES)  # format
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of the picture, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def inside(self) -> tuple[slice, slice]:
-        """Its index in an array of pixels."""
-        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+class Tile(Window):
+    """A rectangle of the picture that is coded on a stack of its own."""
 
     @property
     def cells(self) -> tuple[slice, slice, slice]:
