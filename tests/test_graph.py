@@ -198,6 +198,7 @@ class NoHost(torch.overrides.TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         assert func not in self.REFUSED and "rand" not in getattr(func, "__name__", ""), func
+        assert func is not torch.where or all(isinstance(value, torch.Tensor) for value in args), "where copies plain numbers"
         return func(*args, **kwargs or {})
 
 
@@ -216,3 +217,5 @@ def test_a_step_of_photo_needs_nothing_from_the_host(clock):
     graph.CapturedStep(lambda x: trainer.task.loss(x, 0.0), networks, trainer.optimizer, 5.0, trainer.task.batch(4), watched)
     with pytest.raises(AssertionError, match="rand"):
         watched(lambda: torch.rand(1))
+    with pytest.raises(AssertionError, match="where"):
+        watched(lambda: torch.where(torch.ones(1) > 0, torch.ones(1), 0.0))

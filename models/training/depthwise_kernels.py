@@ -6,8 +6,6 @@ is usable.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -58,9 +56,7 @@ def backward_weight(gradient: Tensor, x: Tensor, size: int) -> Tensor:
 if triton is not None:
 
     @triton.jit
-    def _convolve_kernel(
-        x: Any, w: Any, y: Any, H: Any, W: Any, C: Any, K: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr
-    ) -> None:
+    def _convolve_kernel(x, w, y, H, W, C, K: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr):
         """Computes BW cells of one row and BC channels; grid (B * H * ceil(W / BW), ceil(C / BC))."""
         c = tl.program_id(1) * BC + tl.arange(0, BC)
         across = tl.cdiv(W, BW)
@@ -83,9 +79,8 @@ if triton is not None:
 
     @triton.jit
     def _weight_kernel(
-        x: Any, g: Any, parts: Any, H: Any, W: Any, C: Any, cells: Any,
-        N: tl.constexpr, K: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr,
-    ) -> None:  # fmt: skip
+        x, g, parts, H, W, C, cells, N: tl.constexpr, K: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr
+    ):
         """Sums gradient * shifted x over N * BR cells; grid (splits, K * K, ceil(C / BC)), parts (splits, K * K, C)."""
         split, tap = tl.program_id(0), tl.program_id(1)
         c = tl.program_id(2) * BC + tl.arange(0, BC)

@@ -66,6 +66,7 @@ class CapturedStep:
         leaves, self.structure = pytree.tree_flatten(batch)
         self.inputs = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         zero = self.parameters[0].new_zeros(())
+        self.zero = zero  # on the device: a plain 0.0 would be copied there, which a graph cannot hold
         self.share, self.skipped, self.skipped_in_a_row = zero.clone(), zero.clone(), zero.clone()
         for group in optimizer.param_groups:
             group["lr"] = zero.clone()
@@ -121,7 +122,7 @@ class CapturedStep:
     def _follow(self, good: Tensor) -> None:
         """Moves the average and counts."""
         # where, not times zero: weights that are not finite must not reach the average
-        ways = [torch.where(good, own - average, 0.0) for own, average in zip(self.parameters, self.averaged, strict=True)]
+        ways = [torch.where(good, own - average, self.zero) for own, average in zip(self.parameters, self.averaged, strict=True)]
         torch._foreach_mul_(ways, self.share)
         torch._foreach_add_(self.averaged, ways)
         self.skipped += ~good
