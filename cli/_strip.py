@@ -1,4 +1,4 @@
-"""The strip that `hcodec demo` writes: every level side by side, whole and in a detail, with captions."""
+"""Pictures side by side, with captions: what `hcodec demo` and `hcodec inspect` write."""
 
 from __future__ import annotations
 
@@ -22,24 +22,45 @@ def compose(pictures: Sequence[tuple[str, str, Pixels]]) -> Image.Image:
     The last picture decides which detail is shown: where it has most contrast.
     """
     height, width = pictures[-1][2].shape[:2]
-    tile_width = min(_TILE_PX, width)
-    tile_height = max(1, round(height * tile_width / width))
+    tile_width, _ = size = tile_size(height, width)
     detail = _detail(pictures[-1][2], tile_width, min(tile_width, height)) if width > _TILE_PX else None
-    column = max(tile_width, 150) + _GAP_PX
-    below = 0 if detail is None else detail[0].stop - detail[0].start + _GAP_PX
-    strip = Image.new("RGB", (_GAP_PX + column * len(pictures), _CAPTION_PX + tile_height + _GAP_PX + below), _PAPER)
-    for index, (title, line, pixels) in enumerate(pictures):
-        left = _GAP_PX + column * index
-        _write_caption(strip, left, title, line)
-        whole = Image.fromarray(pixels).resize((tile_width, tile_height), Image.Resampling.LANCZOS)
-        strip.paste(whole, (left, _CAPTION_PX))
-        if detail is not None:
-            strip.paste(Image.fromarray(pixels[detail]), (left, _CAPTION_PX + tile_height + _GAP_PX))
-    return strip
+    return sheet([(title, line, _tiles(pixels, size, detail)) for title, line, pixels in pictures])
 
 
-def _write_caption(strip: Image.Image, left: int, title: str, line: str) -> None:
-    draw = ImageDraw.Draw(strip)
+def tile_size(height: int, width: int) -> tuple[int, int]:
+    """The width and height at which a picture is shown."""
+    tile_width = min(_TILE_PX, width)
+    return tile_width, max(1, round(height * tile_width / width))
+
+
+def _tiles(pixels: Pixels, size: tuple[int, int], detail: tuple[slice, slice] | None) -> list[Image.Image]:
+    """A picture reduced, and a detail of it at full size."""
+    whole = reduced(pixels, size)
+    return [whole] if detail is None else [whole, Image.fromarray(pixels[detail])]
+
+
+def reduced(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
+    """A picture at the size of a tile."""
+    return Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+
+
+def sheet(columns: Sequence[tuple[str, str, Sequence[Image.Image]]]) -> Image.Image:
+    """Columns side by side, each (title, line below it, tiles below each other); tiles of one row have one size."""
+    tiles = columns[0][2]
+    pitch = max(tiles[0].width, 150) + _GAP_PX
+    height = _CAPTION_PX + sum(tile.height + _GAP_PX for tile in tiles)
+    made = Image.new("RGB", (_GAP_PX + pitch * len(columns), height), _PAPER)
+    for index, (title, line, column) in enumerate(columns):
+        left, top = _GAP_PX + pitch * index, _CAPTION_PX
+        _write_caption(made, left, title, line)
+        for tile in column:
+            made.paste(tile, (left, top))
+            top += tile.height + _GAP_PX
+    return made
+
+
+def _write_caption(made: Image.Image, left: int, title: str, line: str) -> None:
+    draw = ImageDraw.Draw(made)
     draw.text((left, 5), title, fill=_INK, font=ImageFont.load_default(16))
     draw.text((left, 25), line, fill=_FAINT, font=ImageFont.load_default(13))
 

@@ -71,12 +71,19 @@ class Encoder:
         """Returns the pieces of the coarse levels among the first `count`, and the prefix after them."""
         pieces = []
         prefix = Prefix.empty(self.model.walk, *self.size)
-        wanted = self._wanted(self._coarse_features(show), Rectangle(0, 0, *self.size))
-        for _ in range(min(count, self.model.config.num_coarse)):
-            level = levels.encoded(self.tables, prefix, wanted)
+        for level in islice(self.coarse_levels(show), count):
             prefix = level[1]
             pieces.append(self.pack(level))
         return pieces, prefix
+
+    def coarse_levels(self, show: Show = ignore) -> Iterator[Level]:
+        """Yields level after level of the whole picture, each when it is asked for."""
+        prefix = Prefix.empty(self.model.walk, *self.size)
+        wanted = self._wanted(self._coarse_features(show), Rectangle(0, 0, *self.size))
+        for _ in range(self.model.config.num_coarse):
+            level = levels.encoded(self.tables, prefix, wanted)
+            yield level
+            prefix = level[1]
 
     def levels(self, coarse: Prefix, window: Window) -> Iterator[Level]:
         """Yields level after level of a window, from the prefix after the coarse ones, each when it is asked for."""

@@ -78,9 +78,7 @@ if triton is not None:
         tl.store(y + where, total.to(y.dtype.element_ty), mask=(col < W)[:, None] & kept[None, :])
 
     @triton.jit
-    def _weight_kernel(
-        x, g, parts, H, W, C, cells, N: tl.constexpr, K: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr
-    ):
+    def _weight_kernel(x, g, parts, H, W, C, cells, N: tl.constexpr, K: tl.constexpr, BR: tl.constexpr, BC: tl.constexpr):
         """Sums gradient * shifted x over N * BR cells; grid (splits, K * K, ceil(C / BC)), parts (splits, K * K, C)."""
         split, tap = tl.program_id(0), tl.program_id(1)
         c = tl.program_id(2) * BC + tl.arange(0, BC)
