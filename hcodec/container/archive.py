@@ -29,6 +29,7 @@ from hcodec.container.directory import (
 )
 from hcodec.container.fields import CRC_BYTES, MAX_VARINT_BYTES, Cursor, pack_crc32, pack_varint
 from hcodec.container.header import MAGIC as PICTURE_MAGIC
+from hcodec.container.source import Source, open_path, read_source
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
 __all__ = [
@@ -48,9 +49,6 @@ MAGIC = b"\x89HCA\r\n\x1a"  # format: as a picture's, but for the A
 VERSION = 1  # format
 _TRUNCATED = "the archive ends inside its directory"
 _HEAD_BYTES = len(MAGIC) + 1 + 2 * MAX_VARINT_BYTES  # at most, without the directory
-
-
-Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
 
 def seal(kind: int, fingerprint: bytes, chain: bytes, attachments: Sequence[Attachments]) -> tuple[Segment, bytes]:
@@ -93,10 +91,12 @@ def opened(source: Source) -> Iterator[Archive]:
     if isinstance(source, bytes | bytearray | memoryview):
         yield Archive(io.BytesIO(source))
     elif isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
+        with open_path(source) as file:
             yield Archive(file)
-    else:
+    elif hasattr(source, "seekable"):
         yield Archive(source)
+    else:
+        yield Archive(io.BytesIO(read_source(source)))
 
 
 class Archive:

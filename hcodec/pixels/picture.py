@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
+from hcodec.container.source import open_path
 from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.metadata import Metadata
@@ -98,7 +99,7 @@ def read(
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_file(io.BytesIO(source))
     if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
+        with open_path(source) as file:
             return _from_file(file)
     data = source.read() if hasattr(source, "read") else None
     if not isinstance(data, bytes):
