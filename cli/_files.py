@@ -10,13 +10,14 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 STDIO = "-"
+ENDING = ".hcodec"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,18 @@ class Job:
 
     source: str
     target: str
+
+
+def named(sources: Sequence[str], output: str | None, is_output: Callable[[str], bool]) -> tuple[Sequence[str], str | None]:
+    """The inputs and the output: that of -o, or of two names the second where `is_output` says that it is none to read."""
+    if output is None and len(sources) == 2 and (sources[1] == STDIO or is_output(sources[1])):
+        return sources[:1], sources[1]
+    return sources, output
+
+
+def has_suffix(path: str, suffixes: Collection[str]) -> bool:
+    """Whether a path has one of the suffixes, given in lower case."""
+    return Path(path).suffix.lower() in suffixes
 
 
 def plan(sources: Sequence[str], output: str | None, *, ending: str, recursive: bool, accepts: frozenset[str]) -> list[Job]:
@@ -82,10 +95,28 @@ def _target(source: str, inside: Path, output: str | None, ending: str, into_fol
 
 
 def read_bytes(source: str) -> bytes:
-    """The whole of a file, or of standard input for "-"."""
-    if source == STDIO:
-        return sys.stdin.buffer.read()
-    return Path(source).read_bytes()
+    """The whole of a file, or of standard input for "-". Raises click.ClickException if there is nothing in it."""
+    data = sys.stdin.buffer.read() if source == STDIO else Path(source).read_bytes()
+    if not data:
+        raise click.ClickException("is empty")
+    return data
+
+
+def refuse_foreign(output: str | None, what: str = "hcodec", own: Collection[str] = (ENDING,), *, force: bool) -> None:
+    """Raises click.ClickException if data would be written under another format's suffix, and that is not wanted.
+
+    `what`: the format of the data; `own`: its suffixes, in lower case. A name without a suffix, a device or a pipe will do.
+    """
+    if force or output is None or output == STDIO or _means_folder(output) or has_suffix(output, ("", *own)):
+        return
+    if os.path.isfile(output) or not os.path.exists(output):
+        raise click.ClickException(f"{output} is no name for {what} data (--force writes it all the same)")
+
+
+def refuse_input(target: str, sources: Sequence[str]) -> None:
+    """Raises click.ClickException if a file that is to be written is one of those that are read, --force or not."""
+    if target != STDIO and os.path.realpath(target) in (os.path.realpath(source) for source in sources if source != STDIO):
+        raise click.ClickException(f"{target} is an input itself; name another output with -o")
 
 
 def refuse_existing(target: str, *, force: bool) -> None:
@@ -101,14 +132,23 @@ def write_bytes(target: str, data: bytes, *, force: bool) -> None:
     it cannot be written.
     """
     if target == STDIO:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        _write_stdout(data)
         return
     refuse_existing(target, force=force)
     try:
         _replace(Path(os.path.realpath(target)), data)
     except OSError as error:
         raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+
+
+def _write_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write stdout: {error.strerror}") from error
 
 
 def _replace(path: Path, data: bytes) -> None:
