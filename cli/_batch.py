@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from hcodec.cli._files import STDIO, Job, read_bytes, refuse_existing, refuse_input, write_bytes
+from hcodec.cli._files import OURS, STDIO, Format, Job, read_bytes, refuse, write_bytes
 from hcodec.cli._report import Report, describe, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
@@ -112,7 +112,7 @@ def run(sources: Sequence[str], action: Action, console: Console) -> None:
         click.get_current_context().exit(1)
 
 
-def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, *, force: bool) -> None:
+def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, format: Format = OURS, *, force: bool) -> None:
     """Makes and writes every output, each of the bytes of its input; leaves the program with 1 if one of them failed."""
     targets, sources = iter(jobs), [job.source for job in jobs]
     written: set[str] = set()
@@ -123,8 +123,7 @@ def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, *, force: bool)
         if job.target in written:
             raise click.ClickException(f"{job.target} was just written from another input")
         data = read_bytes(job.source)
-        refuse_input(job.target, sources)
-        refuse_existing(job.target, force=force)
+        refuse(job.target, sources, format, force=force)
         report = write_job(job, *make(data), force=force)
         if job.target != STDIO:
             written.add(job.target)

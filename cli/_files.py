@@ -21,6 +21,17 @@ ENDING = ".hcodec"
 
 
 @dataclass(frozen=True)
+class Format:
+    """What is written: its name for people, and the suffixes that it has, in lower case."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+
+OURS = Format("hcodec", (ENDING,))
+
+
+@dataclass(frozen=True)
 class Job:
     """One input and the output it becomes: paths, or "-" for standard input and output."""
 
@@ -102,21 +113,28 @@ def read_bytes(source: str) -> bytes:
     return data
 
 
-def refuse_foreign(output: str | None, what: str = "hcodec", own: Collection[str] = (ENDING,), *, force: bool) -> None:
-    """Raises click.ClickException if data would be written under another format's suffix, and that is not wanted.
-
-    `what`: the format of the data; `own`: its suffixes, in lower case. A name without a suffix, a device or a pipe will do.
-    """
-    if force or output is None or output == STDIO or _means_folder(output) or has_suffix(output, ("", *own)):
-        return
-    if os.path.isfile(output) or not os.path.exists(output):
-        raise click.ClickException(f"{output} is no name for {what} data (--force writes it all the same)")
-
-
 def refuse_input(target: str, sources: Sequence[str]) -> None:
     """Raises click.ClickException if a file that is to be written is one of those that are read, --force or not."""
     if target != STDIO and os.path.realpath(target) in (os.path.realpath(source) for source in sources if source != STDIO):
-        raise click.ClickException(f"{target} is an input itself; name another output with -o")
+        raise click.ClickException(f"{target} is an input itself; name another output")
+
+
+def refuse(target: str, sources: Sequence[str], format: Format = OURS, *, force: bool) -> None:
+    """Raises click.ClickException if writing a file would destroy an input, or something else and that is not wanted."""
+    refuse_input(target, sources)
+    refuse_foreign(target, format, force=force)
+    refuse_existing(target, force=force)
+
+
+def refuse_foreign(target: str, format: Format, *, force: bool) -> None:
+    """Raises click.ClickException if data would get a name of another format, and that is not wanted.
+
+    A name without a suffix, a device or a pipe will do.
+    """
+    if force or target == STDIO or has_suffix(target, ("", *format.suffixes)):
+        return
+    if os.path.isfile(target) or not os.path.exists(target):
+        raise click.ClickException(f"{target} is no name for {format.name} data (--force writes it all the same)")
 
 
 def refuse_existing(target: str, *, force: bool) -> None:

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
 
 import click
 
@@ -28,12 +27,15 @@ def guarded() -> Iterator[None]:
     _open_closed()
     try:
         yield
+        sys.stdout.flush()
     except OSError as error:
         _end(error)
-    except SystemExit:
-        _flush()
+    except SystemExit as end:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            _end(None if end.code else error)
         raise
-    _flush()
 
 
 def _open_closed() -> None:
@@ -43,30 +45,12 @@ def _open_closed() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, way), mode, encoding="utf-8"))
 
 
-def _flush() -> None:
-    """Writes what waits for stdout, and ends the program with 1 if that fails."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _end(error)
-
-
-def _end(error: OSError) -> None:
-    """Ends the program with 1 and a line on what went wrong with a stream, or another file."""
-    broken = [stream for stream in (sys.stdout, sys.stderr) if not _works(stream)]
-    name = "stdout: " if sys.stdout in broken else f"{error.filename}: " if error.filename else ""
-    if error.errno != errno.EPIPE:
+def _end(error: OSError | None) -> None:
+    """Ends the program with 1 and a line on what went wrong, with stdout if the error names no file; None: that was said."""
+    if error is not None and error.errno != errno.EPIPE:
+        with suppress(OSError):  # stderr is full, too
+            click.echo(f"Error: {error.filename or 'stdout'}: {error.strerror or error}", err=True)
+    for stream in (sys.stdout, sys.stderr):  # Python flushes them once more at its end, and would complain
         with suppress(OSError):
-            click.echo(f"Error: {name}{error.strerror or error}", err=True)
-    for stream in broken:  # Python flushes them once more at its end, and would complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(1)
-
-
-def _works(stream: TextIO) -> bool:
-    """Whether a stream can be flushed."""
-    try:
-        stream.flush()
-    except OSError:
-        return False
-    return True

@@ -12,7 +12,7 @@ import click
 
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import ENDING, named, plan, refuse_foreign
+from hcodec.cli._files import ENDING, Format, named, plan
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Background, Region, set_threads
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
@@ -55,11 +55,12 @@ def command(
     inputs, output = named(sources, output, _is_picture)
     pillow_format = _pillow_format(format_name or _suffix(output) or "png")
     ending = _ENDINGS.get(pillow_format, f".{pillow_format.lower()}")
-    refuse_foreign(output, pillow_format, _suffixes(pillow_format), force=force)
     jobs = plan(inputs, output, ending=ending, recursive=recursive, accepts=frozenset([ENDING]))
     set_threads(threads)
     console = Console(quiet, as_json)
-    run_jobs(jobs, partial(_decode, settings, pillow_format, background, console), console, force=force)
+    run_jobs(
+        jobs, partial(_decode, settings, pillow_format, background, console), console, _format(pillow_format, ending), force=force
+    )
 
 
 def _is_picture(name: str) -> bool:
@@ -69,10 +70,11 @@ def _is_picture(name: str) -> bool:
     return Image.registered_extensions().get(os.path.splitext(name)[1].lower()) in Image.SAVE
 
 
-def _suffixes(pillow_format: str) -> list[str]:
+def _format(pillow_format: str, ending: str) -> Format:
     from PIL import Image
 
-    return [suffix for suffix, known in Image.registered_extensions().items() if known == pillow_format]
+    suffixes = [suffix for suffix, known in Image.registered_extensions().items() if known == pillow_format]
+    return Format(pillow_format, (ending, *suffixes))
 
 
 def _suffix(output: str | None) -> str:

@@ -13,7 +13,7 @@ import click
 
 from hcodec.cli._files import read_bytes, refuse_existing, refuse_input, write_bytes
 from hcodec.cli._options import COMPUTE, FILE, FORCE, JSON, MODEL, set_threads
-from hcodec.cli._report import describe
+from hcodec.cli._report import describe, shown
 from hcodec.errors import HcodecError
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ def command(
     target = output or _OUTPUT
     force = force or output is None  # the default name is the demo's own
     set_threads(threads)
+    picture = _read(image)
+    refuse_input(target, [image] if image else [])
+    refuse_existing(target, force=force)
     try:
-        picture = _read(image)
-        refuse_input(target, [image] if image else [])
-        refuse_existing(target, force=force)
         levels, strip = _run(picture, image or "drawn by hcodec itself", model, compute, as_json)
-        write_bytes(target, strip, force=force)
-    except (HcodecError, OSError, MemoryError, RuntimeError) as error:
+    except (HcodecError, MemoryError, RuntimeError) as error:
         raise click.ClickException(describe(error, "")) from error
+    write_bytes(target, strip, force=force)
     if as_json:
         click.echo(json.dumps({"output": target, "levels": [asdict(level) for level in levels]}))
     else:
@@ -98,11 +98,14 @@ def _run(picture: Picture, origin: str, model: str, compute: Compute, quiet: boo
 def _read(image: str | None) -> Picture:
     from hcodec.pixels import picture
 
-    if image is not None:
-        return picture.read(read_bytes(image))
-    from hcodec.cli._sample import render
+    if image is None:
+        from hcodec.cli._sample import render
 
-    return picture.Picture(render())
+        return picture.Picture(render())
+    try:
+        return picture.read(read_bytes(image))
+    except (HcodecError, click.ClickException, OSError, MemoryError) as error:
+        raise click.ClickException(f"{shown(image)}: {describe(error, image)}") from error
 
 
 def _decode_levels(picture: Picture, data: bytes, compute: Compute) -> Iterator[tuple[_Level, Pixels]]:

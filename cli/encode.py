@@ -11,7 +11,7 @@ import click
 
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import ENDING, has_suffix, named, plan, refuse_foreign
+from hcodec.cli._files import ENDING, has_suffix, named, plan
 from hcodec.cli._options import COMPUTE, MODEL, SEVERAL_INPUTS, MetadataKinds, Size, at_most_one, set_threads
 from hcodec.cli._report import Report, say_levels, say_lossless, subpixels, whole_levels
 
@@ -73,7 +73,6 @@ def command(
     """
     _check(settings, level_cost)
     inputs, output = named(sources, output, ours)
-    refuse_foreign(output, force=force)
     jobs = plan(inputs, output, ending=ENDING, recursive=recursive, accepts=PICTURES)
     set_threads(threads)
     console = Console(quiet, as_json)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hcodec.cli._batch import Console, run, write_job
-from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse_existing, refuse_foreign, refuse_input
+from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
 from hcodec.cli._options import FILE, FORCE, INPUTS, JSON, QUIET, MetadataKinds, set_threads
 from hcodec.cli._report import Report, describe
 from hcodec.cli.encode import PICTURES
@@ -64,7 +64,6 @@ def command(
     """
     if output is None and len(sources) > 1 and has_suffix(sources[-1], (ENDING,)):
         sources, output = sources[:-1], sources[-1]
-    refuse_foreign(output, force=force)
     job = Job(sources[0] if len(sources) == 1 else f"{len(sources)} inputs", output or _default_output(sources))
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
@@ -74,8 +73,7 @@ def command(
 
     def action(_source: str) -> Report:
         """Makes the archive."""
-        refuse_input(job.target, sources)
-        refuse_existing(job.target, force=force)
+        refuse(job.target, sources, force=force)
         return write_job(job, *_pack(packing), force=force)
 
     run([job.source], action, packing.console)

@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import ENDING, has_suffix, named, plan, refuse_foreign
+from hcodec.cli._files import ENDING, has_suffix, named, plan
 from hcodec.cli._options import SEVERAL_INPUTS, Size
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
@@ -39,7 +39,6 @@ def command(
     if sum(map(bool, labels)) != 1:
         raise click.UsageError("Give one of --levels, --target-bpp and --target-size.")
     inputs, output = named(sources, output, lambda name: has_suffix(name, (ENDING,)) and not os.path.exists(name))
-    refuse_foreign(output, force=force)
     jobs = plan(inputs, output, ending=f"-{''.join(labels)}{ENDING}", recursive=recursive, accepts=frozenset([ENDING]))
     run_jobs(jobs, partial(_truncate, levels, target_bpp, target_size), Console(quiet, as_json), force=force)
 

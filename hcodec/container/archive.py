@@ -169,7 +169,9 @@ def _check_start(head: Cursor) -> None:
     found = head.upto(len(MAGIC))
     if found == PICTURE_MAGIC:
         raise FormatError("this is one picture, not an archive: hcodec info shows what is in it, hcodec decode decodes it")
-    if not found or not MAGIC.startswith(found):
+    if not found:
+        raise TruncatedError("the archive is empty")
+    if not MAGIC.startswith(found):
         raise FormatError("not an hcodec archive")
     version = head.byte()
     if version > VERSION:
