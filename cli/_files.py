@@ -40,10 +40,15 @@ class Job:
 
 
 def named(sources: Sequence[str], output: str | None, is_output: Callable[[str], bool]) -> tuple[Sequence[str], str | None]:
-    """The inputs and the output: that of -o, or of two names the second where `is_output` says that it is none to read."""
-    if output is None and len(sources) == 2 and (sources[1] == STDIO or is_output(sources[1])):
-        return sources[:1], sources[1]
-    return sources, output
+    """The inputs and the output: that of -o, or of two names the second where it is none to read.
+
+    That is so of "-", of a folder (DIR/) that is not there yet, and where `is_output` says so.
+    """
+    if output is not None or len(sources) != 2:
+        return sources, output
+    first, last = sources
+    new_folder = last.endswith(("/", os.sep)) and not os.path.exists(last)
+    return ([first], last) if last == STDIO or new_folder or is_output(last) else (sources, None)
 
 
 def has_suffix(path: str, suffixes: Collection[str]) -> bool:

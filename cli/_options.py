@@ -95,6 +95,7 @@ def _installed(_ctx: click.Context, _param: click.Parameter, begun: str) -> list
 FILE = click.Path(allow_dash=True, readable=False)  # completed by shells; whether it is there is seen when it is used
 MODEL_NAME = click.argument("name", required=False, shell_complete=_installed)
 INPUTS = click.argument("sources", metavar="IN...", nargs=-1, required=True, type=FILE)
+INPUTS_OUTPUT = click.argument("sources", metavar="IN... [OUT]", nargs=-1, required=True, type=FILE)
 FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite existing files; write under foreign suffixes.")
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take the files in folders, too.")
 QUIET = click.option("--quiet", is_flag=True, help="No reports, only warnings and errors.")
@@ -102,7 +103,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Report one JSON obj
 MODEL = click.option("--model", default="photo-1", show_default=True, metavar="NAME", shell_complete=_installed,
                      help="The model to encode with.")  # fmt: skip
 SEVERAL_INPUTS = together(
-    INPUTS,
+    INPUTS_OUTPUT,
     click.option("-o", "--output", metavar="OUT", type=FILE, help="A file, a folder (DIR/), or - for stdout."),
     FORCE, RECURSIVE, QUIET, JSON,
 )  # fmt: skip

@@ -27,7 +27,7 @@ PICTURES = frozenset([
 @click.command()
 @SEVERAL_INPUTS
 @click.option("-q", "--quality", type=click.FloatRange(0, 100), metavar="Q",
-              help="0 to 100: from the first level alone to all of them, as the table below says.")  # fmt: skip
+              help="0 to 100: from the first level alone to all of them, as the table above says.")  # fmt: skip
 @click.option("--levels", type=click.IntRange(min=1), metavar="N", help="Keep the first N levels only.")
 @click.option("--target-bpp", type=click.FloatRange(min=0, min_open=True), metavar="X",
               help="Keep the longest prefix of at most X bits a pixel.")  # fmt: skip

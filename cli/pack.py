@@ -14,7 +14,7 @@ import click
 
 from hcodec.cli._batch import Console, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
-from hcodec.cli._options import FILE, FORCE, INPUTS, JSON, QUIET, MetadataKinds, set_threads
+from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, QUIET, MetadataKinds, set_threads
 from hcodec.cli._report import Report, describe
 from hcodec.cli.encode import PICTURES
 from hcodec.errors import FormatError, HcodecError
@@ -36,7 +36,7 @@ class _Packing:
 
 
 @click.command()
-@INPUTS
+@INPUTS_OUTPUT
 @click.option("-o", "--output", metavar="OUT", type=FILE, help="The archive, or - for stdout.  [default: DIR.hcodec]")
 @FORCE
 @QUIET

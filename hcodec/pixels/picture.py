@@ -58,7 +58,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_HINT = " (hcodec encode --allow-truncated keeps what can be read)"
+_HINT = "; hcodec encode --allow-truncated keeps what can be read"
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
 _FORMATS_WITH_ALPHA = ("AVIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
@@ -283,7 +283,7 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     """
     image_format = _choose_format(target, format)
     if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
-        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or a background hides it")
+        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
     with _pillow_errors(f"the picture cannot be written as {image_format}"):
         options = _SAVE_OPTIONS.get(image_format, {}) | blobs.save_options(image, image_format)
         image.save(target, image_format, **options)
