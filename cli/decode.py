@@ -98,11 +98,9 @@ def _decode(
     settings: dict[str, Any], pillow_format: str, background: Rgb | None, console: Console, data: bytes
 ) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
-    from hcodec.container import archive
     from hcodec.pixels import picture
     from hcodec.pixels.background import on_background
 
-    archive.refuse(data)
     info = container.info(data)
     name = models.find(bytes.fromhex(info.fingerprint))
     models.load(name, settings["device"], settings["backend"])  # once, before the clock starts

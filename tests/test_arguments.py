@@ -125,3 +125,35 @@ def test_target_size_as_text(data):
 @pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
 def test_flags(value):
     assert arguments.flag("strict", value) is bool(value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pixels": PIXELS.astype(float)},
+        {"pixels": PIXELS[..., 0]},
+        {"pixels": [[1]]},
+        {"pixels": PIXELS[:0]},
+        {"alpha": PIXELS[:5, :, 0]},
+        {"alpha": PIXELS[..., 0] / 255},
+        {"gray": True},
+        {"metadata": None},
+        {"metadata": hcodec.Metadata(icc="x")},
+    ],
+)
+def test_pictures_that_are_none(wrong):
+    one = hcodec.Picture(**{"pixels": PIXELS} | wrong)
+    for call in (partial(hcodec.encode, one, model="tiny"), partial(hcodec.pack, [("a", one)])):
+        with pytest.raises(hcodec.PictureError, match="Picture"):
+            call()
+
+
+def test_closed_files_and_archives(tmp_path, data, archive):
+    closed = io.BytesIO(data)
+    closed.close()
+    for call in (hcodec.encode, hcodec.decode, hcodec.info, hcodec.unpack):
+        with pytest.raises(hcodec.HcodecError):
+            list(call(closed))
+    for call in (hcodec.decode, hcodec.info, hcodec.truncate):
+        with pytest.raises(hcodec.FormatError, match="this is an archive of pictures"):
+            call(archive)

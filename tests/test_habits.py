@@ -149,7 +149,7 @@ def test_an_empty_input_is_named_first(argv):
     result = run(*argv)
     assert (result.exit_code, result.stderr) == (1, f"Error: {argv[1]}: is empty\n")
     assert run("encode", "missing.png", "-o", "x.hcodec").stderr == "Error: missing.png: No such file or directory\n"
-    assert run("list", "x.hcodec").stderr == "Error: x.hcodec: the archive is empty\n"
+    assert run("list", "x.hcodec").stderr == "Error: x.hcodec: not an hcodec archive: it is empty\n"
     assert run("demo", "x.png").stderr == "Error: x.png: is empty\n"
 
 

@@ -26,7 +26,10 @@ def read_source(source: Source) -> bytes:
     read = getattr(source, "read", None)
     if not callable(read):
         raise HcodecError(f"the source is of type {type(source).__name__}; it must be bytes, a path or an open file")
-    data = read()
+    try:
+        data = read()
+    except ValueError as error:  # it is closed, or open for writing only
+        raise HcodecError(f"the source cannot be read: {error}") from None
     if not isinstance(data, bytes | bytearray | memoryview):
         raise HcodecError(f'the source gives {type(data).__name__} and not bytes; a file must be opened with "rb"')
     return bytes(data)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
-from hcodec.container.source import open_path
+from hcodec.container.source import open_path, read_source
 from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.lenient import lenient
@@ -94,7 +94,8 @@ def read(
 
     Arrays: uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
     `allow_truncated`: of a file that is damaged or ends early, take what can be read, with a note.
-    Raises PictureError if it is not an image, or its mode or size cannot be coded; OSError if the file cannot be read.
+    Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
+    OSError if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -106,10 +107,9 @@ def read(
     if isinstance(source, str | os.PathLike):
         with open_path(source) as file:
             return _from_file(file, allow_truncated)
-    data = source.read() if hasattr(source, "read") else None
-    if not isinstance(data, bytes):
+    if not hasattr(source, "read"):
         raise PictureError(f"a picture cannot be read from {type(source).__name__}")
-    return _from_file(io.BytesIO(data), allow_truncated)
+    return _from_file(io.BytesIO(read_source(source)), allow_truncated)
 
 
 @contextmanager
