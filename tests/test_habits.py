@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from hcodec.pixels import lenient, picture
 from hcodec.pixels.background import on_background, rgb
 from hcodec.pixels.picture import Picture
 
+ROOT = Path(__file__).parent.parent
 TINY = ("--model", "tiny")
 PIXELS = render(48, 64)
 
@@ -202,13 +204,18 @@ def test_quality_on_the_command_line():
         assert run("encode", "img.png", "-q", 50, *other).exit_code == 2
 
 
-def test_the_table_of_qualities_is_that_of_the_levels():
-    """Whole levels lie where the help of `encode` says."""
-    rows = [line.split() for line in run("encode", "--help").stdout.splitlines() if " dB" in line]
-    num_levels = models.summary("photo-1").num_levels
-    assert [(int(row[0]), int(row[1])) for row in rows] == [
-        (round(100 * level / (num_levels - 1)), level + 1) for level in range(num_levels)
+def test_the_tables_of_qualities_are_what_was_measured():
+    """Those in the help of `encode` and in README: where whole levels lie, and what they reach on photographs."""
+    measured = json.loads((ROOT / "benchmarks/results/kodak/hcodec.json").read_text())["results"]
+    last = models.summary("photo-1").num_levels - 1
+    wanted = [
+        [str(round(100 * level / last)), str(level + 1), f"{bpp:.2f}", f"{db:.1f}"]
+        for level, (bpp, db) in enumerate(zip(measured["bpp"], measured["psnr-rgb"], strict=True))
     ]
+    helped = [line.split()[:4] for line in run("encode", "--help").stdout.splitlines() if " dB " in line or line.endswith(" dB")]
+    assert helped == wanted
+    rows = re.findall(r"^\| (?:`-q`|levels|bits a pixel|PSNR, dB) \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert [list(row) for row in zip(*([cell.strip() for cell in row.split("|")] for row in rows), strict=True)] == wanted
 
 
 # Backgrounds and damaged sources
@@ -295,7 +302,7 @@ def test_completion():
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_get_their_script(shell):
     line = f"_HCODEC_COMPLETE={shell}_source hcodec"
-    assert line in run("--help").stdout and line in (Path(__file__).parent.parent / "README.md").read_text()
+    assert line in run("--help").stdout and line in (ROOT / "README.md").read_text()
     script = "import sys; sys.argv = ['hcodec']; from hcodec.cli import main; main(prog_name='hcodec')"
     env = {**os.environ, "_HCODEC_COMPLETE": f"{shell}_source"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
