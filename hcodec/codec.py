@@ -29,7 +29,6 @@ from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.background import Color, on_background, rgb
-from hcodec.pixels.checked import checked
 from hcodec.pixels.picture import Picture
 from hcodec.presented import picture_of
 from hcodec.session import Decoder, Encoder
@@ -207,7 +206,7 @@ def _begin(
 
 def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
-    source = checked(image) if isinstance(image, Picture) else picture.read(image)
+    source = image if isinstance(image, Picture) else picture.read(image)
     needs.check(*source.pixels.shape[:2])
     return replace(source, metadata=blobs.keep(source.metadata, metadata))
 

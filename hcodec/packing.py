@@ -27,7 +27,6 @@ from hcodec.errors import FormatError, HcodecError, HcodecWarning
 from hcodec.kinds import KINDS, Kind
 from hcodec.pixels import attachments, picture, stored
 from hcodec.pixels import metadata as blobs
-from hcodec.pixels.checked import checked
 from hcodec.pixels.picture import Picture
 
 __all__ = ["METADATA_KINDS", "RESTART", "listing", "pack", "unpack"]
@@ -78,7 +77,7 @@ def pack(
     """
     packer = _Packer(arguments.whole("restart", restart, 1))
     for name, source in _pairs(sources):
-        one = checked(source) if isinstance(source, Picture) else picture.read(source)
+        one = source if isinstance(source, Picture) else picture.read(source)
         packer.add(name, replace(one, metadata=blobs.keep(one.metadata, metadata)))
     return packer.finish()
 

@@ -127,27 +127,6 @@ def test_flags(value):
     assert arguments.flag("strict", value) is bool(value)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"pixels": PIXELS.astype(float)},
-        {"pixels": PIXELS[..., 0]},
-        {"pixels": [[1]]},
-        {"pixels": PIXELS[:0]},
-        {"alpha": PIXELS[:5, :, 0]},
-        {"alpha": PIXELS[..., 0] / 255},
-        {"gray": True},
-        {"metadata": None},
-        {"metadata": hcodec.Metadata(icc="x")},
-    ],
-)
-def test_pictures_that_are_none(wrong):
-    one = hcodec.Picture(**{"pixels": PIXELS} | wrong)
-    for call in (partial(hcodec.encode, one, model="tiny"), partial(hcodec.pack, [("a", one)])):
-        with pytest.raises(hcodec.PictureError, match="Picture"):
-            call()
-
-
 def test_closed_files_and_archives(tmp_path, data, archive):
     closed = io.BytesIO(data)
     closed.close()
