@@ -2,8 +2,8 @@
 
 Room: codec (after encode step 11): a file is encoded once, then cut. Quality is a place on the way from the first level
 to the last: 0 is the first level alone, 100 all of them, and what lies between goes by equal steps. With seven levels 50
-is four of them, and 58 half of the fifth's bytes more. A longer prefix is never a worse picture but for chance, so that
-size and picture grow with the number.
+is four of them, and 58 half of the fifth's bytes more; of a picture of several windows, those are of the first ones. A longer
+prefix is never a worse picture but for chance, so that size and picture grow with the number.
 """
 
 from __future__ import annotations
