@@ -99,9 +99,12 @@ def _encode(
     settings: dict[str, Any], level_cost: bool, allow_truncated: bool, console: Console, source: bytes
 ) -> tuple[bytes, Report]:
     from hcodec import codec, models
+    from hcodec.container.header import MAGIC
     from hcodec.errors import HcodecWarning
     from hcodec.pixels import picture
 
+    if source.startswith(MAGIC):
+        raise click.ClickException("is an hcodec file already (hcodec truncate makes it shorter, hcodec decode a picture of it)")
     models.load(settings["model"], settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source, allow_truncated=allow_truncated)

@@ -155,6 +155,13 @@ def test_an_empty_input_is_named_first(argv):
     assert run("demo", "x.png").stderr == "Error: x.png: is empty\n"
 
 
+def test_what_is_encoded_already_is_not_encoded_again(data):
+    Path("x.hcodec").write_bytes(data)
+    result = run("encode", "x.hcodec", "-o", "y.hcodec")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: x.hcodec: is an hcodec file already")
+
+
 def test_levels_in_words(data):
     _, second, third = (level.num_bytes for level in container.info(data).levels)
     sizes = [level.prefix_bytes for level in container.info(data).levels]
