@@ -9,6 +9,7 @@ prefix is never a worse picture but for chance, so that size and picture grow wi
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from hcodec import arguments, container, models
@@ -97,19 +98,17 @@ def _cut_to_quality(data: bytes, whole: int, begun: float) -> bytes:
 def _cut_to_psnr(data: bytes, pixels: Pixels, model: models.Model, target: float) -> bytes:
     """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
 
-    def reaches(prefix: bytes) -> bool:
-        """Whether a file reaches the target."""
-        return picture.psnr(Decoder(model, container.read_all(prefix)[0]).pixels(), pixels) >= target
+    def reached(prefix: bytes) -> float:
+        """The PSNR of a file."""
+        return picture.psnr(Decoder(model, container.read_all(prefix)[0]).pixels(), pixels)
 
     num_levels = container.read_all(data)[1].num_levels
     wholes = [container.truncate(data, levels=level) for level in range(1, num_levels + 1)]
-    enough = next((level for level, prefix in enumerate(wholes) if reaches(prefix)), None)
-    if enough is None:
+    enough = bisect_left(wholes, target, key=reached)
+    if enough == num_levels:
         warnings.warn(f"the PSNR stays below {target:g} dB with all levels", HcodecWarning, stacklevel=4)
         return data
-    best, low = wholes[enough], len(wholes[max(enough - 1, 0)])
-    step = max(4, (len(best) - low) // 100)
-    while len(best) - low > step:
-        shorter = container.truncate(data, num_bytes=(low + len(best)) // 2)
-        best, low = (shorter, low) if reaches(shorter) else (best, max(len(shorter), low + 1))
-    return best
+    low, high = len(wholes[max(enough - 1, 0)]), len(wholes[enough])
+    sizes = range(low, high, max(4, (high - low) // 100))
+    place = bisect_left(sizes, target, key=lambda num_bytes: reached(container.truncate(data, num_bytes=num_bytes)))
+    return wholes[enough] if place == len(sizes) else container.truncate(data, num_bytes=sizes[place])
