@@ -8,13 +8,21 @@ must answer at once.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
-_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "demo", "inspect", "models", "lab")
+from hcodec.cli._streams import guarded
+
+_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "demo", "inspect", "models", "doctor", "lab")
 
 
 class _LazyGroup(click.Group):
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Runs the program."""
+        with guarded():
+            return super().main(*args, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, without importing any."""
         return [*_COMMANDS]  # not list(): the command of that name becomes an attribute of this package
@@ -50,7 +58,17 @@ def main() -> None:
 
     \b
       hcodec encode img.png                   # writes img.hcodec, all levels
-      hcodec decode img.hcodec -o out.png     # --levels 2 for a preview
+      hcodec encode img.png web.hcodec -q 60  # 0 to 100: how much of it
+      hcodec decode img.hcodec out.png        # --levels 2 for a preview
       hcodec info img.hcodec                  # layers, bytes, bits per pixel
       hcodec truncate img.hcodec --levels 2   # cuts, re-encodes nothing
+      hcodec doctor                           # is all well on this machine?
+
+    Commands, options and file names are completed by the shell after one line in its start file:
+
+    \b
+      bash, in ~/.bashrc     eval "$(_HCODEC_COMPLETE=bash_source hcodec)"
+      zsh, in ~/.zshrc       eval "$(_HCODEC_COMPLETE=zsh_source hcodec)"
+      fish, in ~/.config/fish/completions/hcodec.fish
+                             _HCODEC_COMPLETE=fish_source hcodec | source
     """

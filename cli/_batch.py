@@ -16,12 +16,12 @@ from typing import Any
 
 import click
 
-from hcodec.cli._files import STDIO, Job, refuse_existing, write_bytes
+from hcodec.cli._files import OURS, STDIO, Format, Job, read_bytes, refuse, write_bytes
 from hcodec.cli._report import Report, describe, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
 _STEPS = 200  # of the progress bar for each file
-Maker = Callable[[Job], tuple[bytes, Report]]
+Maker = Callable[[bytes], tuple[bytes, Report]]
 Action = Callable[[str], Report]
 
 
@@ -112,29 +112,32 @@ def run(sources: Sequence[str], action: Action, console: Console) -> None:
         click.get_current_context().exit(1)
 
 
-def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, *, force: bool) -> None:
-    """Makes and writes every output; leaves the program with 1 if one of them failed."""
-    targets = iter(jobs)
+def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, format: Format = OURS, *, force: bool) -> None:
+    """Makes and writes every output, each of the bytes of its input; leaves the program with 1 if one of them failed."""
+    targets, sources = iter(jobs), [job.source for job in jobs]
     written: set[str] = set()
 
     def action(_source: str) -> Report:
-        """Does one job, unless its output is there already."""
+        """Does one job, unless its output is there already; what is wrong with its input is said first."""
         job = next(targets)
         if job.target in written:
             raise click.ClickException(f"{job.target} was just written from another input")
-        refuse_existing(job.target, force=force)
-        data, report = make(job)
-        write_bytes(job.target, data, force=force)
+        data = read_bytes(job.source)
+        refuse(job.target, sources, format, force=force)
+        report = write_job(job, *make(data), force=force)
         if job.target != STDIO:
             written.add(job.target)
-        target = "stdout" if job.target == STDIO else job.target
-        return Report(
-            f"{shown(job.source)} -> {target}  {report.text}",
-            {"input": job.source, "output": job.target, **report.fields},
-        )
+        return report
 
     console.json_on_stderr = any(job.target == STDIO for job in jobs)
-    run([job.source for job in jobs], action, console)
+    run(sources, action, console)
+
+
+def write_job(job: Job, data: bytes, report: Report, *, force: bool) -> Report:
+    """Writes an output; returns the report with the names of input and output."""
+    write_bytes(job.target, data, force=force)
+    target = "stdout" if job.target == STDIO else job.target
+    return Report(f"{shown(job.source)} -> {target}  {report.text}", {"input": job.source, "output": job.target, **report.fields})
 
 
 def _attempt(source: str, action: Action, console: Console) -> bool:

@@ -10,13 +10,25 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 STDIO = "-"
+ENDING = ".hcodec"
+
+
+@dataclass(frozen=True)
+class Format:
+    """What is written: its name for people, and the suffixes that it has, in lower case."""
+
+    name: str
+    suffixes: tuple[str, ...]
+
+
+OURS = Format("hcodec", (ENDING,))
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,23 @@ class Job:
 
     source: str
     target: str
+
+
+def named(sources: Sequence[str], output: str | None, is_output: Callable[[str], bool]) -> tuple[Sequence[str], str | None]:
+    """The inputs and the output: that of -o, or of two names the second where it is none to read.
+
+    That is so of "-", of a folder (DIR/) that is not there yet, and where `is_output` says so.
+    """
+    if output is not None or len(sources) != 2:
+        return sources, output
+    first, last = sources
+    new_folder = last.endswith(("/", os.sep)) and not os.path.exists(last)
+    return ([first], last) if last == STDIO or new_folder or is_output(last) else (sources, None)
+
+
+def has_suffix(path: str, suffixes: Collection[str]) -> bool:
+    """Whether a path has one of the suffixes, given in lower case."""
+    return Path(path).suffix.lower() in suffixes
 
 
 def plan(sources: Sequence[str], output: str | None, *, ending: str, recursive: bool, accepts: frozenset[str]) -> list[Job]:
@@ -82,10 +111,35 @@ def _target(source: str, inside: Path, output: str | None, ending: str, into_fol
 
 
 def read_bytes(source: str) -> bytes:
-    """The whole of a file, or of standard input for "-"."""
-    if source == STDIO:
-        return sys.stdin.buffer.read()
-    return Path(source).read_bytes()
+    """The whole of a file, or of standard input for "-". Raises click.ClickException if there is nothing in it."""
+    data = sys.stdin.buffer.read() if source == STDIO else Path(source).read_bytes()
+    if not data:
+        raise click.ClickException("is empty")
+    return data
+
+
+def refuse_input(target: str, sources: Sequence[str]) -> None:
+    """Raises click.ClickException if a file that is to be written is one of those that are read, --force or not."""
+    if target != STDIO and os.path.realpath(target) in (os.path.realpath(source) for source in sources if source != STDIO):
+        raise click.ClickException(f"{target} is an input itself; name another output")
+
+
+def refuse(target: str, sources: Sequence[str], format: Format = OURS, *, force: bool) -> None:
+    """Raises click.ClickException if writing a file would destroy an input, or something else and that is not wanted."""
+    refuse_input(target, sources)
+    refuse_foreign(target, format, force=force)
+    refuse_existing(target, force=force)
+
+
+def refuse_foreign(target: str, format: Format, *, force: bool) -> None:
+    """Raises click.ClickException if data would get a name of another format, and that is not wanted.
+
+    A name without a suffix, a device or a pipe will do.
+    """
+    if force or target == STDIO or has_suffix(target, ("", *format.suffixes)):
+        return
+    if os.path.isfile(target) or not os.path.exists(target):
+        raise click.ClickException(f"{target} is no name for {format.name} data (--force writes it all the same)")
 
 
 def refuse_existing(target: str, *, force: bool) -> None:
@@ -101,14 +155,23 @@ def write_bytes(target: str, data: bytes, *, force: bool) -> None:
     it cannot be written.
     """
     if target == STDIO:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        _write_stdout(data)
         return
     refuse_existing(target, force=force)
     try:
         _replace(Path(os.path.realpath(target)), data)
     except OSError as error:
         raise click.ClickException(f"cannot write {target}: {error.strerror}") from error
+
+
+def _write_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write stdout: {error.strerror}") from error
 
 
 def _replace(path: Path, data: bytes) -> None:

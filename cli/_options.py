@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from hcodec import arguments
+from hcodec.errors import HcodecError
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _METADATA = ("icc", "exif", "xmp")
 
 
@@ -20,13 +22,10 @@ class Size(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The number of bytes, at least 1."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+|\d*\.\d+)\s*([kmg]i?)?b?", value.strip().lower())
-        num_bytes = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
-        if num_bytes < 1:
+        try:
+            return arguments.size("SIZE", value)
+        except HcodecError:
             self.fail(f"{value!r} is not a size such as 40000, 40kB or 40KiB.", param, ctx)
-        return num_bytes
 
 
 class MetadataKinds(click.ParamType):
@@ -59,6 +58,21 @@ class Region(click.ParamType):
         return tuple(map(int, value.split(",")))
 
 
+class Background(click.ParamType):
+    """A color: a name or #rrggbb."""
+
+    name = "COLOR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        """Red, green and blue, each 0 .. 255."""
+        from hcodec.pixels.background import rgb
+
+        try:
+            return rgb(value)
+        except HcodecError:
+            self.fail(f"{value!r} is not a color such as white, #ffcc00 or rgb(255,204,0).", param, ctx)
+
+
 def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     """One decorator that adds all `options`, in their order."""
 
@@ -71,15 +85,26 @@ def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _
     return decorate
 
 
-INPUTS = click.argument("sources", metavar="IN...", nargs=-1, required=True)
-FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+def _installed(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """The names of models that a shell may complete."""
+    from hcodec import models
+
+    return [name for name in models.names() if name.startswith(begun)]
+
+
+FILE = click.Path(allow_dash=True, readable=False)  # completed by shells; whether it is there is seen when it is used
+MODEL_NAME = click.argument("name", required=False, shell_complete=_installed)
+INPUTS = click.argument("sources", metavar="IN...", nargs=-1, required=True, type=FILE)
+INPUTS_OUTPUT = click.argument("sources", metavar="IN... [OUT]", nargs=-1, required=True, type=FILE)
+FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite existing files; write under foreign suffixes.")
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take the files in folders, too.")
 QUIET = click.option("--quiet", is_flag=True, help="No reports, only warnings and errors.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Report one JSON object a line, on stdout unless data is.")
-MODEL = click.option("--model", default="photo-1", show_default=True, metavar="NAME", help="The model to encode with.")
+MODEL = click.option("--model", default="photo-1", show_default=True, metavar="NAME", shell_complete=_installed,
+                     help="The model to encode with.")  # fmt: skip
 SEVERAL_INPUTS = together(
-    INPUTS,
-    click.option("-o", "--output", metavar="OUT", help="A file, a folder (DIR/), or - for stdout."),
+    INPUTS_OUTPUT,
+    click.option("-o", "--output", metavar="OUT", type=FILE, help="A file, a folder (DIR/), or - for stdout."),
     FORCE, RECURSIVE, QUIET, JSON,
 )  # fmt: skip
 COMPUTE = together(

@@ -63,9 +63,23 @@ def subpixels(info: Info) -> int:
 
 
 def say_levels(info: Info, wanted: int | None = None) -> str:
-    """The levels of a file that decoding uses: `levels 8 of 8`, or `levels 3 and a part of 8`."""
-    whole = whole_levels(info)
+    """The levels of a file that decoding uses: `all 7 levels`, or `levels 1 to 4 complete, a part of level 5 of 7`."""
+    whole, total = whole_levels(info), _levels_of_model(info)
     if wanted is not None and wanted <= whole:
-        return f"levels {wanted} of {len(info.levels)}"
+        return f"{_span(wanted)} of {total}"
     part = whole < len(info.levels) and info.levels[whole].present_bytes and info.levels[whole].crc_ok is not False
-    return f"levels {whole}{' and a part' if part else ''} of {len(info.levels)}"
+    if part:
+        return f"{f'{_span(whole)} complete, ' if whole else ''}a part of level {whole + 1} of {total}"
+    return f"all {total} levels" if whole == total else f"{_span(whole)} of {total}"
+
+
+def _span(levels: int) -> str:
+    return f"levels 1 to {levels}" if levels > 1 else f"level {levels}" if levels else "no level"
+
+
+def _levels_of_model(info: Info) -> int:
+    """How many levels a picture has with all of them: the file may have been made, or cut, with fewer."""
+    from hcodec import models
+
+    known = (models.summary(name) for name in models.names())
+    return next((model.num_levels for model in known if model.fingerprint == info.fingerprint), len(info.levels))

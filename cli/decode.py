@@ -12,15 +12,15 @@ import click
 
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import Job, plan, read_bytes
-from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Region, set_threads
+from hcodec.cli._files import ENDING, Format, named, plan
+from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Background, Region, set_threads
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 if TYPE_CHECKING:
     from hcodec.container import Info
+    from hcodec.pixels.background import Rgb
     from hcodec.pixels.picture import Picture
 
-_INPUTS = frozenset([".hcodec"])
 _ENDINGS = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "PPM": ".ppm"}
 
 
@@ -32,30 +32,49 @@ _ENDINGS = {"JPEG": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif", "PPM": ".ppm"}
               help="Sample what is missing: 0 gives the likeliest picture, 1 plausible detail.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of that sampling.")
 @click.option("--format", "format_name", metavar="NAME", help="png, jpeg, webp...; else the suffix of OUT, or png.")
+@click.option("--background", type=Background(), help="Put transparent pictures on this color: white, #ffcc00.")
 @click.option("--strict", is_flag=True, help="Fail on cut or corrupt files instead of decoding what is good.")
 @COMPUTE
 def command(
     sources: tuple[str, ...], output: str | None, force: bool, recursive: bool, quiet: bool, as_json: bool,
-    threads: int | None, format_name: str | None, **settings: Any,
+    threads: int | None, format_name: str | None, background: Rgb | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Decode hcodec files to pictures.
 
-    img.hcodec becomes img.png beside it, or the file or folder that -o names. A file cut short decodes as far as it
-    goes, with a warning.
+    img.hcodec becomes img.png beside it, or the file or folder that -o names, or the second of two names. A file cut
+    short decodes as far as it goes, with a warning.
 
     \b
       hcodec decode img.hcodec                     # img.png
-      hcodec decode img.hcodec -o preview.jpg --levels 2
+      hcodec decode img.hcodec preview.jpg --levels 2
+      hcodec decode logo.hcodec logo.jpg --background white
       hcodec decode img.hcodec -o part.png --region 512,256,300,200
       hcodec decode *.hcodec -o out/ --format webp
       head -c 5000 img.hcodec | hcodec decode - > preview.png
     """
+    inputs, output = named(sources, output, _is_picture)
     pillow_format = _pillow_format(format_name or _suffix(output) or "png")
     ending = _ENDINGS.get(pillow_format, f".{pillow_format.lower()}")
-    jobs = plan(sources, output, ending=ending, recursive=recursive, accepts=_INPUTS)
+    jobs = plan(inputs, output, ending=ending, recursive=recursive, accepts=frozenset([ENDING]))
     set_threads(threads)
     console = Console(quiet, as_json)
-    run_jobs(jobs, partial(_decode, settings, pillow_format, console), console, force=force)
+    run_jobs(
+        jobs, partial(_decode, settings, pillow_format, background, console), console, _format(pillow_format, ending), force=force
+    )
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a name is that of a picture, and so none of a file to decode."""
+    from PIL import Image
+
+    return Image.registered_extensions().get(os.path.splitext(name)[1].lower()) in Image.SAVE
+
+
+def _format(pillow_format: str, ending: str) -> Format:
+    from PIL import Image
+
+    suffixes = [suffix for suffix, known in Image.registered_extensions().items() if known == pillow_format]
+    return Format(pillow_format, (ending, *suffixes))
 
 
 def _suffix(output: str | None) -> str:
@@ -75,13 +94,13 @@ def _pillow_format(name: str) -> str:
     return known
 
 
-def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job: Job) -> tuple[bytes, Report]:
+def _decode(
+    settings: dict[str, Any], pillow_format: str, background: Rgb | None, console: Console, data: bytes
+) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
-    from hcodec.container import archive
     from hcodec.pixels import picture
+    from hcodec.pixels.background import on_background
 
-    data = read_bytes(job.source)
-    archive.refuse(data)
     info = container.info(data)
     name = models.find(bytes.fromhex(info.fingerprint))
     models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
@@ -90,6 +109,8 @@ def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job:
     exact = info.lossless is not None and settings["levels"] is None
     expect(console, height, width, "decode_lossless" if exact else "decode", exact)
     decoded = codec.decode_picture(data, on_progress=console.within, **settings)
+    if background is not None:
+        decoded = on_background(decoded, background)
     target = BytesIO()
     picture.save(picture.to_image(decoded), target, pillow_format)
     seconds = perf_counter() - start

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._files import read_bytes, refuse_existing, write_bytes
-from hcodec.cli._options import COMPUTE, FORCE, JSON, MODEL, set_threads
-from hcodec.cli._report import describe
+from hcodec.cli._files import read_bytes, refuse_existing, refuse_input, write_bytes
+from hcodec.cli._options import COMPUTE, FILE, FORCE, JSON, MODEL, set_threads
+from hcodec.cli._report import describe, shown
 from hcodec.errors import HcodecError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class _Level:
 
 
 @click.command()
-@click.argument("image", required=False)
-@click.option("-o", "--output", metavar="OUT", help=f"Where the strip goes.  [default: {_OUTPUT}, overwritten]")
+@click.argument("image", required=False, type=FILE)
+@click.option("-o", "--output", metavar="OUT", type=FILE, help=f"Where the strip goes.  [default: {_OUTPUT}, overwritten]")
 @FORCE
 @MODEL
 @COMPUTE
@@ -55,23 +55,24 @@ def command(
     target = output or _OUTPUT
     force = force or output is None  # the default name is the demo's own
     set_threads(threads)
+    picture = _read(image)
+    refuse_input(target, [image] if image else [])
+    refuse_existing(target, force=force)
     try:
-        refuse_existing(target, force=force)
-        levels, strip = _run(image, model, compute, as_json)
-        write_bytes(target, strip, force=force)
-    except (HcodecError, OSError, MemoryError, RuntimeError) as error:
+        levels, strip = _run(picture, image or "drawn by hcodec itself", model, compute, as_json)
+    except (HcodecError, MemoryError, RuntimeError) as error:
         raise click.ClickException(describe(error, "")) from error
+    write_bytes(target, strip, force=force)
     if as_json:
         click.echo(json.dumps({"output": target, "levels": [asdict(level) for level in levels]}))
     else:
         click.echo(f"Wrote {target}: all levels side by side, the original last.")
 
 
-def _run(image: str | None, model: str, compute: Compute, quiet: bool) -> tuple[list[_Level], bytes]:
+def _run(picture: Picture, origin: str, model: str, compute: Compute, quiet: bool) -> tuple[list[_Level], bytes]:
     from hcodec import codec
     from hcodec.cli._strip import compose
 
-    picture = _read(image)
     for note in picture.notes:
         click.echo(f"Warning: {note}", err=True)
     height, width = picture.pixels.shape[:2]
@@ -79,7 +80,6 @@ def _run(image: str | None, model: str, compute: Compute, quiet: bool) -> tuple[
     start = perf_counter()
     data = codec.encode(picture, model=model, **compute)
     if not quiet:
-        origin = image or "drawn by hcodec itself"
         click.echo(f"A picture of {width}x{height} pixels, {origin}, encoded in {perf_counter() - start:.2f} s")
         click.echo(f"with model {model} to one file of {len(data):,} bytes. Each level is a prefix of it:\n")
         click.echo(" level       bytes      bpp   PSNR dB   decode s")
@@ -98,11 +98,14 @@ def _run(image: str | None, model: str, compute: Compute, quiet: bool) -> tuple[
 def _read(image: str | None) -> Picture:
     from hcodec.pixels import picture
 
-    if image is not None:
-        return picture.read(read_bytes(image))
-    from hcodec.cli._sample import render
+    if image is None:
+        from hcodec.cli._sample import render
 
-    return picture.Picture(render())
+        return picture.Picture(render())
+    try:
+        return picture.read(read_bytes(image))
+    except (HcodecError, click.ClickException, OSError, MemoryError) as error:
+        raise click.ClickException(f"{shown(image)}: {describe(error, image)}") from error
 
 
 def _decode_levels(picture: Picture, data: bytes, compute: Compute) -> Iterator[tuple[_Level, Pixels]]:

@@ -33,10 +33,8 @@ def command(sources: tuple[str, ...], as_json: bool) -> None:
 
 def _describe(source: str) -> Report:
     from hcodec import container
-    from hcodec.container import archive
 
     data = read_bytes(source)
-    archive.refuse(data)
     info = container.info(data)
     for warning in info.warnings:
         warnings.warn(warning, HcodecWarning, stacklevel=1)

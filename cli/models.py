@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import click
 
-from hcodec.cli._options import JSON
+from hcodec.cli._options import JSON, MODEL_NAME
 from hcodec.errors import HcodecError
 
 
 @click.command()
-@click.argument("name", required=False)
+@MODEL_NAME
 @JSON
 def command(name: str | None, as_json: bool) -> None:
     """List the models, or show the card of one.

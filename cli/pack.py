@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import STDIO, Job, read_bytes
-from hcodec.cli._options import FORCE, INPUTS, JSON, QUIET, MetadataKinds, set_threads
+from hcodec.cli._batch import Console, run, write_job
+from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
+from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, QUIET, MetadataKinds, set_threads
 from hcodec.cli._report import Report, describe
-from hcodec.cli.encode import ENDING, PICTURES
+from hcodec.cli.encode import PICTURES
 from hcodec.errors import FormatError, HcodecError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class _Packing:
 
 
 @click.command()
-@INPUTS
-@click.option("-o", "--output", metavar="OUT", help="The archive, or - for stdout.  [default: DIR.hcodec]")
+@INPUTS_OUTPUT
+@click.option("-o", "--output", metavar="OUT", type=FILE, help="The archive, or - for stdout.  [default: DIR.hcodec]")
 @FORCE
 @QUIET
 @JSON
@@ -53,21 +53,30 @@ def command(
     """Pack folders and pictures into one archive, without loss.
 
     Pictures keep their names; those in folders keep their path inside the folder. Hidden files, symbolic links and
-    files that are no pictures stay out.
+    files that are no pictures stay out. Without -o, the last of several names is the archive if it ends in .hcodec.
 
     \b
       hcodec pack holiday                    # holiday.hcodec
       hcodec pack holiday -o a.hcodec
-      hcodec pack *.png -o icons.hcodec
+      hcodec pack *.png icons.hcodec
       hcodec list a.hcodec
       hcodec unpack a.hcodec -o holiday/
     """
+    if output is None and len(sources) > 1 and has_suffix(sources[-1], (ENDING,)):
+        sources, output = sources[:-1], sources[-1]
     job = Job(sources[0] if len(sources) == 1 else f"{len(sources)} inputs", output or _default_output(sources))
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
     set_threads(threads)
     packing = _Packing(sources, restart, metadata, Console(quiet, as_json))
-    run_jobs([job], lambda _job: _pack(packing), packing.console, force=force)
+    packing.console.json_on_stderr = job.target == STDIO
+
+    def action(_source: str) -> Report:
+        """Makes the archive."""
+        refuse(job.target, sources, force=force)
+        return write_job(job, *_pack(packing), force=force)
+
+    run([job.source], action, packing.console)
     if packing.failed:
         click.get_current_context().exit(1)
 

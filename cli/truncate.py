@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import click
 
 from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import Job, plan, read_bytes
+from hcodec.cli._files import ENDING, has_suffix, named, plan
 from hcodec.cli._options import SEVERAL_INPUTS, Size
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
-
-_INPUTS = frozenset([".hcodec"])
 
 
 @click.command()
@@ -25,11 +24,12 @@ def command(
 ) -> None:  # fmt: skip
     """Cut files to levels or bytes, re-encoding nothing.
 
-    Without -o, img.hcodec becomes img-L2.hcodec, img-40000B.hcodec or img-0.5bpp.hcodec beside it.
+    Without an output, which is named by -o or as the second of two names where no file of that name is there yet,
+    img.hcodec becomes img-L2.hcodec, img-40000B.hcodec or img-0.5bpp.hcodec beside it.
 
     \b
       hcodec truncate img.hcodec --levels 2
-      hcodec truncate img.hcodec --target-size 40kB -o small.hcodec
+      hcodec truncate img.hcodec small.hcodec --target-size 40kB
     """
     labels = (
         f"L{levels}" if levels is not None else "",
@@ -38,16 +38,14 @@ def command(
     )
     if sum(map(bool, labels)) != 1:
         raise click.UsageError("Give one of --levels, --target-bpp and --target-size.")
-    jobs = plan(sources, output, ending=f"-{''.join(labels)}.hcodec", recursive=recursive, accepts=_INPUTS)
+    inputs, output = named(sources, output, lambda name: has_suffix(name, (ENDING,)) and not os.path.exists(name))
+    jobs = plan(inputs, output, ending=f"-{''.join(labels)}{ENDING}", recursive=recursive, accepts=frozenset([ENDING]))
     run_jobs(jobs, partial(_truncate, levels, target_bpp, target_size), Console(quiet, as_json), force=force)
 
 
-def _truncate(levels: int | None, target_bpp: float | None, target_size: int | None, job: Job) -> tuple[bytes, Report]:
+def _truncate(levels: int | None, target_bpp: float | None, target_size: int | None, data: bytes) -> tuple[bytes, Report]:
     from hcodec import container
-    from hcodec.container import archive
 
-    data = read_bytes(job.source)
-    archive.refuse(data)
     info = container.info(data)
     pixels = info.width * info.height
     if target_bpp is not None:

@@ -13,7 +13,7 @@ import click
 
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
-from hcodec.cli._options import FORCE, JSON, QUIET, set_threads
+from hcodec.cli._options import FILE, FORCE, JSON, QUIET, set_threads
 from hcodec.cli._report import Report, shown
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ _BESIDE = ".png"
 
 
 @click.command()
-@click.argument("archive", metavar="IN")
-@click.option("-o", "--output", metavar="DIR", help="The folder for the pictures.  [default: that of the archive's name]")
+@click.argument("archive", metavar="IN", type=FILE)
+@click.argument("folder", metavar="[DIR]", required=False, type=FILE)
+@click.option(
+    "-o", "--output", metavar="DIR", type=FILE, help="The folder for the pictures.  [default: that of the archive's name]"
+)
 @click.option("--only", multiple=True, metavar="NAME", help="Take out this picture, and decode no more than needed.")
 @FORCE
 @QUIET
@@ -46,20 +49,22 @@ _BESIDE = ".png"
 @click.option("--strict", is_flag=True, help="Fail at the first damage instead of taking out what is good.")
 @click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with.")
 def command(
-    archive: str, output: str | None, only: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
+    archive: str, folder: str | None, output: str | None, only: tuple[str, ...], force: bool, quiet: bool, as_json: bool,
     strict: bool, threads: int | None,
 ) -> None:  # fmt: skip
     """Unpack the pictures of an archive, all or some.
 
-    a.hcodec is unpacked into the folder a beside it, or into the one that -o names. A picture gets its own name if that
+    a.hcodec is unpacked into the folder a beside it, or into the one that is named. A picture gets its own name if that
     of a format without loss, else .png is added: photo.jpg comes out as photo.jpg.png. Pictures in damaged segments
     are left out, with a warning and the exit code 1.
 
     \b
-      hcodec unpack a.hcodec -o holiday/
+      hcodec unpack a.hcodec holiday/
       hcodec unpack a.hcodec --only day1/boat.png
     """
-    folder = output or _default_output(archive)
+    if folder is not None and output is not None:
+        raise click.UsageError("Two folders are named.")
+    into = folder or output or _default_output(archive)
     set_threads(threads)
     console, faulty = Console(quiet, as_json), set[str]()
 
@@ -67,11 +72,11 @@ def command(
         """Unpacks one archive."""
         start = perf_counter()
         with _open(source) as file:
-            targets = _targets(file, folder, only, force)
+            targets = _targets(file, into, only, force)
             done = _write_all(file, targets, console, force=force, strict=strict, some=bool(only))
         faulty.update(name for name in targets if done.get(name) != ())
         lost = [name for name in targets if name not in done]
-        return _report(source, folder, targets, lost, perf_counter() - start)
+        return _report(source, into, targets, lost, perf_counter() - start)
 
     run([archive], action, console)
     if faulty:

@@ -16,9 +16,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec import container, models, needs
+from hcodec import arguments, container, models, needs
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import EVERYWHERE, Reader
+from hcodec.container.source import Source, read_source
 from hcodec.container.window import windows
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
@@ -27,14 +28,17 @@ from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import MARGIN, Mosaic, Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
+from hcodec.pixels.background import Color, on_background, rgb
 from hcodec.pixels.picture import Picture
 from hcodec.presented import picture_of
-from hcodec.session import Decoder, Encoder, Pixels
+from hcodec.session import Decoder, Encoder
+from hcodec.targets import Targets, at_most
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
 METADATA_KINDS = blobs.KINDS
 DEFAULT_MODEL = "photo-1"
+MAX_TEMPERATURE = 1000.0  # beyond any use, and far below what overflows
 
 
 def encode(
@@ -42,8 +46,9 @@ def encode(
     *,
     levels: int | None = None,
     lossless: bool = False,
+    quality: float | None = None,
     target_bpp: float | None = None,
-    target_size: int | None = None,
+    target_size: int | str | None = None,
     target_psnr: float | None = None,
     model: str = DEFAULT_MODEL,
     metadata: Collection[str] = METADATA_KINDS,
@@ -55,28 +60,24 @@ def encode(
     """Returns the picture as an hcodec file.
 
     image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
-    levels: how many levels to keep, from 1; None keeps all. lossless: add the layer that makes the picture exact; then levels
-    None keeps those that make the smallest file. target_bpp (bits per pixel, container included), target_size
-    (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
-    reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
-    effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
-    seconds a megapixel on two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share that is done,
-    0 to 1. device: "auto", "cpu" or "cuda"; backend: "onnx" or "torch", None for what suits the device.
+    levels: how many levels to keep, from 1; None keeps all. quality: 0 to 100, in equal steps from the first level alone to all.
+    lossless: add the layer that makes the picture exact; then levels None keeps those that make the smallest file.
+    target_bpp (bits per pixel, container included), target_size (bytes, or text such as "40kB") and target_psnr (dB on 8-bit RGB)
+    each cut the file at the byte: the longest that fits, or the shortest that reaches the PSNR. metadata: which of "icc", "exif",
+    "xmp" to keep. effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about
+    15, 20 or 50 seconds a megapixel on two cores. on_progress: gets the share that is done, 0 to 1. device: "auto", "cpu" or
+    "cuda"; backend: "onnx" or "torch", None for what suits the device.
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
-    _check_options((target_bpp, target_size, target_psnr), lossless, effort)
+    targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, arguments.flag("lossless", lossless))
     if lossless:
+        _refuse_search(effort)
         return encode_lossless(
             image, levels=levels, model=model, metadata=metadata, on_progress=on_progress, device=device, backend=backend
         )[0]
-    source = _source(image, metadata)
-    encoder = Encoder(models.load(model, device, backend), source.pixels)
-    count = _check_levels(levels, encoder.model.config.num_levels)
-    data = encode_layers(encoder, count, effort, partial(_pack, source), on_progress or ignore)
-    if target_psnr is not None:
-        data = _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
-    limit = _byte_limit(source, target_bpp, target_size)
-    return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
+    source, encoder, show = _begin(image, metadata, model, device, backend, on_progress)
+    data = encode_layers(encoder, targets.count(encoder.model), effort, partial(_pack, source), show)
+    return targets.cut(data, source.pixels, encoder.model)
 
 
 def encode_lossless(
@@ -90,16 +91,15 @@ def encode_lossless(
     backend: str | None = None,
 ) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
-    source = _source(image, metadata)
-    encoder = Encoder(models.load(model, device, backend), source.pixels)
+    source, encoder, show = _begin(image, metadata, model, device, backend, on_progress)
     if levels is not None:
-        _check_levels(levels, encoder.model.config.num_levels)
-    layers, lossless, code = exact_layers(encoder, source.gray, levels, on_progress or ignore)
+        at_most(arguments.whole("levels", levels, 1), encoder.model.config.num_levels)
+    layers, lossless, code = exact_layers(encoder, source.gray, levels, show)
     return _pack(source, encoder, layers, lossless), code
 
 
 def decode(
-    data: bytes | str | os.PathLike[str] | BinaryIO,
+    data: Source,
     *,
     levels: int | None = None,
     region: Region | None = None,
@@ -109,15 +109,18 @@ def decode(
     backend: str | None = None,
     strict: bool = False,
     on_progress: Show | None = None,
+    background: Color | None = None,
 ) -> Image.Image:
     """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
 
     levels: stop after that many; TruncatedError if the file has fewer. region: x, y, width and height of the part to decode,
     in pixels; only its windows are. temperature: 0 puts missing levels at their prior mean, above 0 samples them (1 is the
     prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
-    strict. on_progress: gets the share that is done, 0 to 1. Raises FormatError, TruncatedError, ModelError, HcodecError (a
-    region beyond the picture), OSError.
+    strict. on_progress: gets the share that is done, 0 to 1. background: a color ("white", "#ffcc00" or red, green and blue) to
+    put the picture on, whose transparency is gone then. Raises FormatError, TruncatedError, ModelError, HcodecError (bad options,
+    a region beyond the picture), OSError.
     """
+    color = None if background is None else rgb(background)
     shown = decode_picture(
         data,
         levels=levels,
@@ -129,11 +132,11 @@ def decode(
         strict=strict,
         on_progress=on_progress,
     )
-    return picture.to_image(shown)
+    return picture.to_image(shown if color is None else on_background(shown, color))
 
 
 def decode_picture(
-    data: bytes | str | os.PathLike[str] | BinaryIO,
+    data: Source,
     *,
     levels: int | None = None,
     region: Region | None = None,
@@ -144,17 +147,20 @@ def decode_picture(
     strict: bool = False,
     on_progress: Show | None = None,
 ) -> Picture:
-    """Returns what `decode` returns, as a Picture."""
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise HcodecError(f"temperature is {temperature}; it must be 0 or more")
+    """Returns what `decode` returns, as a Picture that keeps its transparency."""
+    arguments.number("temperature", temperature, 0, MAX_TEMPERATURE)
+    arguments.whole("seed", seed, 0)
+    arguments.flag("strict", strict)
+    arguments.calls("on_progress", on_progress)
+    wanted = None if levels is None else arguments.whole("levels", levels, 1)
     reader = Reader()
-    reader.feed(_read(data))
+    reader.feed(read_source(data))
     header = reader.known_header()
     rectangle = Rectangle.chosen(region, header.height, header.width)
-    count = _levels_present(reader, levels, rectangle, strict)
-    decoder = Decoder.open(reader, device, backend, count if levels is not None else None)
+    count = _levels_present(reader, wanted, rectangle, strict)
+    decoder = Decoder.open(reader, device, backend, count if wanted is not None else None)
     show = on_progress or ignore
-    exact = exact_pixels(decoder, rectangle, strict, show) if levels is None else None
+    exact = exact_pixels(decoder, rectangle, strict, show) if wanted is None else None
     pixels = decoder.pixels(rectangle, temperature, seed, show) if exact is None else exact
     _report_faults(decoder, strict)
     shown = picture_of(reader, pixels, strict, rectangle)
@@ -173,7 +179,7 @@ def _levels_present(reader: Reader, levels: int | None, region: Rectangle, stric
     worst = min((reader.damaged[window] for window in (EVERYWHERE, *needed) if window in reader.damaged), default=None)
     if levels is not None and worst is not None and worst <= min(levels, header.num_levels):
         raise FormatError(f"layer {worst} is damaged")
-    return _check_levels(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in needed))
+    return at_most(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in needed))
 
 
 def _report_faults(decoder: Decoder, strict: bool) -> None:
@@ -184,14 +190,18 @@ def _report_faults(decoder: Decoder, strict: bool) -> None:
         warnings.warn(line, HcodecWarning, stacklevel=4)
 
 
-def _check_options(targets: Sequence[float | None], lossless: bool, effort: int) -> None:
-    for target in targets:
-        if target is not None and not target > 0:  # nor NaN
-            raise HcodecError(f"a target is {target}; it must be above 0")
-        if target is not None and lossless:
-            raise HcodecError("a target and lossless exclude each other")
-    if lossless and effort != 1:
+def _refuse_search(effort: int) -> None:
+    if not arguments.is_whole(effort) or effort != 1:
         raise HcodecError("effort and lossless exclude each other: the search is for files with a loss")
+
+
+def _begin(
+    image: ImageSource, metadata: Collection[str], model: str, device: str, backend: str | None, on_progress: Show | None
+) -> tuple[Picture, Encoder, Show]:
+    """Returns the picture that is to be encoded, what encodes it, and what shows progress."""
+    arguments.calls("on_progress", on_progress)
+    source = _source(image, metadata)
+    return source, Encoder(models.load(arguments.text("model", model), device, backend), source.pixels), on_progress or ignore
 
 
 def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
@@ -214,56 +224,6 @@ def _pack(source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], 
         offsets=encoder.with_offsets,
     )
     return container.write(frame, layers, attachments.detach(source), lossless=lossless)
-
-
-def _cut_to_psnr(data: bytes, pixels: Pixels, model: models.Model, target: float) -> bytes:
-    """Returns the shortest prefix of the file that reaches the target (to 1 % of its last layer), or else all of it."""
-
-    def reaches(prefix: bytes) -> bool:
-        """Whether a file reaches the target."""
-        return picture.psnr(Decoder(model, container.read_all(prefix)[0]).pixels(), pixels) >= target
-
-    num_levels = container.read_all(data)[1].num_levels
-    wholes = [container.truncate(data, levels=level) for level in range(1, num_levels + 1)]
-    enough = next((level for level, prefix in enumerate(wholes) if reaches(prefix)), None)
-    if enough is None:
-        warnings.warn(f"the PSNR stays below {target} dB with all levels", HcodecWarning, stacklevel=3)
-        return data
-    best, low = wholes[enough], len(wholes[max(enough - 1, 0)])
-    step = max(4, (len(best) - low) // 100)
-    while len(best) - low > step:
-        shorter = container.truncate(data, num_bytes=(low + len(best)) // 2)
-        best, low = (shorter, low) if reaches(shorter) else (best, max(len(shorter), low + 1))
-    return best
-
-
-def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:
-    """Returns the smaller of both limits in bytes, or None."""
-    pixels = source.pixels.shape[0] * source.pixels.shape[1]
-    limits = [] if target_size is None else [target_size]
-    if target_bpp is not None:
-        limits.append(int(min(target_bpp * pixels / 8, 2**62)))
-    return min(limits, default=None)
-
-
-def _check_levels(levels: int | None, present: int) -> int:
-    """Returns how many levels to use of those present."""
-    if levels is not None and not isinstance(levels, int | np.integer):
-        raise HcodecError(f"levels is {levels!r}; it must be a whole number")
-    if levels is not None and levels < 1:
-        raise HcodecError(f"levels is {levels}; at least 1 is needed")
-    if levels is not None and levels > present:
-        raise TruncatedError(f"{levels} levels were asked for, there are {present}")
-    return present if levels is None else levels
-
-
-def _read(data: bytes | str | os.PathLike[str] | BinaryIO) -> bytes:
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    if isinstance(data, str | os.PathLike):
-        with open(data, "rb") as file:
-            return file.read()
-    return data.read()
 
 
 def _report(reader: Reader, strict: bool) -> None:

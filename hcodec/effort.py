@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hcodec import container, memory
+from hcodec import arguments, container, memory
 from hcodec.errors import HcodecError
 from hcodec.models.runtime.backend import require_torch
 from hcodec.models.runtime.threads import Show, ignore
@@ -25,7 +25,7 @@ def encode_layers(encoder: Encoder, count: int, effort: int, pack: Pack, show: S
 
     show: gets the share that is done. Raises PictureError (not enough memory), HcodecError (no such effort), ModelError.
     """
-    if effort not in range(1, len(PASSES) + 1):
+    if not arguments.is_whole(effort) or effort not in range(1, len(PASSES) + 1):
         raise HcodecError(f"effort is {effort}; it must be a whole number from 1 to {len(PASSES)}")
     if effort == 1:
         return pack(encoder, encoder.layers(count, show))

@@ -6,7 +6,7 @@ included, so that no seam shows. It goes row by row of windows, and forgets a st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +46,10 @@ class Rectangle:
         whole = cls(0, 0, height, width)
         if region is None:
             return whole
-        if len(region) != 4 or not all(isinstance(value, int | np.integer) for value in region):
+        given = tuple(region) if isinstance(region, Iterable) else ()
+        if len(given) != 4 or not all(isinstance(value, int | np.integer) for value in given):
             raise HcodecError(f"the region {region!r} is none; x, y, width and height in whole pixels are")
-        x, y, wide, high = map(int, region)
+        x, y, wide, high = map(int, given)
         wanted = cls(y, x, y + high, x + wide)
         if wanted.is_empty or wanted.shared(whole) != wanted:
             raise HcodecError(f"the region {x},{y},{wide},{high} is not within the picture of {width}x{height} pixels")

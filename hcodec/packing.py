@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hcodec import memory
+from hcodec import arguments, memory
 from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.directory import STORED
+from hcodec.container.source import Source
 from hcodec.errors import FormatError, HcodecError, HcodecWarning
 from hcodec.kinds import KINDS, Kind
 from hcodec.pixels import attachments, picture, stored
@@ -74,13 +75,21 @@ def pack(
     make access to a single one faster; `metadata`: which of "icc", "exif", "xmp" to keep. Raises FormatError (a name that
     cannot be used, too many pictures), PictureError, ModelError, HcodecError (bad options).
     """
-    if restart < 1:
-        raise HcodecError(f"restart is {restart}; at least 1 picture must be in a segment")
-    packer = _Packer(restart)
-    for name, source in sources:
+    packer = _Packer(arguments.whole("restart", restart, 1))
+    for name, source in _pairs(sources):
         one = source if isinstance(source, Picture) else picture.read(source)
         packer.add(name, replace(one, metadata=blobs.keep(one.metadata, metadata)))
     return packer.finish()
+
+
+def _pairs(sources: object) -> Iterator[tuple[str, ImageSource]]:
+    """Yields the pairs, each looked at. Raises HcodecError if it is none."""
+    if not isinstance(sources, Iterable) or isinstance(sources, str | bytes):
+        raise HcodecError(f"sources is of type {type(sources).__name__}; it must be pairs of a name and a picture")
+    for pair in sources:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise HcodecError(f"sources has one of type {type(pair).__name__}; each must be a pair of a name and a picture")
+        yield pair[0], pair[1]
 
 
 class _Packer:
@@ -159,20 +168,19 @@ def _code(choice: _Choice, items: Sequence[_Item]) -> tuple[Segment, bytes]:
     return seal(number, fingerprint, chain, beside)
 
 
-def unpack(
-    source: bytes | str | os.PathLike[str] | BinaryIO, *, only: Collection[str] | None = None, strict: bool = False
-) -> Iterator[tuple[str, Picture]]:
+def unpack(source: Source, *, only: Collection[str] | str | None = None, strict: bool = False) -> Iterator[tuple[str, Picture]]:
     """Yields the pictures of an archive with their names, segment after segment.
 
     `source`: the archive's bytes, its path or an open file, of which no more is read than is needed; `only`: the names of
-    the pictures that are wanted, None for all. What is lost (a damaged or missing segment, a picture whose pixels differ
-    from their checksum) is left out and warned of as HcodecWarning, or raised with `strict`; metadata and alpha that
+    the pictures that are wanted, or one name; None for all. What is lost (a damaged or missing segment, a picture whose pixels
+    differ from their checksum) is left out and warned of as HcodecWarning, or raised with `strict`; metadata and alpha that
     are lost are also named in the picture's `notes`. Raises FormatError, TruncatedError, OSError, HcodecError (no such
     name).
     """
+    arguments.flag("strict", strict)
     with opened(source) as archive:
         entries = archive.directory.entries
-        wanted = {entry.name for entry in entries} if only is None else set(only)
+        wanted = {entry.name for entry in entries} if only is None else arguments.names("only", only)
         if missing := wanted - {entry.name for entry in entries}:
             raise HcodecError(f"there is no picture {min(missing)!r} in the archive")
         for index in sorted({entry.segment for entry in entries if entry.name in wanted}):

@@ -205,7 +205,7 @@ class Decoder:
         try:
             return levels.decoded(self.tables, prefix, piece, self.header.offsets)
         except FormatError as error:
-            self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
+            self.faults[index] = self._say_fault(index, prefix, error)
             return prefix
 
     def _with_part(self, index: int, prefix: Prefix) -> Prefix:
@@ -214,8 +214,13 @@ class Decoder:
         try:
             return levels.decoded_part(self.tables, prefix, part, self.header.offsets) if part else prefix
         except FormatError as error:
-            self.faults[index] = f"level {int(prefix.levels) + 1} is malformed, it was ignored: {error}"
+            self.faults[index] = self._say_fault(index, prefix, error)
             return prefix
+
+    def _say_fault(self, index: int, prefix: Prefix, error: FormatError) -> str:
+        """Returns a line on the level after those of a prefix, which is malformed; it names the window if there are several."""
+        place = f" in {self.windows[index].place}" if index != EVERYWHERE and len(self.windows) > 1 else ""
+        return f"level {int(prefix.levels) + 1} is malformed, it was ignored{place}: {error}"
 
     def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""

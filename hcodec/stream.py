@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from types import TracebackType
 
 from PIL import Image
 
+from hcodec import arguments
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_pixels
@@ -22,7 +24,13 @@ from hcodec.session import Decoder
 class StreamDecoder:
     """Takes a file in pieces of any size; gives a better picture after each of its layers.
 
-    device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None for what suits the device.
+    device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None for what suits the device. In a `with` statement it is
+    closed at the end; what is missing of the file then is warned of as HcodecWarning, as `decode` does.
+
+        with hcodec.StreamDecoder() as decoder:
+            for chunk in chunks:
+                if decoder.feed(chunk):
+                    show(decoder.image())
     """
 
     def __init__(self, device: str = "cpu", backend: str | None = None) -> None:
@@ -30,6 +38,17 @@ class StreamDecoder:
         self._reader = Reader()
         self._decoder: Decoder | None = None
         self._told: set[str] = set()  # warnings that were given
+
+    def __enter__(self) -> StreamDecoder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            try:
+                self.close()
+            except TruncatedError as missing:
+                self._warn([str(missing)])
+        self._decoder = None  # and the states that it holds
 
     @property
     def header(self) -> Header | None:
@@ -45,10 +64,10 @@ class StreamDecoder:
         """Takes the next bytes and returns how many levels they completed.
 
         Damage ends decoding there with one HcodecWarning; the levels before it stay.
-        Raises FormatError (not ours, newer, damaged header), ModelError, PictureError (not enough memory).
+        Raises FormatError (not ours, newer, damaged header), ModelError, PictureError (no memory for it), HcodecError (no bytes).
         """
         before = self.levels_decoded
-        self._reader.feed(data)
+        self._reader.feed(arguments.data("data", data))
         if self._reader.coarse or any(self._reader.pieces):
             self._open()
         after = self.levels_decoded

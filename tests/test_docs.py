@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import hcodec
 from hcodec.cli import main
 from hcodec.cli._sample import render
 
@@ -60,6 +61,19 @@ def test_python_snippets(folder, monkeypatch):
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), {})
     assert list(folder.glob("level-*.png"))
+
+
+def test_the_manual_runs(folder, monkeypatch):
+    """The examples of `help(hcodec)`, one after the other."""
+    monkeypatch.chdir(folder)
+    examples = re.findall(r"^    (.*)$", hcodec.__doc__, re.MULTILINE)
+    names = {"hcodec": hcodec}
+    exec(compile("\n".join(examples), "hcodec", "exec"), names)
+    assert names["preview"].size == names["image"].size == (128, 96) and names["part"].size == (30, 20)
+    assert set(names["pictures"]) == {"a.png"} and len(names["shorter"]) < len(names["data"])
+    assert set(re.findall(r"hcodec\.(\w+)\(", hcodec.__doc__)) == {
+        name for name in hcodec.__all__ if callable(getattr(hcodec, name)) and name[0].islower()
+    } | {"StreamDecoder"}
 
 
 def test_make_targets_and_extras_exist():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hcodec.errors import PictureError
+from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels.picture import Picture, psnr, read, save, to_image
 
 RNG = np.random.default_rng(0)
@@ -286,9 +286,11 @@ def test_files_that_are_no_images_are_refused(data):
 
 
 def test_sources_that_are_no_sources_are_refused():
-    for source in (None, 7, [[1, 2]], io.StringIO("text")):
+    for source in (None, 7, [[1, 2]]):
         with pytest.raises(PictureError):
             read(source)
+    with pytest.raises(HcodecError, match="gives str and not bytes"):
+        read(io.StringIO("text"))
     with pytest.raises(FileNotFoundError):
         read("nowhere.png")
 

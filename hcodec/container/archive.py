@@ -28,7 +28,9 @@ from hcodec.container.directory import (
     squeeze,
 )
 from hcodec.container.fields import CRC_BYTES, MAX_VARINT_BYTES, Cursor, pack_crc32, pack_varint
+from hcodec.container.header import ARCHIVE as MAGIC
 from hcodec.container.header import MAGIC as PICTURE_MAGIC
+from hcodec.container.source import Source, open_path, read_source
 from hcodec.errors import FormatError, HcodecError, TruncatedError
 
 __all__ = [
@@ -39,18 +41,13 @@ __all__ = [
     "check_name",
     "listing",
     "opened",
-    "refuse",
     "seal",
     "write",
 ]
 
-MAGIC = b"\x89HCA\r\n\x1a"  # format: as a picture's, but for the A
 VERSION = 1  # format
 _TRUNCATED = "the archive ends inside its directory"
 _HEAD_BYTES = len(MAGIC) + 1 + 2 * MAX_VARINT_BYTES  # at most, without the directory
-
-
-Source = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
 
 def seal(kind: int, fingerprint: bytes, chain: bytes, attachments: Sequence[Attachments]) -> tuple[Segment, bytes]:
@@ -78,12 +75,6 @@ def write(entries: Sequence[Entry], segments: Sequence[tuple[Segment, bytes]]) -
     return b"".join((head, pack_crc32(head), *(payload for _, payload in segments)))
 
 
-def refuse(data: bytes) -> None:
-    """Raises FormatError if `data` is the beginning of an archive, for those who want one picture."""
-    if data.startswith(MAGIC):
-        raise FormatError("this is an archive of pictures: hcodec list shows what is in it, hcodec unpack takes it out")
-
-
 @contextmanager
 def opened(source: Source) -> Iterator[Archive]:
     """Opens the archive in `source`: its bytes, its path or an open file. Of a file, only what is asked for is read.
@@ -93,10 +84,12 @@ def opened(source: Source) -> Iterator[Archive]:
     if isinstance(source, bytes | bytearray | memoryview):
         yield Archive(io.BytesIO(source))
     elif isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
+        with open_path(source) as file:
             yield Archive(file)
-    else:
+    elif hasattr(source, "seekable") and not getattr(source, "closed", False):
         yield Archive(source)
+    else:
+        yield Archive(io.BytesIO(read_source(source)))
 
 
 class Archive:
@@ -169,7 +162,9 @@ def _check_start(head: Cursor) -> None:
     found = head.upto(len(MAGIC))
     if found == PICTURE_MAGIC:
         raise FormatError("this is one picture, not an archive: hcodec info shows what is in it, hcodec decode decodes it")
-    if not found or not MAGIC.startswith(found):
+    if not found:
+        raise FormatError("not an hcodec archive: it is empty")
+    if not MAGIC.startswith(found):
         raise FormatError("not an hcodec archive")
     version = head.byte()
     if version > VERSION:

@@ -31,6 +31,7 @@ from hcodec.errors import FormatError, TruncatedError
 MAGIC = b"\x89HCP\r\n\x1a"  # format: not text (0x89), and broken by any change of line ends (CR LF, Ctrl-Z)
 VERSION = 1  # format
 
+ARCHIVE = b"\x89HCA\r\n\x1a"  # format: how archives begin, as pictures but for the A
 _DRAFT = b"\x89HCO\r\n\x1a"  # how files of before version 1 began
 _GRAY, _CUT, _FRONT, _BACK, _LOSSLESS, _OFFSETS = 1, 2, 4, 8, 16, 32  # format: bits of the flags byte
 _KNOWN_FLAGS = _GRAY | _CUT | _FRONT | _BACK | _LOSSLESS | _OFFSETS
@@ -220,7 +221,9 @@ def _parse_magic(cursor: Cursor) -> None:
     found = cursor.upto(len(MAGIC))  # a stranger's file is refused at its first wrong byte
     if found == _DRAFT:
         raise FormatError("the file is of a draft before format version 1, which is not read any more")
-    if not MAGIC.startswith(found) and not _DRAFT.startswith(found):
+    if found == ARCHIVE:
+        raise FormatError("this is an archive of pictures: hcodec list shows what is in it, hcodec unpack takes it out")
+    if not any(known.startswith(found) for known in (MAGIC, ARCHIVE, _DRAFT)):
         raise FormatError("not an hcodec file")
     cursor.take(len(MAGIC) - len(found))  # the rest, which is not there
 

@@ -6,7 +6,6 @@ Room: container, beside the data's path: it reads as decoding does (step 2). Imp
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from hcodec.container import lossless_layer
 from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
+from hcodec.container.source import Source, read_source
 from hcodec.container.window import windows
 from hcodec.errors import FormatError
 
@@ -106,16 +106,13 @@ class Info:
         return {**asdict(self), **named, "text": dict(self.text), "has_alpha": self.has_alpha}
 
 
-def info(source: bytes | str | os.PathLike[str]) -> Info:
-    """What is in a file, given by its path or its bytes, be they all or only the first.
+def info(source: Source) -> Info:
+    """Returns what is in a file, given by its path, as bytes or open, be it whole or only its beginning.
 
     Raises FormatError if it is not ours, too new or damaged in its header, TruncatedError if it ends inside the header,
-    and OSError if it cannot be read.
+    HcodecError if the source is of another type, and OSError if it cannot be read.
     """
-    if isinstance(source, bytes):
-        return _describe(*read_all(source))
-    with open(source, "rb") as file:
-        return _describe(*read_all(file.read()))
+    return _describe(*read_all(read_source(source)))
 
 
 def _describe(reader: Reader, header: Header) -> Info:

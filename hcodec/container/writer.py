@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
+from hcodec.arguments import size, whole
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.chunks import pack_sections, whole_chunks
 from hcodec.container.fields import CRC_BYTES, pack_varint
 from hcodec.container.header import Frame, Header, pack_header
 from hcodec.container.reader import EVERYWHERE, Reader, read_all
+from hcodec.container.source import Source, read_source
 from hcodec.container.table import Layer
-from hcodec.errors import FormatError, HcodecError, TruncatedError
+from hcodec.errors import FormatError, TruncatedError
 
 Pieces = Sequence[bytes]  # of one layer: that of the whole picture, or those of the windows in their order
 
@@ -59,22 +61,29 @@ def _header(frame: Frame, layers: Iterable[Pieces], sections: tuple[bytes, bytes
     )
 
 
-def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = None) -> bytes:
-    """Returns a shorter file from the whole and undamaged parts of `data`, without re-encoding; what comes along is kept.
+def truncate(source: Source, *, levels: int | None = None, num_bytes: int | str | None = None) -> bytes:
+    """Returns a shorter file from the whole and undamaged parts of a file, without re-encoding; what comes along is kept.
 
-    `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a length that the result does not exceed,
-    for which the lossless layer is left out, and then a layer may be cut inside (the header then says so). With both, both
-    hold; with neither, everything usable is kept, up to the first piece that is not, which makes a well-formed file of the
-    first bytes of one. Raises FormatError if the header is bad or a layer that was asked for is damaged, TruncatedError if
-    a layer that was asked for is not whole or if the first does not fit.
+    `source`: its path, its bytes or an open file; `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a
+    length (40000 or "40kB") that the result does not exceed, for which the lossless layer is left out, and then a layer may be
+    cut inside (the header then says so). With both, both hold; with neither, everything usable is kept, up to the first piece
+    that is not, which makes a well-formed file of the first bytes of one. Raises FormatError if the header is bad or a layer that
+    was asked for is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit, HcodecError
+    if an argument is wrong, OSError if the source cannot be read.
     """
+    limit = None if num_bytes is None else size("num_bytes", num_bytes, 0)
+    wanted = None if levels is None else whole("levels", levels, 1)
+    return _truncate(read_source(source), wanted, limit)
+
+
+def _truncate(data: bytes, levels: int | None, num_bytes: int | None) -> bytes:
     reader, header = read_all(data)
-    whole = _check_levels(levels, reader, header)
-    layers = [_layer(reader, header, level) for level in range(whole)]
+    kept = _check_levels(levels, reader, header)
+    layers = [_layer(reader, header, level) for level in range(kept)]
     front = data[header.header_bytes : header.prefix_bytes(0)]
     back = whole_chunks(data[header.prefix_bytes(len(header.layers)) : header.file_bytes], header.back_bytes)
     sections = front, back
-    if levels is None and whole == header.num_levels and all(reader.lossless):
+    if levels is None and kept == header.num_levels and all(reader.lossless):
         exact = _assemble(header, layers, sections, lossless=reader.lossless)
         if num_bytes is None or len(exact) <= num_bytes:
             return exact
@@ -89,8 +98,6 @@ def truncate(data: bytes, *, levels: int | None = None, num_bytes: int | None = 
 
 def _check_levels(levels: int | None, reader: Reader, header: Header) -> int:
     """Returns how many whole levels to keep."""
-    if levels is not None and levels < 1:
-        raise HcodecError(f"levels is {levels}, at least 1 must be kept")
     needed = levels or 1
     damaged = min(reader.damaged.values(), default=None)
     if damaged is not None and damaged <= min(needed, header.num_levels):

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
+from hcodec.container.source import open_path, read_source
 from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import metadata as blobs
+from hcodec.pixels.lenient import lenient
 from hcodec.pixels.metadata import Metadata
 
 __all__ = [
@@ -56,6 +58,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_HINT = "; hcodec encode --allow-truncated keeps what can be read"
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
 _FORMATS_WITH_ALPHA = ("AVIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
@@ -84,11 +87,15 @@ class Picture:
 
 def read(
     source: Image.Image | str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.generic],
+    *,
+    allow_truncated: bool = False,
 ) -> Picture:
     """The picture in a file (by path, as bytes, or open), in a Pillow image, or in an array.
 
     Arrays: uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-    Raises PictureError if it is not an image, or its mode or size cannot be coded; OSError if the file cannot be read.
+    `allow_truncated`: of a file that is damaged or ends early, take what can be read, with a note.
+    Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
+    OSError if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -96,18 +103,17 @@ def read(
         with _pillow_errors("the image cannot be read"):
             return _from_image(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(io.BytesIO(source))
+        return _from_file(io.BytesIO(source), allow_truncated)
     if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
-            return _from_file(file)
-    data = source.read() if hasattr(source, "read") else None
-    if not isinstance(data, bytes):
+        with open_path(source) as file:
+            return _from_file(file, allow_truncated)
+    if not hasattr(source, "read"):
         raise PictureError(f"a picture cannot be read from {type(source).__name__}")
-    return _from_file(io.BytesIO(data))
+    return _from_file(io.BytesIO(read_source(source)), allow_truncated)
 
 
 @contextmanager
-def _pillow_errors(message: str) -> Iterator[None]:
+def _pillow_errors(message: str, hint: str = "") -> Iterator[None]:
     """Turns what Pillow raises into PictureError, but lets errors of the file system (with a number) pass."""
     try:
         yield
@@ -117,10 +123,22 @@ def _pillow_errors(message: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error or type(error).__name__
-        raise PictureError(f"{message}: {reason}") from error
+        raise PictureError(f"{message}: {reason}{hint}") from error
 
 
-def _from_file(file: BinaryIO) -> Picture:
+def _from_file(file: BinaryIO, allow_truncated: bool) -> Picture:
+    try:
+        return _opened(file)
+    except PictureError as error:
+        if not allow_truncated:
+            raise
+        file.seek(0)
+        with lenient():
+            found = _opened(file)
+        return replace(found, notes=(*found.notes, f"{str(error).removesuffix(_HINT)}; what could be read was kept"))
+
+
+def _opened(file: BinaryIO) -> Picture:
     with warnings.catch_warnings(), _pillow_errors("not a readable image"):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's error at twice the size stays
         with Image.open(file) as image:
@@ -131,7 +149,8 @@ def _from_image(image: Image.Image) -> Picture:
     _check_size(image.width, image.height)
     notes = _describe_losses(image)
     rawmode = _rawmode(image)
-    image.load()
+    with _pillow_errors("the image is damaged", _HINT):
+        image.load()
     metadata, orientation, metadata_notes = blobs.collect(image)
     notes += metadata_notes
     if image.mode not in _CHANNELS and not _has_16_bits(image):  # the profile tells of colors that are gone
@@ -264,7 +283,7 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     """
     image_format = _choose_format(target, format)
     if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
-        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can")
+        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
     with _pillow_errors(f"the picture cannot be written as {image_format}"):
         options = _SAVE_OPTIONS.get(image_format, {}) | blobs.save_options(image, image_format)
         image.save(target, image_format, **options)

@@ -34,9 +34,9 @@ class Backend:
     @classmethod
     def chosen(cls, name: str | None, device: str) -> Backend:
         """Returns the backend of a name, or None, on a device, one of DEVICES; ModelError if it is not there."""
-        if device not in DEVICES:
+        if not isinstance(device, str) or device not in DEVICES:
             raise ModelError(f"unknown device {device!r}; use auto, cpu or cuda")
-        if name not in (*BACKENDS, None):
+        if name is not None and (not isinstance(name, str) or name not in BACKENDS):
             raise ModelError(f"unknown backend {name!r}; use onnx or torch")
         if name == "onnx" and device == "cuda":
             raise ModelError("the backend onnx runs on the processor only; use torch for CUDA")

@@ -1,0 +1,84 @@
+"""Every command with standard streams that are closed or full: one line and exit code 1, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import render
+from PIL import Image
+
+import hcodec
+from hcodec.cli import _COMMANDS
+
+FULL, CLOSED = "No space left on device\n", "Bad file descriptor\n"
+CASES = [  # command, streams, exit code, end of what it says
+    *((line, "<&-", 1, CLOSED) for line in ("encode -", "decode -", "truncate - --levels 1", "list -", "unpack - out")),
+    *(
+        (line, ">&-", 1, CLOSED)
+        for line in ("truncate img.hcodec --levels 1 -o -", "pack img.png -o -", "info img.hcodec", "list a.hcodec")
+    ),
+    *((line, ">&-", 1, CLOSED) for line in ("models", "models photo-1", "demo img.png --model tiny", "--help", "lab --help")),
+    *(
+        (line, ">/dev/full", 1, FULL)
+        for line in ("encode img.png -o - --model tiny", "decode img.hcodec -o -", "info img.hcodec --json")
+    ),
+    *((line, ">/dev/full", 1, FULL) for line in ("list a.hcodec", "models photo-1", "doctor", "--version", "encode --help")),
+    *((line, "2>/dev/full", 1, "") for line in ("encode img.png -o x.hcodec --model tiny", "nonsense")),
+    *((line, "2>&-", 0, "") for line in ("truncate img.hcodec x2.hcodec --levels 1", "info img.hcodec")),
+    ("nonsense", "2>&-", 2, ""),
+    ("info img.hcodec", "<&-", 0, ""),
+    ("info img.hcodec missing.hcodec", "<&- >&- 2>&-", 1, ""),
+]
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """Exit code and stderr of each case."""
+    folder = tmp_path_factory.mktemp("streams")
+    Image.fromarray(render(16, 16)).save(folder / "img.png")
+    (folder / "img.hcodec").write_bytes(hcodec.encode(render(16, 16), model="tiny"))
+    (folder / "a.hcodec").write_bytes(hcodec.pack([("a", render(16, 16))]))
+
+    def end(case):
+        """Runs a command in a folder of its own."""
+        own = folder / str(CASES.index(case))
+        own.mkdir()
+        for path in folder.glob("*.*"):
+            os.link(path, own / path.name)
+        argv = ["bash", "-c", f'exec "{sys.executable}" -m hcodec {case[0]} {case[1]}']
+        done = subprocess.run(argv, cwd=own, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        return done.returncode, done.stderr
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(CASES, pool.map(end, CASES), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} {case[1]}")
+def test_one_line_and_no_traceback(case, ends):
+    _, _, wanted, line = case
+    code, said = ends[case]
+    assert "Traceback" not in said and "ignored" not in said
+    assert code == wanted, said
+    if line:
+        assert said.endswith(line) and said.count("Error: ") == said.count("\n") == 1, said
+
+
+def test_every_command_is_here():
+    tried = {case[0].split()[0] for case in CASES}
+    assert set(_COMMANDS) <= tried
+
+
+def test_no_file_of_ours_gets_a_number_of_theirs(tmp_path):
+    """What a library writes to a closed stderr must not land in the output."""
+    (tmp_path / "img.hcodec").write_bytes(hcodec.encode(render(16, 16), model="tiny"))
+    code = (
+        "import os\nfrom hcodec.cli import _streams\nwith _streams.guarded():\n"
+        "    file = open('new', 'wb')\n    os.write(2, b'a message')\n    assert file.fileno() > 2"
+    )
+    done = subprocess.run(["bash", "-c", f'exec "{sys.executable}" -c "{code}" <&- >&- 2>&-'], cwd=tmp_path, timeout=60)
+    assert done.returncode == 0 and Path(tmp_path, "new").read_bytes() == b""
