@@ -74,6 +74,7 @@ def _run(image: str | None, model: str, compute: Compute, quiet: bool) -> tuple[
     picture = _read(image)
     for note in picture.notes:
         click.echo(f"Warning: {note}", err=True)
+    picture = picture.without_notes()
     height, width = picture.pixels.shape[:2]
     codec.encode(picture, model=model, **compute, levels=1)  # loads the model, so that the clock sees coding only
     start = perf_counter()

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import STDIO, Job, read_bytes
-from hcodec.cli._options import FORCE, INPUTS, JSON, QUIET, MetadataKinds, set_threads
+from hcodec.cli._options import FORCE, INPUTS, JSON, KEEPING, QUIET, set_threads
 from hcodec.cli._report import Report, describe
 from hcodec.cli.encode import ENDING, PICTURES
 from hcodec.errors import FormatError, HcodecError
@@ -29,8 +29,7 @@ class _Packing:
     """One archive in the making: what goes in, where messages go, and which inputs failed."""
 
     sources: Sequence[str]
-    restart: int
-    metadata: tuple[str, ...]
+    settings: dict[str, Any]  # of `packing.pack`
     console: Console
     failed: list[str] = field(default_factory=list)
 
@@ -43,17 +42,16 @@ class _Packing:
 @JSON
 @click.option("--restart", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
               help="Pictures between restart points at most: fewer give faster access, more a smaller file.")  # fmt: skip
-@click.option("--metadata", type=MetadataKinds(), default="all", show_default=True,
-              help="What to keep: all, none, or some of icc,exif,xmp.")  # fmt: skip
+@KEEPING
 @click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with.")
 def command(
     sources: tuple[str, ...], output: str | None, force: bool, quiet: bool, as_json: bool,
-    restart: int, metadata: tuple[str, ...], threads: int | None,
+    threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Pack folders and pictures into one archive, without loss.
 
     Pictures keep their names; those in folders keep their path inside the folder. Hidden files, symbolic links and
-    files that are no pictures stay out.
+    files that are no pictures stay out. A picture that 8 bits of gray or RGB cannot hold ends it, unless --convert is given.
 
     \b
       hcodec pack holiday                    # holiday.hcodec
@@ -66,7 +64,7 @@ def command(
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
     set_threads(threads)
-    packing = _Packing(sources, restart, metadata, Console(quiet, as_json))
+    packing = _Packing(sources, settings, Console(quiet, as_json))
     run_jobs([job], lambda _job: _pack(packing), packing.console, force=force)
     if packing.failed:
         click.get_current_context().exit(1)
@@ -86,7 +84,7 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
     start = perf_counter()
     console, files = wanted.console, list(_find(wanted))
     with console.progress(len(files)):
-        data = packing.pack(_read(files, wanted), restart=wanted.restart, metadata=wanted.metadata)
+        data = packing.pack(_read(files, wanted), **wanted.settings)
     console.bar = None
     input_bytes = sum(os.path.getsize(path) for path, _ in files if path not in wanted.failed)
     return data, _report(input_bytes, archive.listing(data), wanted.failed, perf_counter() - start)
@@ -142,8 +140,6 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
             wanted.failed.append(path)
         else:
             taken[name] = path
-            for note in image.notes:
-                wanted.console.warn(path, note)
             yield name, image
         wanted.console.advance()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO
@@ -19,21 +19,21 @@ from PIL import Image
 from hcodec import container, models, needs
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import EVERYWHERE, Reader
+from hcodec.container.attachments import METADATA_KINDS
 from hcodec.container.window import windows
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import MARGIN, Mosaic, Rectangle
-from hcodec.pixels import attachments, picture
-from hcodec.pixels import metadata as blobs
+from hcodec.pixels import attachments, faithful, picture
+from hcodec.pixels.faithful import ImageSource
+from hcodec.pixels.metadata import Names
 from hcodec.pixels.picture import Picture
 from hcodec.presented import picture_of
 from hcodec.session import Decoder, Encoder, Pixels
 
-ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
-METADATA_KINDS = blobs.KINDS
 DEFAULT_MODEL = "photo-1"
 
 
@@ -46,7 +46,9 @@ def encode(
     target_size: int | None = None,
     target_psnr: float | None = None,
     model: str = DEFAULT_MODEL,
-    metadata: Collection[str] = METADATA_KINDS,
+    metadata: Names = METADATA_KINDS,
+    strip: Names = (),
+    convert: bool = False,
     effort: int = 1,
     on_progress: Show | None = None,
     device: str = "cpu",
@@ -54,29 +56,26 @@ def encode(
 ) -> bytes:
     """Returns the picture as an hcodec file.
 
-    image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
+    image: a path, an open file, the bytes of an image file, a Pillow image, an array (H, W[, 1..4]) of uint8, or a Picture.
     levels: how many levels to keep, from 1; None keeps all. lossless: add the layer that makes the picture exact; then levels
-    None keeps those that make the smallest file. target_bpp (bits per pixel, container included), target_size
-    (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
-    reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
-    effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
-    seconds a megapixel on two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share that is done,
-    0 to 1. device: "auto", "cpu" or "cuda"; backend: "onnx" or "torch", None for what suits the device.
-    Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
+    None keeps those that make the smallest file, and what 8 bits of gray or RGB cannot hold is refused, unless `convert` allows
+    to change it. target_bpp (bits per pixel, container included), target_size (bytes) and target_psnr (dB on 8-bit RGB) each
+    cut the file at the byte: the longest that fits, or the shortest that reaches the PSNR. metadata: what to keep, strip: what
+    not to keep of that: "icc", "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all".
+    effort: 1 to 4; above 1, symbols are searched for that make every prefix better (with torch; 15 to 50 s a megapixel).
+    on_progress: gets the share that is done. device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None, what suits it.
+    Warns (HcodecWarning) of what is changed or has no place in the file. Raises PictureError, ModelError,
+    TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
     _check_options((target_bpp, target_size, target_psnr), lossless, effort)
+    source = _source(image, metadata, strip, convert, exact=lossless)
     if lossless:
-        return encode_lossless(
-            image, levels=levels, model=model, metadata=metadata, on_progress=on_progress, device=device, backend=backend
-        )[0]
-    source = _source(image, metadata)
+        told = source.without_notes()
+        return encode_lossless(told, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     count = _check_levels(levels, encoder.model.config.num_levels)
     data = encode_layers(encoder, count, effort, partial(_pack, source), on_progress or ignore)
-    if target_psnr is not None:
-        data = _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
-    limit = _byte_limit(source, target_bpp, target_size)
-    return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
+    return _cut(data, source, encoder.model, target_psnr, _byte_limit(source, target_bpp, target_size))
 
 
 def encode_lossless(
@@ -84,13 +83,15 @@ def encode_lossless(
     *,
     levels: int | None = None,
     model: str = DEFAULT_MODEL,
-    metadata: Collection[str] = METADATA_KINDS,
+    metadata: Names = METADATA_KINDS,
+    strip: Names = (),
+    convert: bool = False,
     on_progress: Show | None = None,
     device: str = "cpu",
     backend: str | None = None,
 ) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
-    source = _source(image, metadata)
+    source = _source(image, metadata, strip, convert, exact=True)
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     if levels is not None:
         _check_levels(levels, encoder.model.config.num_levels)
@@ -194,11 +195,12 @@ def _check_options(targets: Sequence[float | None], lossless: bool, effort: int)
         raise HcodecError("effort and lossless exclude each other: the search is for files with a loss")
 
 
-def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
+def _source(image: ImageSource, metadata: Names, strip: Names, convert: bool, *, exact: bool) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
-    source = image if isinstance(image, Picture) else picture.read(image)
+    source = faithful.prepare(image, metadata=metadata, strip=strip, exact=exact, convert=convert)
     needs.check(*source.pixels.shape[:2])
-    return replace(source, metadata=blobs.keep(source.metadata, metadata))
+    faithful.warn(source)
+    return source
 
 
 def _pack(source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()) -> bytes:
@@ -235,6 +237,13 @@ def _cut_to_psnr(data: bytes, pixels: Pixels, model: models.Model, target: float
         shorter = container.truncate(data, num_bytes=(low + len(best)) // 2)
         best, low = (shorter, low) if reaches(shorter) else (best, max(len(shorter), low + 1))
     return best
+
+
+def _cut(data: bytes, source: Picture, model: models.Model, target_psnr: float | None, limit: int | None) -> bytes:
+    """Returns the prefix of a file that reaches a PSNR, of at most so many bytes."""
+    if target_psnr is not None:
+        data = _cut_to_psnr(data, source.pixels, model, target_psnr)
+    return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
 
 
 def _byte_limit(source: Picture, target_bpp: float | None, target_size: int | None) -> int | None:
