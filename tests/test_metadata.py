@@ -133,5 +133,5 @@ def test_metadata_too_long_for_jpeg_is_dropped_with_a_warning():
     image = to_image(Picture(RGB, metadata=Metadata(ICC * 40, exif, xmp)))
     with pytest.warns(HcodecWarning) as caught:
         again = read(reopen_bytes(image, "JPEG"))
-    assert [str(warning.message) for warning in caught] == ["left out: Exif, XMP (JPEG has no place)"]
+    assert [str(warning.message) for warning in caught] == ["left out (JPEG has no place for it): Exif, XMP"]
     assert again.metadata == Metadata(icc=ICC * 40)

@@ -59,6 +59,12 @@ class _Tiff:
         return iter(range(first, first + _ENTRY_BYTES * min(self.integer(directory, 2), room), _ENTRY_BYTES))
 
 
+def holds(exif: bytes, tag: int) -> bool:
+    """Whether the first directory of a TIFF structure has an entry with a tag."""
+    tiff = _Tiff(exif)
+    return any(tiff.integer(entry, 2) == tag for entry in tiff.entries(tiff.integer(4, 4)))
+
+
 def set_upright(exif: bytes) -> tuple[int | None, bytes]:
     """Returns the orientation in a TIFF structure (None if it has none), and the structure with 1 in its place."""
     tiff = _Tiff(exif)

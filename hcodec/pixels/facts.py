@@ -1,7 +1,7 @@
 """What a picture file says and Pillow does not pass on: depth of its samples, color, and what there is beside the picture.
 
 Room: pixels (encode step 2), below `picture`. It looks at the open file behind a Pillow image before that is loaded, and
-leaves it where it was. Imports Pillow, `container.attachments` and Python's own modules only.
+leaves it where it was. Imports Pillow, `jxl_header`, `container.attachments` and Python's own modules only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import BinaryIO
 from PIL import Image, TiffTags
 
 from hcodec.container.attachments import Cicp
+from hcodec.pixels import jxl_header
 
+_JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
 _PNG, _JP2, _J2K = b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 _MAX_BOX_BYTES = 1 << 20  # of those that are read; pixels are not among them
 _MAX_CODE = 255
@@ -41,13 +43,14 @@ _TIFF_READ = frozenset(
 class Facts:
     """What Pillow does not pass on.
 
-    `bits`: a sample in the file, 0 where nothing says that it differs from what Pillow gives; `cicp`, `icc`: color; `other`:
-    in a few words each, what came along and has no place in our files.
+    `bits`: a sample in the file, 0 where nothing says that it differs from what Pillow gives; `cicp`, `icc`: color; `xmp`: an
+    XMP packet; `other`: in a few words each, what came along and has no place in our files.
     """
 
     bits: int = 0
     cicp: Cicp | None = None
     icc: bytes = b""
+    xmp: bytes = b""
     other: tuple[str, ...] = ()
 
 
@@ -73,6 +76,8 @@ def _facts(image: Image.Image, file: BinaryIO) -> Facts:
         return _png_facts(file)
     if start == _JP2 or start.startswith(_J2K):
         return _jpeg2000_facts(file, start)
+    if start == _JXL or start.startswith(jxl_header.START):
+        return _jxl_facts(file, start)
     if start[4:8] == b"ftyp":
         return _heif_facts(image, file)
     return Facts(_tile_bits(image), other=tuple(dict.fromkeys((*_jpeg_other(image), *_tiff_other(image)))))
@@ -162,6 +167,19 @@ def _codestream_bits(data: bytes) -> int:
     return bits if bits > 8 else 0
 
 
+def _jxl_facts(file: BinaryIO, start: bytes) -> Facts:
+    if start == _JXL:
+        codestream = _outer_box(file, b"jxlc") or _outer_box(file, b"jxlp")[4:]  # whole, or its first part with a number
+        other = ["compressed metadata"] if _outer_box(file, b"brob") else []
+        xmp = _outer_box(file, b"xml ")
+    else:
+        file.seek(0)
+        codestream, other, xmp = file.read(64), [], b""
+    header = jxl_header.parse(codestream)
+    moving = ["more frames"] if header.moves else []
+    return Facts(header.bits if header.bits > 8 else 0, xmp=xmp, other=(*moving, *other))
+
+
 def _heif_facts(image: Image.Image, file: BinaryIO) -> Facts:
     """AVIF and HEIF: what is said of the primary picture."""
     cicp, icc, bits = None, b"", 0
@@ -178,7 +196,7 @@ def _heif_facts(image: Image.Image, file: BinaryIO) -> Facts:
             bits = (12 if content[2] & 0x20 else 10) if content[2] & 0x40 else 8
     bits = image.info.get("bit_depth", bits)
     other = [name for key, name in (("depth_images", "depth map"), ("aux", "auxiliary pictures")) if image.info.get(key)]
-    return Facts(bits if bits > 8 else 0, cicp, icc, tuple(other))
+    return Facts(bits if bits > 8 else 0, cicp, icc, other=tuple(other))
 
 
 def _primary_properties(meta: bytes) -> list[tuple[bytes, bytes]]:

@@ -38,7 +38,7 @@ def prepare(
     _check(source)
     if exact and source.changes and not convert:
         changes = "; ".join(source.changes)
-        raise PictureError(f"it cannot be coded without loss: {changes} (--convert, convert=True, codes that)")
+        raise PictureError(f"it cannot be coded without loss: {changes}; --convert (convert=True) codes that")
     return replace(source, metadata=blobs.keep(source.metadata, metadata, strip))
 
 

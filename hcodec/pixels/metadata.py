@@ -21,7 +21,7 @@ from hcodec.pixels.facts import Facts
 Names = str | Collection[str]
 
 UNITS = 100_000  # of gamma and chromaticities (format)
-_INCH_M = 0.0254
+INCH_M = 0.0254
 SRGB = Cicp(1, 13, 0, 1)
 _SRGB_GAMMA = 45455
 _SRGB_CHROMATICITIES = Chromaticities(31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
@@ -33,11 +33,11 @@ _RAW_PROFILE = "Raw profile type "  # PNG texts that are Exif, IPTC and the like
 _PNG_XMP = "XML:com.adobe.xmp"
 _EXIF_PREFIX = b"Exif\0\0"  # JPEG's marker in front of the TIFF structure that all formats share
 _ORIENTATION = 0x0112
-_X_RESOLUTION, _WHITE_POINT, _PRIMARIES = 0x011A, 0x013E, 0x013F  # TIFF tags
+X_RESOLUTION, _WHITE_POINT, _PRIMARIES = 0x011A, 0x013E, 0x013F  # TIFF tags
 # Of a TIFF file's own tags, those that tell of the picture and not of the file: document, description, make, model,
 # resolution and its unit, software, date, artist, computer, copyright.
 _DESCRIPTIVE_TAGS = (
-    0x010D, 0x010E, 0x010F, 0x0110, _X_RESOLUTION, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298,
+    0x010D, 0x010E, 0x010F, 0x0110, X_RESOLUTION, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298,
 )  # fmt: skip
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # the Exif and the GPS directory
 
@@ -137,7 +137,7 @@ def collect(image: Image.Image, facts: Facts) -> tuple[Metadata, int]:
         other.append("Exif (it is damaged)")
         exif = b""
     orientation, exif = tiff.set_upright(exif)
-    from_xmp, xmp = tiff.set_xmp_upright(_as_bytes(image.info.get("xmp") or image.info.get(_PNG_XMP)))
+    from_xmp, xmp = tiff.set_xmp_upright(_as_bytes(image.info.get("xmp") or image.info.get(_PNG_XMP)) or facts.xmp)
     icc = _as_bytes(image.info.get("icc_profile")) or facts.icc
     text = _texts(image, other)
     metadata = Metadata(icc, exif, xmp, *_color(image, facts, icc), _density(image), text, tuple(other))
@@ -224,11 +224,11 @@ def _per_unit(image: Image.Image) -> tuple[Any, float]:
     """Pixels per unit as a file says it, and the unit in meters, 0 where only their ratio counts."""
     info = image.info
     if "jfif_density" in info:
-        return info["jfif_density"], {1: _INCH_M, 2: 0.01}.get(info.get("jfif_unit", 0), 0)
-    if image.format in ("JPEG", "MPO") or (image.format == "TIFF" and _X_RESOLUTION not in image.getexif()):
+        return info["jfif_density"], {1: INCH_M, 2: 0.01}.get(info.get("jfif_unit", 0), 0)
+    if image.format in ("JPEG", "MPO") or (image.format == "TIFF" and X_RESOLUTION not in image.getexif()):
         return None, 0  # Pillow made it up, or it is from Exif
     if "dpi" in info:
-        return info["dpi"], _INCH_M
+        return info["dpi"], INCH_M
     return info.get("aspect") or info.get("resolution"), 0
 
 
@@ -277,5 +277,5 @@ def attach(image: Image.Image, metadata: Metadata) -> None:
     found["chromaticity"] = tuple(value / UNITS for value in metadata.chromaticities or ())
     if density := metadata.density:
         pair = density.x, density.y
-        found["dpi" if density.unit else "aspect"] = tuple(value * _INCH_M for value in pair) if density.unit else pair
+        found["dpi" if density.unit else "aspect"] = tuple(value * INCH_M for value in pair) if density.unit else pair
     image.info.update({key: value for key, value in found.items() if value})

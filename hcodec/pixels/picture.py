@@ -204,7 +204,7 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
         raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can")
     options, left_out = writing.options(blobs.collect(image, Facts())[0], image_format)
     if left_out:
-        warnings.warn(f"left out: {', '.join(left_out)} ({image_format} has no place)", HcodecWarning, stacklevel=2)
+        warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
     with _pillow_errors(f"the picture cannot be written as {image_format}"):
         image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **options)
 
@@ -213,12 +213,11 @@ def _choose_format(target: str | os.PathLike[str] | BinaryIO, image_format: str 
     if image_format is None:
         name = target if isinstance(target, str | os.PathLike) else getattr(target, "name", "")
         suffix = Path(name).suffix.lower() if isinstance(name, str | os.PathLike) else ""
-        image_format = plugins.extensions().get(suffix)
+        image_format = plugins.format_of(suffix)
         if image_format is None:
             raise PictureError(f"no image format has the suffix {suffix!r}; name the format")
-    plugins.extensions()
     image_format = {"JPG": "JPEG", "JP2": "JPEG2000", "TIF": "TIFF"}.get(image_format.upper(), image_format.upper())
-    if image_format not in Image.SAVE:
+    if not plugins.can_write(image_format):
         raise PictureError(f"the format {image_format} cannot be written")
     return image_format
 

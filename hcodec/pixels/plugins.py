@@ -24,11 +24,16 @@ def opened(file: BinaryIO) -> Image.Image:
         return Image.open(file)
 
 
-def extensions() -> dict[str, str]:
-    """Returns Pillow's name of the format for each suffix."""
+def format_of(suffix: str) -> str | None:
+    """Returns Pillow's name of the format of a suffix such as ".png"; None if there is none."""
+    name = Image.registered_extensions().get(suffix)
+    return Image.registered_extensions().get(suffix) if name is None and _register() else name
+
+
+def can_write(image_format: str) -> bool:
+    """Whether a format, by Pillow's name, can be written."""
     Image.init()
-    _register()
-    return Image.registered_extensions()
+    return image_format in Image.SAVE or (_register() and image_format in Image.SAVE)
 
 
 @cache

@@ -84,7 +84,7 @@ def _convert_integers(image: Image.Image, bits: int) -> tuple[Image.Image, list[
     if image.mode == "I" and bits <= 8 and samples.max() <= 255:  # as Pillow's own convert("I") makes of 8 bits
         gray, change = Image.fromarray(samples.astype(np.uint8)), "mode I, of 0 to 255, taken as 8 bits"
     else:
-        depth = bits if image.mode != "I" and 8 < bits < 16 else 16
+        depth = bits if 8 < bits < 16 else 16
         full = (1 << depth) - 1 if image.format == "TIFF" else _MAX_16  # Pillow's other readers scale to 16 bits
         gray, change = Image.fromarray(_round(samples, full)), _say_rounded(depth, samples)
     transparent = image.info.get("transparency")

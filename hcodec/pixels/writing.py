@@ -1,6 +1,6 @@
 """Metadata into files of other formats: what each can say, as Pillow writes it, and what it cannot.
 
-Room: pixels (after decode step 9), below `picture`. Imports Pillow, `metadata` and `container.attachments` only.
+Room: pixels (after decode step 9), below `picture`. Imports Pillow, `metadata`, `exif` and `container.attachments` only.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from hcodec.container.attachments import METADATA_KINDS, Density
-from hcodec.pixels.metadata import COMMENT, SRGB, UNITS, Metadata
+from hcodec.pixels import exif as tiff
+from hcodec.pixels.metadata import COMMENT, INCH_M, SRGB, UNITS, X_RESOLUTION, Metadata
 
 _EXIF_PREFIX = b"Exif\0\0"
 _TIFF_XMP, _TIFF_WHITE_POINT, _TIFF_PRIMARIES = 700, 318, 319
 _JPEG_SEGMENT_BYTES = 65533
 _JPEG_XMP_BYTES = _JPEG_SEGMENT_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
 _PNG_KEY_CHARACTERS = 79
-_INCH_M = 0.0254
 _YUV_MATRIX = 6  # of BT.601, in which HEIC is coded
 
 Options = dict[str, Any]
@@ -35,6 +35,8 @@ def options(metadata: Metadata, image_format: str) -> tuple[Options, list[str]]:
     given, rest = _WRITERS.get(image_format, _say_nothing)(metadata)
     if metadata.is_srgb or (metadata.icc and not rest.icc and not metadata.cicp):  # said, or said by what goes first
         rest = replace(rest, cicp=None, gamma=None, chromaticities=None)
+    if not rest.exif and tiff.holds(metadata.exif, X_RESOLUTION):
+        rest = replace(rest, density=None)
     return {name: value for name, value in given.items() if value}, rest.names(METADATA_KINDS[:-1])
 
 
@@ -74,7 +76,7 @@ def _png(metadata: Metadata) -> tuple[Options, Metadata]:
 
 
 def _add_png_color(info: PngInfo, metadata: Metadata) -> None:
-    if metadata.cicp == SRGB and not metadata.icc:
+    if metadata.cicp and metadata.cicp[:2] == SRGB[:2] and not metadata.icc:
         info.add(b"sRGB", b"\0")
     elif metadata.cicp:  # the samples are RGB of the full range, whatever those of the source were
         info.add(b"cICP", bytes((metadata.cicp.primaries, metadata.cicp.transfer, 0, 1)))
@@ -141,7 +143,7 @@ def _dpi(metadata: Metadata) -> tuple[tuple[float, float] | None, Metadata]:
 
 
 def _per_inch(density: Density) -> tuple[float, float]:
-    return density.x * _INCH_M, density.y * _INCH_M
+    return density.x * INCH_M, density.y * INCH_M
 
 
 def _comment(metadata: Metadata, limit_bytes: int) -> tuple[bytes, Metadata]:
