@@ -14,14 +14,26 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec.container.attachments import METADATA_KINDS
+from hcodec.container.attachments import METADATA_KINDS, Chromaticities, Cicp, Density
 from hcodec.errors import HcodecError, HcodecWarning, PictureError
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels import picture
-from hcodec.pixels.metadata import Names
+from hcodec.pixels.metadata import Metadata, Names
 from hcodec.pixels.picture import Picture
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
+
+_TYPES = {
+    "icc": bytes,
+    "exif": bytes,
+    "xmp": bytes,
+    "cicp": Cicp | None,
+    "chromaticities": Chromaticities | None,
+    "gamma": int | None,
+    "density": Density | None,
+    "text": tuple,
+    "other": tuple,
+}
 
 
 def prepare(
@@ -64,3 +76,11 @@ def _check(source: Picture) -> None:
         raise PictureError("a Picture has pixels of uint8 (H, W, 3), and alpha of uint8 (H, W) or None")
     if alpha is not None and alpha.shape != pixels.shape[:2]:
         raise PictureError(f"a Picture has alpha of the shape of its pixels, not {alpha.shape} for {pixels.shape[:2]}")
+    if not isinstance(source.metadata, Metadata):
+        raise PictureError(f"a Picture has metadata of type Metadata, not {type(source.metadata).__name__}")
+    for name, kinds in _TYPES.items():
+        value = getattr(source.metadata, name)
+        if not isinstance(value, kinds):
+            raise PictureError(f"{name} of a Metadata is of type {type(value).__name__}")
+    if not all(isinstance(pair, tuple) and tuple(map(type, pair)) == (str, str) for pair in source.metadata.text):
+        raise PictureError("text of a Metadata has pairs of a key and a value, both str")
