@@ -83,9 +83,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Report one JSON obj
 MODEL = click.option("--model", default="photo-1", show_default=True, metavar="NAME", help="The model to encode with.")
 KEEPING = together(
     click.option("--metadata", type=Kinds(METADATA_KINDS), default="all", show_default=True,
-                 help=f"What to keep: all, none, or some of {','.join(METADATA_KINDS)}."),
-    click.option("--strip", type=Kinds(STRIP_KINDS), default="none", help="What to leave out of that: all, or such as gps,text."),
-    click.option("--convert", is_flag=True, help="Without loss: take pictures of 16 bits, CMYK..., too, and change them."),
+                 help=f"What to keep: all, none, or some of {','.join(METADATA_KINDS)} (other: what has no place, to be named)."),
+    click.option("--strip", type=Kinds(STRIP_KINDS), default="none", help="What not to keep of that: all, or such as gps,text."),
+    click.option("--convert", is_flag=True, help="Without loss: change pictures of 16 bits, CMYK and the like, not refuse them."),
 )  # fmt: skip
 SEVERAL_INPUTS = together(
     INPUTS,

@@ -233,7 +233,7 @@ def _jpeg_other(image: Image.Image) -> Iterator[str]:
 
 def _tiff_other(image: Image.Image) -> Iterator[str]:
     if image.format == "TIFF":
-        for tag in getattr(image, "tag_v2", ()):
+        for tag in sorted(getattr(image, "tag_v2", ())):
             if tag not in _TIFF_READ:
                 name = TiffTags.lookup(tag).name
                 yield f"TIFF tag {tag if name == 'unknown' else name}"

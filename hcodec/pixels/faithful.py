@@ -48,10 +48,15 @@ def prepare(
         raise HcodecError(f"convert is of type {type(convert).__name__}; it must be True or False")
     source = image if isinstance(image, Picture) else picture.read(image)
     _check(source)
-    if exact and source.changes and not convert:
+    if exact and not convert and not is_held(source):
         changes = "; ".join(source.changes)
         raise PictureError(f"it cannot be coded without loss: {changes}; --convert (convert=True) codes that")
     return replace(source, metadata=blobs.keep(source.metadata, metadata, strip))
+
+
+def is_held(source: Picture) -> bool:
+    """Whether coding without loss gives the very samples of the source again: the one place that decides it."""
+    return not source.changes
 
 
 def warn(source: Picture, name: str = "") -> None:

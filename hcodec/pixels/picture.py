@@ -181,7 +181,11 @@ def _from_channels(channels: NDArray[Any], metadata: Metadata, changes: tuple[st
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, with `icc_profile`, `exif` and `xmp` in its `info` where present."""
+    """A Pillow image of mode L, LA, RGB or RGBA, with what comes along in its `info`.
+
+    Under Pillow's keys: `icc_profile`, `exif`, `xmp`, `gamma`, `chromaticity`, `dpi` or `aspect`; and under those that it does
+    not have: `cicp` (four numbers) and `text` (a dict).
+    """
     pixels = picture.pixels
     if picture.gray:
         pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)

@@ -1,7 +1,6 @@
 """Samples of every kind to 8-bit gray or RGB, with or without alpha, and what that changes.
 
-Room: pixels (encode step 2), below `picture`. **The one place that says whether a picture is exactly representable**: it is
-if nothing is added to `changes`. Imports numpy, Pillow and `errors` only.
+Room: pixels (encode step 2), below `picture`. Whatever it does that 8 bits of gray or RGB cannot undo, it says. Imports numpy, Pillow and `errors` only.
 """
 
 from __future__ import annotations
