@@ -14,7 +14,7 @@ import pytest
 from conftest import render
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from test_metadata import ICC
 from test_picture import GRAY, RGB, as_file, reopen_bytes
@@ -22,7 +22,8 @@ from test_picture import GRAY, RGB, as_file, reopen_bytes
 from hcodec import decode, encode, info, pack
 from hcodec.codec import decode_picture
 from hcodec.container.attachments import Chromaticities, Cicp
-from hcodec.errors import HcodecWarning
+from hcodec.errors import HcodecWarning, PictureError
+from hcodec.pixels import plugins
 from hcodec.pixels.facts import Facts, facts_of
 from hcodec.pixels.metadata import SRGB
 from hcodec.pixels.picture import Metadata, Picture, read, save, to_image
@@ -216,6 +217,14 @@ def test_heic_is_read_and_written(tmp_path):
     found = read(path)
     assert found.metadata.cicp[:2] == PQ[:2] and found.notes == ()
     assert np.abs(found.pixels.astype(int) - render(64, 64)).mean() < 8
+
+
+@pytest.mark.parametrize(("start", "name"), [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a", "JPEG XL"), (b"BM", "")])
+def test_a_package_that_is_missing_is_named(start, name, monkeypatch):
+    monkeypatch.setattr(plugins, "_register", lambda: False)
+    monkeypatch.setattr(Image, "open", lambda _file: (_ for _ in ()).throw(UnidentifiedImageError))
+    with pytest.raises(PictureError, match=rf"{name} file, or the package .*\[formats\]" if name else "its format is unknown"):
+        read(start + bytes(30))
 
 
 @heif

@@ -27,7 +27,7 @@ ARROWS = {
     "pixels.facts": {"container.attachments", "pixels.jxl_header"},
     "pixels.jxl_header": set(),
     "pixels.exif": set(),
-    "pixels.plugins": set(),
+    "pixels.plugins": {"errors"},
     "pixels.samples": {"errors"},
     "pixels.writing": {"container.attachments", "pixels.exif", "pixels.metadata"},
     "pixels.image_file": {"errors"},

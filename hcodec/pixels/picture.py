@@ -45,6 +45,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_GIF_COLORS = 256
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
 _FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
@@ -209,6 +210,8 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     options, left_out = writing.options(blobs.collect(image, Facts())[0], image_format)
     if left_out:
         warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
+    if image_format == "GIF" and image.mode != "L" and image.getcolors(_GIF_COLORS) is None:
+        warnings.warn(f"colors reduced to the {_GIF_COLORS} that GIF holds", HcodecWarning, stacklevel=2)
     with _pillow_errors(f"the picture cannot be written as {image_format}"):
         image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **options)
 

@@ -1,6 +1,6 @@
 """Formats that Pillow knows only with the help of others: HEIC and JPEG XL, where their packages are installed.
 
-Room: pixels, below `picture`. They are looked for when a file or a suffix is not known otherwise. Imports Pillow, and
+Room: pixels, below `picture`. They are looked for when a file or a suffix is not known otherwise. Imports Pillow, `errors`, and
 pillow-heif and pillow-jxl-plugin inside a function.
 """
 
@@ -12,16 +12,33 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from hcodec.errors import PictureError
+
+_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+
 
 def opened(file: BinaryIO) -> Image.Image:
-    """Returns an open file as an image that is not loaded yet. Raises what Pillow raises."""
+    """Returns an open file as an image that is not loaded yet. Raises what Pillow raises, PictureError if a package lacks."""
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        if not _register():
-            raise
-        file.seek(0)
-        return Image.open(file)
+        if _register():
+            file.seek(0)
+            with suppress(UnidentifiedImageError):
+                return Image.open(file)
+        if kind := _needed_for(file):
+            raise PictureError(f"a damaged {kind} file, or the package for it is missing: pip install hcodec[formats]") from None
+        raise
+
+
+def _needed_for(file: BinaryIO) -> str:
+    """Returns which of the formats a file claims to have; empty if none."""
+    file.seek(0)
+    start = file.read(12)
+    if start[4:8] == b"ftyp" and start[8:] in _BRANDS:
+        return "HEIC"
+    return "JPEG XL" if start.startswith(_JXL) else ""
 
 
 def format_of(suffix: str) -> str | None:

@@ -1,6 +1,7 @@
 """Samples of every kind to 8-bit gray or RGB, with or without alpha, and what that changes.
 
-Room: pixels (encode step 2), below `picture`. Whatever it does that 8 bits of gray or RGB cannot undo, it says. Imports numpy, Pillow and `errors` only.
+Room: pixels (encode step 2), below `picture`. Whatever it does that cannot be undone, it says. Imports numpy, Pillow and
+`errors` only.
 """
 
 from __future__ import annotations
