@@ -161,7 +161,9 @@ def test_texts_for_which_there_is_no_place():
     texts.add_text("Raw profile type iptc", "\niptc\n4\n00000000\n")
     data = as_file(Image.fromarray(RGB), "PNG", pnginfo=texts)
     picture = read(data)
-    assert len(picture.metadata.text) == 256 and len(picture.metadata.other) == 6 and "iptc profile" in picture.metadata.other
+    assert (
+        len(picture.metadata.text) == 256 and len(picture.metadata.other) == 6 and "raw profile 'iptc'" in picture.metadata.other
+    )
     encode(picture, model="tiny", levels=1, strip="other")
 
 
@@ -209,6 +211,18 @@ def test_one_warning_lists_what_has_no_place():
         for quiet in ({"strip": "other"}, {"strip": "all"}, {"metadata": ()}, {"metadata": "exif"}):
             warned = noted(lambda data=data, quiet=quiet: encode(data, model="tiny", levels=1, **quiet))[1]
             assert warned == (["left out: 1 more picture"] if data == pages else [])
+
+
+def test_the_list_is_one_line_that_ends():
+    names = [bytes((97 + number // 26, 98, 65, 97 + number % 26)) for number in range(300)]
+    data = as_file(Image.fromarray(RGB), "PNG")
+    data = data[:33] + b"".join(png_chunk(name, b"") for name in names) + data[33:]
+    texts = PngInfo()
+    texts.add_text("Raw profile type \x1b[2J", "x")
+    for source in (data, as_file(Image.fromarray(RGB), "PNG", pnginfo=texts)):
+        (note,) = read(source).notes
+        assert note.isprintable() and len(note) < 300
+    assert read(data).notes[0].endswith("chunk abAl, 88 more")
 
 
 def test_archives_keep_three_kinds_and_name_the_rest():

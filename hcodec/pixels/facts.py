@@ -19,6 +19,7 @@ _JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
 _PNG, _JP2, _J2K = b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
 _MAX_BOX_BYTES = 1 << 20  # of those that are read; pixels are not among them
 _MAX_CODE = 255
+_MAX_OTHER = 100  # names; a hostile file could have millions
 _NCLX, _PROFILE = b"nclx", 2  # how AVIF, HEIF and JPEG 2000 say color
 _DEPTH_BITS = 127  # of a byte with depth - 1, whose highest bit says that samples are signed
 _DIFFERING = 255  # the components of a JPEG 2000 file have several depths
@@ -109,7 +110,7 @@ def _png_facts(file: BinaryIO) -> Facts:
             depth = body[8]
         elif kind == b"cICP" and len(body) == 4 and cicp is None and body[3] < 2:
             cicp = Cicp(*body)
-        elif kind not in _PNG_READ:
+        elif kind not in _PNG_READ and len(other) < _MAX_OTHER:
             other[_PNG_NAMES.get(kind) or f"chunk {kind.decode('latin-1')}"] = None
         file.seek(num_bytes - len(body) + 4, 1)
         if kind == b"IEND":

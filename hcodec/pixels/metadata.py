@@ -242,7 +242,7 @@ def _texts(image: Image.Image, other: list[str]) -> tuple[tuple[str, str], ...]:
         if key in (_PNG_XMP, f"{_RAW_PROFILE}exif"):
             continue
         if key.startswith(_RAW_PROFILE):
-            other.append(key.removeprefix(_RAW_PROFILE).strip()[:20] + " profile")
+            other.append(f"raw profile {key.removeprefix(_RAW_PROFILE)[:20]!r}")
         elif len(kept) < _MAX_TEXTS and 0 < len(key.encode(errors="replace")) <= _MAX_KEY_BYTES:
             kept[str(key)] = str(value).encode(errors="replace").decode()
         else:

@@ -46,6 +46,7 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     8: Image.Transpose.ROTATE_90,
 }
 _GIF_COLORS = 256
+_MAX_NAMES = 12  # in the line that lists what was left out
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
 _FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
@@ -78,7 +79,9 @@ class Picture:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be warned of: a line for what was changed, and one for what was left out."""
-        left_out = ", ".join((*self.left_out, *self.metadata.other))
+        names = [*self.left_out, *self.metadata.other]
+        more = len(names) - _MAX_NAMES
+        left_out = ", ".join([*names[:_MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
         return tuple(line for line in ("; ".join(self.changes), left_out and f"left out: {left_out}") if line)
 
     def without_notes(self) -> Picture:
