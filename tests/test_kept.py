@@ -167,6 +167,17 @@ def test_texts_for_which_there_is_no_place():
     encode(picture, model="tiny", levels=1, strip="other")
 
 
+def test_texts_whose_keys_are_those_of_pillow_are_texts_only():
+    keys = ("comment", "gamma", "srgb", "cicp", "text", "icc_profile", "chromaticity", "aspect", "resolution")
+    texts = PngInfo()
+    for key in keys:
+        texts.add_text(key, "0.5")
+    data = as_file(Image.fromarray(RGB), "PNG", pnginfo=texts)
+    assert read(data).metadata == Metadata(text=tuple((key, "0.5") for key in keys))
+    with Image.open(io.BytesIO(data)) as image:  # one that has forgotten its format
+        assert read(image.copy()).metadata == Metadata(text=(("Comment", "0.5"),))
+
+
 @pytest.mark.parametrize("key", ["", " blank", "two\nlines", "図", "x" * 80])
 def test_keys_that_png_cannot_have_are_said(key):
     picture = Picture(RGB, metadata=Metadata(text=((key, "value"), ("Comment", "kept"))))

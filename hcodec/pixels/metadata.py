@@ -138,7 +138,8 @@ def collect(image: Image.Image, facts: Facts) -> tuple[Metadata, int]:
         exif = b""
     orientation, exif = tiff.set_upright(exif)
     from_xmp, xmp = tiff.set_xmp_upright(_as_bytes(image.info.get("xmp") or image.info.get(_PNG_XMP)) or facts.xmp)
-    icc = _as_bytes(image.info.get("icc_profile")) or facts.icc
+    profile = image.info.get("icc_profile")
+    icc = profile if isinstance(profile, bytes) and profile else facts.icc
     text = _texts(image, other)
     metadata = Metadata(icc, exif, xmp, *_color(image, facts, icc), _density(image), text, tuple(other))
     return metadata, orientation or from_xmp or 1
@@ -171,8 +172,8 @@ def _exif(image: Image.Image) -> bytes:
 def _color(image: Image.Image, facts: Facts, icc: bytes) -> tuple[Cicp | None, Chromaticities | None, int | None]:
     """What a file says of color beside its ICC profile; nothing that would go before the profile and means less."""
     cicp = facts.cicp or _cicp(image.info)
-    if image.format not in (None, "PNG") and (icc or (cicp and _UNSPECIFIED in cicp[:2])):
-        cicp = None  # in all formats but PNG, and ours, the profile goes first
+    if image.format in ("AVIF", "HEIF") and (icc or (cicp and _UNSPECIFIED in cicp[:2])):
+        cicp = None  # there the profile goes first; in PNG and our files, the code points
     if cicp is None and not icc and isinstance(image.info.get("srgb"), int):
         cicp = SRGB
     values = image.info.get("chromaticity") or _tiff_chromaticities(image)
@@ -201,7 +202,9 @@ def _tiff_chromaticities(image: Image.Image) -> tuple[Any, ...] | None:
 
 
 def _units(value: Any) -> int | None:
-    """A number in units of 1/100000; None if it is none, or out of range."""
+    """A number in units of 1/100000; None if it is none (a PNG text can be called gamma, too), or out of range."""
+    if isinstance(value, str):
+        return None
     try:
         units = round(float(value) * UNITS)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
@@ -234,7 +237,8 @@ def _per_unit(image: Image.Image) -> tuple[Any, float]:
 
 def _texts(image: Image.Image, other: list[str]) -> tuple[tuple[str, str], ...]:
     """Returns the texts of an image, as far as there is a place for them; adds the rest to `other`."""
-    found = dict(getattr(image, "text", None) or image.info.get("text") or {}) if image.format in (None, "PNG") else {}
+    given = getattr(image, "text", None) if image.format == "PNG" else image.info.get("text")
+    found = {str(key): str(value) for key, value in given.items()} if isinstance(given, dict) else {}
     for number, comment in enumerate(_comments(image), start=1):
         found[COMMENT if number == 1 else f"{COMMENT} {number}"] = comment
     kept: dict[str, str] = {}
@@ -244,7 +248,7 @@ def _texts(image: Image.Image, other: list[str]) -> tuple[tuple[str, str], ...]:
         if key.startswith(_RAW_PROFILE):
             other.append(f"raw profile {key.removeprefix(_RAW_PROFILE)[:20]!r}")
         elif len(kept) < _MAX_TEXTS and 0 < len(key.encode(errors="replace")) <= _MAX_KEY_BYTES:
-            kept[str(key)] = str(value).encode(errors="replace").decode()
+            kept[key] = value.encode(errors="replace").decode()
         else:
             other.append(f"text {key[:20]!r}")
     return tuple(kept.items())
@@ -252,9 +256,9 @@ def _texts(image: Image.Image, other: list[str]) -> tuple[tuple[str, str], ...]:
 
 def _comments(image: Image.Image) -> list[str]:
     """The texts without a key of JPEG, GIF and JPEG 2000."""
+    if image.format == "PNG" or isinstance(image.info.get("text"), dict):
+        return []  # what is called comment there is one of the texts
     several = [content for app, content in getattr(image, "applist", ()) if app == "COM"]
-    if image.format in (None, "PNG") and not several and image.info.get("text"):
-        return []
     comments = several or [image.info.get("comment")]
     return [_decoded(comment) for comment in comments if isinstance(comment, bytes | str) and comment]
 
