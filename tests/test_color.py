@@ -188,6 +188,15 @@ def test_the_primary_picture_of_avif_and_heic_counts():
     assert facts(avif(box(b"colr", b"prof", b"profile"))) == Facts(icc=b"profile")
 
 
+@pytest.mark.parametrize("length", [0, 24, 1])
+@pytest.mark.parametrize(("kind", "number"), [(b"jxlc", b""), (b"jxlp", bytes(4))])
+def test_the_codestream_of_jpeg_xl_is_found(length, kind, number):
+    content = number + bytes.fromhex("ff0a3a1f00010a285a0408020100a404")[: 16 - len(number)]
+    long = (24 + len(content) - 8).to_bytes(8, "big") if length == 1 else b""
+    packed = box(b"xml ", b"<x/>") + struct.pack(">I", length) + kind + long + content
+    assert facts(b"\0\0\0\x0cJXL \r\n\x87\n" + packed) == Facts(10, xmp=b"<x/>")
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.sampled_from(["png", "avif", "jp2", "jxl", "j2k"]), st.integers(0, 300))
 def test_any_bytes_are_survived(noise, kind, place):
@@ -252,6 +261,15 @@ def test_the_profile_of_jpeg_2000_is_kept():
     grown = int.from_bytes(plain[header : header + 4], "big") + len(new) - len(old)
     data = plain[:header] + struct.pack(">I", grown) + plain[header + 4 : start] + new + plain[start + len(old) :]
     assert read(data).metadata.icc == ICC and np.array_equal(read(data).pixels, RGB)
+
+
+def test_exif_and_xmp_of_jpeg_2000_are_kept():
+    exif, xmp = b"MM\0*" + bytes(8), b"<x/>"
+    data = as_file(Image.fromarray(RGB), "JPEG2000") + box(b"uuid", b"JpgTiffExif->JP2", exif)
+    data += box(b"uuid", bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), xmp)
+    assert (read(data).metadata.exif, read(data).metadata.xmp) == (exif, xmp) and read(data).notes == ()
+    assert read(data + box(b"uuid", bytes(20))).notes == ("left out: data with a UUID",)
+    assert read(data + box(b"free") + bytes(4) + b"uuid" + bytes(20)).notes == ("left out: data with a UUID",)  # to the end
 
 
 # CMYK

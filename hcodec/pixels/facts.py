@@ -17,11 +17,14 @@ from hcodec.pixels import jxl_header
 
 _JXL = b"\0\0\0\x0cJXL \r\n\x87\n"
 _PNG, _JP2, _J2K = b"\x89PNG\r\n\x1a\n", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
-_MAX_BOX_BYTES = 1 << 20  # of those that are read; pixels are not among them
+_MAX_BOX_BYTES = 1 << 24  # of those that are read
+_MAX_META_BYTES = 1 << 20  # of what lists items and their properties
 _MAX_CODE = 255
 _MAX_OTHER = 100  # names; a hostile file could have millions
 _NCLX, _PROFILE = b"nclx", 2  # how AVIF, HEIF and JPEG 2000 say color
 _DEPTH_BITS = 127  # of a byte with depth - 1, whose highest bit says that samples are signed
+_UUID_BYTES, _JP2_EXIF = 16, b"JpgTiffExif->JP2"
+_JP2_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _DIFFERING = 255  # the components of a JPEG 2000 file have several depths
 # PNG chunks that Pillow reads, that we keep, that are of the coding or belong to an animation
 _PNG_READ = frozenset(
@@ -44,13 +47,14 @@ _TIFF_READ = frozenset(
 class Facts:
     """What Pillow does not pass on.
 
-    `bits`: a sample in the file, 0 where nothing says that it differs from what Pillow gives; `cicp`, `icc`: color; `xmp`: an
-    XMP packet; `other`: in a few words each, what came along and has no place in our files.
+    `bits`: a sample in the file, 0 where nothing says that it differs from what Pillow gives; `cicp`, `icc`: color; `exif`: a
+    TIFF structure; `xmp`: an XMP packet; `other`: in a few words each, what came along and has no place in our files.
     """
 
     bits: int = 0
     cicp: Cicp | None = None
     icc: bytes = b""
+    exif: bytes = b""
     xmp: bytes = b""
     other: tuple[str, ...] = ()
 
@@ -130,18 +134,27 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _outer_box(file: BinaryIO, wanted: bytes) -> bytes:
-    """Returns the content of the first box of a kind in a file; empty if there is none, or it is too long."""
-    file.seek(0)
-    while len(head := file.read(8)) == 8:
-        num_bytes, size = int.from_bytes(head[:4], "big"), 8
+    """Returns the content of the first box of a kind in a file; empty if there is none."""
+    return next((content for _, content in _outer_boxes(file, wanted)), b"")
+
+
+def _outer_boxes(file: BinaryIO, *wanted: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yields kind and content of the boxes of some kinds in a file; of what is too long, only the beginning."""
+    position = 0
+    while True:
+        file.seek(position)
+        head = file.read(16)
+        num_bytes, size, kind = int.from_bytes(head[:4], "big"), 8, head[4:8]
         if num_bytes == 1:
-            num_bytes, size = int.from_bytes(file.read(8), "big"), 16
-        if head[4:] == wanted:
-            return file.read(min(num_bytes - size, _MAX_BOX_BYTES)) if num_bytes >= size else b""
-        if num_bytes < size:  # to the end of the file, or damaged
-            return b""
-        file.seek(num_bytes - size, 1)
-    return b""
+            num_bytes, size = int.from_bytes(head[8:], "big"), 16
+        if len(head) < size or 0 < num_bytes < size:
+            return
+        if kind in wanted:
+            file.seek(position + size)
+            yield kind, file.read(min(num_bytes - size, _MAX_BOX_BYTES) if num_bytes else _MAX_BOX_BYTES)
+        if not num_bytes:  # to the end of the file
+            return
+        position += num_bytes
 
 
 def _jpeg2000_facts(file: BinaryIO, start: bytes) -> Facts:
@@ -158,7 +171,9 @@ def _jpeg2000_facts(file: BinaryIO, start: bytes) -> Facts:
             )
         elif kind == b"colr" and content[:1] == bytes((_PROFILE,)) and not icc:
             icc = content[3:]
-    return Facts(bits if bits > 8 else 0, icc=icc)
+    found = {content[:_UUID_BYTES]: content[_UUID_BYTES:] for _, content in _outer_boxes(file, b"uuid")}
+    exif, xmp = found.pop(_JP2_EXIF, b""), found.pop(_JP2_XMP, b"")
+    return Facts(bits if bits > 8 else 0, icc=icc, exif=exif, xmp=xmp, other=("data with a UUID",) if found else ())
 
 
 def _codestream_bits(data: bytes) -> int:
@@ -184,7 +199,7 @@ def _jxl_facts(file: BinaryIO, start: bytes) -> Facts:
 def _heif_facts(image: Image.Image, file: BinaryIO) -> Facts:
     """AVIF and HEIF: what is said of the primary picture."""
     cicp, icc, bits = None, b"", 0
-    for kind, content in _primary_properties(_outer_box(file, b"meta")[4:]):
+    for kind, content in _primary_properties(_outer_box(file, b"meta")[4:_MAX_META_BYTES]):
         if kind == b"colr" and content[:4] == _NCLX and len(content) >= 11:
             primaries, transfer, matrix = (int.from_bytes(content[at : at + 2], "big") for at in (4, 6, 8))
             good = max(primaries, transfer, matrix) <= _MAX_CODE

@@ -132,7 +132,7 @@ def collect(image: Image.Image, facts: Facts) -> tuple[Metadata, int]:
     Like Pillow, takes the orientation from EXIF, or from XMP where EXIF has none; neither blob asks for it again.
     """
     other = list(facts.other)
-    exif = _exif(image).removeprefix(_EXIF_PREFIX)
+    exif = (_exif(image) or facts.exif).removeprefix(_EXIF_PREFIX)
     if exif and exif[:4] not in tiff.STARTS:
         other.append("Exif (it is damaged)")
         exif = b""
