@@ -7,6 +7,7 @@ The frame around every command's one call of the package. A file that fails cost
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class Console:
 
     def warn(self, source: str, message: str) -> None:
         """Says what was lost."""
-        self._line(f"Warning: {shown(source)}: {message}")
+        self._line(f"Warning: {_about(source, message)}")
 
     def note(self, message: str) -> None:
         """Says what is worth knowing beforehand."""
@@ -62,7 +63,7 @@ class Console:
         """Says why a file failed."""
         if self.as_json:
             self._line(json.dumps({"input": source, "error": message}), err=self.json_on_stderr)
-        self._line(f"Error: {shown(source)}: {message}")
+        self._line(f"Error: {_about(source, message)}")
 
     def progress(self, total: int) -> AbstractContextManager[Any]:
         """What all files are done within: a progress bar, on a terminal, from the first on where there are several."""
@@ -99,6 +100,12 @@ class Console:
         click.echo(text, err=err)
         if self.bar is not None:
             self.bar.render_progress()
+
+
+def _about(source: str, message: str) -> str:
+    """Returns a message with the input that it is about, which it may begin with itself: once is enough."""
+    name = shown(source)
+    return f"{name}: {message.removeprefix(os.path.basename(name) + ': ')}"
 
 
 def run(sources: Sequence[str], action: Action, console: Console) -> None:

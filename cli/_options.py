@@ -1,18 +1,18 @@
-"""Options that several commands share, and the types of their values. Click only."""
+"""Options that several commands share, and the types of their values. Click and the names of metadata only."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from hcodec import arguments
+from hcodec.container.attachments import METADATA_KINDS, STRIP_KINDS
 from hcodec.errors import HcodecError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_METADATA = ("icc", "exif", "xmp")
 
 
 class Size(click.ParamType):
@@ -28,19 +28,22 @@ class Size(click.ParamType):
             self.fail(f"{value!r} is not a size such as 40000, 40kB or 40KiB.", param, ctx)
 
 
-class MetadataKinds(click.ParamType):
-    """`all`, `none`, or a list such as icc,exif."""
+class Kinds(click.ParamType):
+    """`all`, `none`, or a list such as icc,exif of the kinds that are known."""
 
     name = "KINDS"
 
+    def __init__(self, known: Sequence[str]) -> None:
+        self._known = known
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """The kinds of metadata to keep."""
+        """The kinds of metadata."""
         if isinstance(value, tuple):
             return value
-        named = {"all": _METADATA, "none": ()}.get(value.strip().lower())
+        named = {"all": tuple(self._known), "none": ()}.get(value.strip().lower())
         kinds = tuple(part.strip().lower() for part in value.split(",")) if named is None else named
-        if not set(kinds) <= set(_METADATA):
-            self.fail(f"{value!r} is not all, none or a list of icc,exif,xmp.", param, ctx)
+        if not set(kinds) <= set(self._known):
+            self.fail(f"{value!r} is not all, none or a list of {','.join(self._known)}.", param, ctx)
         return kinds
 
 
@@ -102,6 +105,12 @@ QUIET = click.option("--quiet", is_flag=True, help="No reports, only warnings an
 JSON = click.option("--json", "as_json", is_flag=True, help="Report one JSON object a line, on stdout unless data is.")
 MODEL = click.option("--model", default="photo-1", show_default=True, metavar="NAME", shell_complete=_installed,
                      help="The model to encode with.")  # fmt: skip
+KEEPING = together(
+    click.option("--metadata", type=Kinds(METADATA_KINDS), default="all", show_default=True,
+                 help=f"What to keep: all, none, or some of {','.join(METADATA_KINDS)} (other: what has no place, to be named)."),
+    click.option("--strip", type=Kinds(STRIP_KINDS), default="none", help="What not to keep of that: all, or such as gps,text."),
+    click.option("--convert", is_flag=True, help="Without loss: change pictures of 16 bits, CMYK and the like, not refuse them."),
+)  # fmt: skip
 SEVERAL_INPUTS = together(
     INPUTS_OUTPUT,
     click.option("-o", "--output", metavar="OUT", type=FILE, help="A file, a folder (DIR/), or - for stdout."),

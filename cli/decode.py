@@ -85,11 +85,10 @@ def _suffix(output: str | None) -> str:
 
 def _pillow_format(name: str) -> str:
     """Pillow's name of a format that is given as a name or as a file's suffix."""
-    from PIL import Image
+    from hcodec.pixels import plugins
 
-    endings = Image.registered_extensions()
-    known = endings.get("." + name.lstrip(".").lower(), name.upper())
-    if known not in Image.SAVE:
+    known = plugins.format_of("." + name.lstrip(".").lower()) or name.upper()
+    if not plugins.can_write(known):
         raise click.UsageError(f"{name!r} is not a format that pictures can be written in.")
     return known
 

@@ -75,6 +75,7 @@ def _run(picture: Picture, origin: str, model: str, compute: Compute, quiet: boo
 
     for note in picture.notes:
         click.echo(f"Warning: {note}", err=True)
+    picture = picture.without_notes()
     height, width = picture.pixels.shape[:2]
     codec.encode(picture, model=model, **compute, levels=1)  # loads the model, so that the clock sees coding only
     start = perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,14 @@ import click
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import ENDING, has_suffix, named, plan
-from hcodec.cli._options import COMPUTE, MODEL, SEVERAL_INPUTS, MetadataKinds, Size, at_most_one, set_threads
+from hcodec.cli._options import COMPUTE, KEEPING, MODEL, SEVERAL_INPUTS, Size, at_most_one, set_threads
 from hcodec.cli._report import Report, say_levels, say_lossless, subpixels, whole_levels
 
 if TYPE_CHECKING:
     from hcodec.coders.lossless import LosslessCode
 
 PICTURES = frozenset([
-    ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
+    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pbm",
     ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
 ])  # fmt: skip
 
@@ -39,8 +38,7 @@ PICTURES = frozenset([
               help="1 to 4: above 1, search for better levels, for about 15, 20 or 50 s a megapixel on two cores.")  # fmt: skip
 @click.option("--allow-truncated", is_flag=True, help="Keep what can be read of damaged sources, with a warning.")
 @MODEL
-@click.option("--metadata", type=MetadataKinds(), default="all", show_default=True,
-              help="What to keep: all, none, or some of icc,exif,xmp.")  # fmt: skip
+@KEEPING
 @COMPUTE
 def command(
     sources: tuple[str, ...], output: str | None, force: bool, recursive: bool, quiet: bool, as_json: bool,
@@ -100,7 +98,6 @@ def _encode(
 ) -> tuple[bytes, Report]:
     from hcodec import codec, models
     from hcodec.container.header import MAGIC
-    from hcodec.errors import HcodecWarning
     from hcodec.pixels import picture
 
     if source.startswith(MAGIC):
@@ -108,15 +105,13 @@ def _encode(
     models.load(settings["model"], settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source, allow_truncated=allow_truncated)
-    for note in image.notes:
-        warnings.warn(note, HcodecWarning, stacklevel=1)
     height, width = image.pixels.shape[:2]
     slow = settings["lossless"] or settings["effort"] > 1
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)
         return data, _report(len(source), data, perf_counter() - start)
-    options = {name: settings[name] for name in ("model", "metadata", "device", "backend")}
+    options = {name: settings[name] for name in ("model", "metadata", "strip", "convert", "device", "backend")}
     data, last = codec.encode_lossless(image, levels=settings["levels"], on_progress=console.within, **options)
     report = _lossless_report(_report(len(source), data, perf_counter() - start), data, last)
     if level_cost:

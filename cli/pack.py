@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hcodec.cli._batch import Console, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
-from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, QUIET, MetadataKinds, set_threads
+from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, KEEPING, QUIET, set_threads
 from hcodec.cli._report import Report, describe
 from hcodec.cli.encode import PICTURES
 from hcodec.errors import FormatError, HcodecError
@@ -29,8 +29,7 @@ class _Packing:
     """One archive in the making: what goes in, where messages go, and which inputs failed."""
 
     sources: Sequence[str]
-    restart: int
-    metadata: tuple[str, ...]
+    settings: dict[str, Any]  # of `packing.pack`
     console: Console
     failed: list[str] = field(default_factory=list)
 
@@ -43,17 +42,17 @@ class _Packing:
 @JSON
 @click.option("--restart", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
               help="Pictures between restart points at most: fewer give faster access, more a smaller file.")  # fmt: skip
-@click.option("--metadata", type=MetadataKinds(), default="all", show_default=True,
-              help="What to keep: all, none, or some of icc,exif,xmp.")  # fmt: skip
+@KEEPING
 @click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with.")
 def command(
     sources: tuple[str, ...], output: str | None, force: bool, quiet: bool, as_json: bool,
-    restart: int, metadata: tuple[str, ...], threads: int | None,
+    threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Pack folders and pictures into one archive, without loss.
 
     Pictures keep their names; those in folders keep their path inside the folder. Hidden files, symbolic links and
-    files that are no pictures stay out. Without -o, the last of several names is the archive if it ends in .hcodec.
+    files that are no pictures stay out. A picture that 8 bits of gray or RGB cannot hold ends it, unless --convert is given.
+    Without -o, the last of several names is the archive if it ends in .hcodec.
 
     \b
       hcodec pack holiday                    # holiday.hcodec
@@ -68,7 +67,7 @@ def command(
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
     set_threads(threads)
-    packing = _Packing(sources, restart, metadata, Console(quiet, as_json))
+    packing = _Packing(sources, settings, Console(quiet, as_json))
     packing.console.json_on_stderr = job.target == STDIO
 
     def action(_source: str) -> Report:
@@ -95,7 +94,7 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
     start = perf_counter()
     console, files = wanted.console, list(_find(wanted))
     with console.progress(len(files)):
-        data = packing.pack(_read(files, wanted), restart=wanted.restart, metadata=wanted.metadata)
+        data = packing.pack(_read(files, wanted), **wanted.settings)
     console.bar = None
     input_bytes = sum(os.path.getsize(path) for path, _ in files if path not in wanted.failed)
     return data, _report(input_bytes, archive.listing(data), wanted.failed, perf_counter() - start)
@@ -151,8 +150,6 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
             wanted.failed.append(path)
         else:
             taken[name] = path
-            for note in image.notes:
-                wanted.console.warn(path, note)
             yield name, image
         wanted.console.advance()
 

@@ -6,19 +6,17 @@ picture, `Decoder` a picture of layers. Networks come in when a model is loaded,
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import BinaryIO
 
-import numpy as np
 from PIL import Image
 
 from hcodec import arguments, container, models, needs
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import EVERYWHERE, Reader
+from hcodec.container.attachments import METADATA_KINDS
 from hcodec.container.source import Source, read_source
 from hcodec.container.window import windows
 from hcodec.effort import encode_layers
@@ -26,17 +24,16 @@ from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedErro
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import MARGIN, Mosaic, Rectangle
-from hcodec.pixels import attachments, picture
-from hcodec.pixels import metadata as blobs
+from hcodec.pixels import attachments, faithful, picture
 from hcodec.pixels.background import Color, on_background, rgb
+from hcodec.pixels.faithful import ImageSource
+from hcodec.pixels.metadata import Names
 from hcodec.pixels.picture import Picture
 from hcodec.presented import picture_of
 from hcodec.session import Decoder, Encoder
 from hcodec.targets import Targets, at_most
 
-ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Region = tuple[int, int, int, int]  # x, y, width, height in pixels
-METADATA_KINDS = blobs.KINDS
 DEFAULT_MODEL = "photo-1"
 MAX_TEMPERATURE = 1000.0  # beyond any use, and far below what overflows
 
@@ -51,7 +48,9 @@ def encode(
     target_size: int | str | None = None,
     target_psnr: float | None = None,
     model: str = DEFAULT_MODEL,
-    metadata: Collection[str] = METADATA_KINDS,
+    metadata: Names = METADATA_KINDS,
+    strip: Names = (),
+    convert: bool = False,
     effort: int = 1,
     on_progress: Show | None = None,
     device: str = "cpu",
@@ -59,23 +58,25 @@ def encode(
 ) -> bytes:
     """Returns the picture as an hcodec file.
 
-    image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
+    image: a path, an open file, the bytes of an image file, a Pillow image, an array (H, W[, 1..4]) of uint8, or a Picture.
     levels: how many levels to keep, from 1; None keeps all. quality: 0 to 100, in equal steps from the first level alone to all.
-    lossless: add the layer that makes the picture exact; then levels None keeps those that make the smallest file.
+    lossless: add the layer that makes the picture exact; then levels None keeps those that make the smallest file, and what
+    8 bits of gray or RGB cannot hold is refused, unless `convert` allows to change it.
     target_bpp (bits per pixel, container included), target_size (bytes, or text such as "40kB") and target_psnr (dB on 8-bit RGB)
-    each cut the file at the byte: the longest that fits, or the shortest that reaches the PSNR. metadata: which of "icc", "exif",
-    "xmp" to keep. effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about
-    15, 20 or 50 seconds a megapixel on two cores. on_progress: gets the share that is done, 0 to 1. device: "auto", "cpu" or
-    "cuda"; backend: "onnx" or "torch", None for what suits the device.
-    Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
+    each cut the file at the byte: the longest that fits, or the shortest that reaches the PSNR. metadata: what to keep, strip:
+    what not to keep of that: "icc", "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all".
+    effort: 1 to 4; above 1, symbols are searched for that make every prefix better (with torch; 15 to 50 s a megapixel).
+    on_progress: gets the share that is done. device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None, what suits it.
+    Warns (HcodecWarning) of what is changed or has no place in the file. Raises PictureError, ModelError,
+    TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
     targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, arguments.flag("lossless", lossless))
+    source = _source(image, metadata, strip, convert, exact=lossless)
     if lossless:
         _refuse_search(effort)
-        return encode_lossless(
-            image, levels=levels, model=model, metadata=metadata, on_progress=on_progress, device=device, backend=backend
-        )[0]
-    source, encoder, show = _begin(image, metadata, model, device, backend, on_progress)
+        told = source.without_notes()
+        return encode_lossless(told, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
+    encoder, show = _begin(source, model, device, backend, on_progress)
     data = encode_layers(encoder, targets.count(encoder.model), effort, partial(_pack, source), show)
     return targets.cut(data, source.pixels, encoder.model)
 
@@ -85,13 +86,16 @@ def encode_lossless(
     *,
     levels: int | None = None,
     model: str = DEFAULT_MODEL,
-    metadata: Collection[str] = METADATA_KINDS,
+    metadata: Names = METADATA_KINDS,
+    strip: Names = (),
+    convert: bool = False,
     on_progress: Show | None = None,
     device: str = "cpu",
     backend: str | None = None,
 ) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
-    source, encoder, show = _begin(image, metadata, model, device, backend, on_progress)
+    source = _source(image, metadata, strip, convert, exact=True)
+    encoder, show = _begin(source, model, device, backend, on_progress)
     if levels is not None:
         at_most(arguments.whole("levels", levels, 1), encoder.model.config.num_levels)
     layers, lossless, code = exact_layers(encoder, source.gray, levels, show)
@@ -195,20 +199,18 @@ def _refuse_search(effort: int) -> None:
         raise HcodecError("effort and lossless exclude each other: the search is for files with a loss")
 
 
-def _begin(
-    image: ImageSource, metadata: Collection[str], model: str, device: str, backend: str | None, on_progress: Show | None
-) -> tuple[Picture, Encoder, Show]:
-    """Returns the picture that is to be encoded, what encodes it, and what shows progress."""
+def _begin(source: Picture, model: str, device: str, backend: str | None, on_progress: Show | None) -> tuple[Encoder, Show]:
+    """Returns what encodes a picture, and what shows progress."""
     arguments.calls("on_progress", on_progress)
-    source = _source(image, metadata)
-    return source, Encoder(models.load(arguments.text("model", model), device, backend), source.pixels), on_progress or ignore
+    return Encoder(models.load(arguments.text("model", model), device, backend), source.pixels), on_progress or ignore
 
 
-def _source(image: ImageSource, metadata: Collection[str]) -> Picture:
+def _source(image: ImageSource, metadata: Names, strip: Names, convert: bool, *, exact: bool) -> Picture:
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
-    source = image if isinstance(image, Picture) else picture.read(image)
+    source = faithful.prepare(image, metadata=metadata, strip=strip, exact=exact, convert=convert)
     needs.check(*source.pixels.shape[:2])
-    return replace(source, metadata=blobs.keep(source.metadata, metadata))
+    faithful.warn(source)
+    return source
 
 
 def _pack(source: Picture, encoder: Encoder, layers: Sequence[Sequence[bytes]], lossless: Sequence[bytes] = ()) -> bytes:

@@ -7,34 +7,32 @@ coder is imported when it is needed: to store pictures, and to take out stored o
 
 from __future__ import annotations
 
-import os
 import warnings
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from hcodec import arguments, memory
 from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
-from hcodec.container.attachments import NOTHING, Attachments
+from hcodec.container.attachments import ARCHIVE_KINDS, METADATA_KINDS, NOTHING, Attachments
 from hcodec.container.directory import STORED
 from hcodec.container.source import Source
-from hcodec.errors import FormatError, HcodecError, HcodecWarning
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError
 from hcodec.kinds import KINDS, Kind
-from hcodec.pixels import attachments, picture, stored
+from hcodec.pixels import attachments, faithful, stored
 from hcodec.pixels import metadata as blobs
+from hcodec.pixels.faithful import ImageSource
+from hcodec.pixels.metadata import Names
 from hcodec.pixels.picture import Picture
 
 __all__ = ["METADATA_KINDS", "RESTART", "listing", "pack", "unpack"]
 
-ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
 Pixels = NDArray[np.uint8]
 
-METADATA_KINDS = blobs.KINDS
 RESTART = 64  # pictures between restart points, unless said otherwise
 _RESTART_PX = 1 << 18  # and pixels, beyond which a longer chain gains nothing and makes access slow
 _FLAT_BITS = 2.0  # stored bits a sub-pixel, below which a picture may be a drawing
@@ -66,19 +64,31 @@ class _Choice:
 
 
 def pack(
-    sources: Iterable[tuple[str, ImageSource]], *, restart: int = RESTART, metadata: Collection[str] = METADATA_KINDS
+    sources: Iterable[tuple[str, ImageSource]],
+    *,
+    restart: int = RESTART,
+    metadata: Names = METADATA_KINDS,
+    strip: Names = (),
+    convert: bool = False,
 ) -> bytes:
     """Returns an archive of named pictures, without loss; they are read one by one.
 
-    `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `picture.read` takes,
-    or a Picture; `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer
-    make access to a single one faster; `metadata`: which of "icc", "exif", "xmp" to keep. Raises FormatError (a name that
-    cannot be used, too many pictures), PictureError, ModelError, HcodecError (bad options).
+    `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `encode` takes;
+    `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer make access
+    to a single one faster; `metadata`, `strip`, `convert`: as in `encode`, but an archive has a place for "icc", "exif"
+    and "xmp" only. What else there is, and what `convert` allows to change, is warned of as HcodecWarning. Raises
+    FormatError (a name that cannot be used, too many pictures), PictureError (also for a picture that would be changed),
+    ModelError, HcodecError (bad options).
     """
     packer = _Packer(arguments.whole("restart", restart, 1))
     for name, source in _pairs(sources):
-        one = source if isinstance(source, Picture) else picture.read(source)
-        packer.add(name, replace(one, metadata=blobs.keep(one.metadata, metadata)))
+        try:
+            one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=convert)
+        except PictureError as error:
+            raise PictureError(f"{name}: {error}") from error
+        one = replace(one, metadata=blobs.only(one.metadata, ARCHIVE_KINDS))
+        faithful.warn(one, name)
+        packer.add(name, one)
     return packer.finish()
 
 
@@ -223,7 +233,7 @@ def _read_attachments(archive: Archive, index: int, strict: bool) -> tuple[Seque
     except HcodecError as error:
         entries = archive.directory.in_segment(index)
         _lose(error, f"{_say([entry.name for entry in entries if any(entry.attached_bytes)])} without it", strict)
-        return [NOTHING] * len(entries), ("alpha channel and metadata are lost",)
+        return [NOTHING] * len(entries), ("alpha channel and metadata, which are lost",)
 
 
 def _assemble(entry: Entry, pixels: Pixels, beside: Attachments, notes: tuple[str, ...]) -> Picture:
@@ -235,7 +245,7 @@ def _assemble(entry: Entry, pixels: Pixels, beside: Attachments, notes: tuple[st
         raise FormatError("the pixels differ from their checksum")
     planes = np.repeat(pixels[..., np.newaxis], 3, axis=2) if entry.gray else pixels
     everything = (slice(None), slice(None))
-    return attachments.attach(Picture(planes, gray=entry.gray, notes=notes), beside, (entry.height, entry.width), everything)
+    return attachments.attach(Picture(planes, gray=entry.gray, left_out=notes), beside, (entry.height, entry.width), everything)
 
 
 def _say(names: Sequence[str]) -> str:

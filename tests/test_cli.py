@@ -14,9 +14,9 @@ from PIL import Image
 
 from hcodec import container
 from hcodec.cli import _sample, main
-from hcodec.cli._options import MetadataKinds, Size
+from hcodec.cli._options import Kinds, Size
 from hcodec.container import Attachments
-from hcodec.container.attachments import Chromaticities, Cicp, Density
+from hcodec.container.attachments import METADATA_KINDS, Chromaticities, Cicp, Density
 from hcodec.models.runtime import threads
 
 
@@ -472,6 +472,6 @@ def test_sizes(text, num_bytes):
     assert Size().convert(text, None, None) == num_bytes
 
 
-@pytest.mark.parametrize(("text", "kinds"), [("all", ("icc", "exif", "xmp")), ("none", ()), ("XMP, icc", ("xmp", "icc"))])
+@pytest.mark.parametrize(("text", "kinds"), [("all", METADATA_KINDS), ("none", ()), ("XMP, icc", ("xmp", "icc"))])
 def test_metadata_kinds(text, kinds):
-    assert MetadataKinds().convert(text, None, None) == kinds
+    assert Kinds(METADATA_KINDS).convert(text, None, None) == kinds

@@ -246,7 +246,8 @@ def test_golden_chunks_are_read():
     reader, header = container.read_all(golden("chunks"))
     assert replace(reader.attachments, alpha=b"") == CHUNKS and header.num_windows == 1
     picture = codec.decode_picture(golden("chunks"), strict=True)
-    assert picture.metadata == Metadata(CHUNKS.icc, CHUNKS.exif, CHUNKS.xmp)
+    metadata = Metadata(*CHUNKS.blobs[:3], CHUNKS.cicp, CHUNKS.chromaticities, CHUNKS.gamma, CHUNKS.density, CHUNKS.text)
+    assert picture.metadata == metadata
     assert (picture.alpha == np.arange(40 * 50, dtype=np.uint8).reshape(40, 50)).all()
 
 

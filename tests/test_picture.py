@@ -224,8 +224,7 @@ def test_of_several_pictures_the_first_is_read_and_said(image_format):
     frames = [Image.fromarray(RGB + step) for step in (0, 40, 90)]
     data = as_file(frames[0], image_format, save_all=True, append_images=frames[1:])
     picture = read(data)
-    word = "several pictures: first one only" if image_format == "TIFF" else "animation: first frame only"
-    assert picture.notes == (word,)
+    assert picture.notes == (f"left out: 2 more {'pictures' if image_format == 'TIFF' else 'frames'}",)
     with Image.open(io.BytesIO(data)) as image:
         assert np.array_equal(picture.pixels, np.asarray(image.convert("RGB")))
 

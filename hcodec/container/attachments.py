@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+# How callers name what comes along: what to keep, and what to strip. `color`: cicp, chromaticities and gamma; `resolution`:
+# the density; `other`: what has no place in a file and is only warned of; `gps`: the place in Exif and XMP.
+METADATA_KINDS = ("icc", "color", "exif", "xmp", "text", "resolution", "other")
+STRIP_KINDS = ("gps", *METADATA_KINDS)
+ARCHIVE_KINDS = ("icc", "exif", "xmp")  # those that have a place in an archive (format)
+
 
 class Sizes(NamedTuple):
     """How many bytes each of the blobs of a picture has, 0 when absent. The order is that of an archive (format)."""

@@ -13,11 +13,13 @@ from hcodec.pixels.alpha import decode_alpha, encode_alpha
 from hcodec.pixels.metadata import Metadata
 from hcodec.pixels.picture import Picture
 
+_SHARED = ("icc", "exif", "xmp", "cicp", "chromaticities", "gamma", "density", "text")  # attributes that both have
+
 
 def detach(picture: Picture) -> Attachments:
     """Returns what comes along with a picture, as bytes."""
     alpha = b"" if picture.alpha is None else encode_alpha(picture.alpha)
-    return Attachments(picture.metadata.icc, picture.metadata.exif, picture.metadata.xmp, alpha)
+    return Attachments(alpha=alpha, **{name: getattr(picture.metadata, name) for name in _SHARED})
 
 
 def attach(picture: Picture, attachments: Attachments, size: tuple[int, int], inside: tuple[slice, slice]) -> Picture:
@@ -26,4 +28,5 @@ def attach(picture: Picture, attachments: Attachments, size: tuple[int, int], in
     Raises FormatError if the alpha channel is damaged or of another size.
     """
     alpha = decode_alpha(attachments.alpha, *size)[inside] if attachments.alpha else None
-    return replace(picture, alpha=alpha, metadata=Metadata(attachments.icc, attachments.exif, attachments.xmp))
+    metadata = Metadata(**{name: getattr(attachments, name) for name in _SHARED})
+    return replace(picture, alpha=alpha, metadata=metadata)

@@ -1,79 +1,153 @@
-"""ICC profile, EXIF and XMP of a Pillow image: taken out when it is read, handed on when it is written.
+"""What comes along with the pixels of a Pillow image: taken out when it is read, handed on when it is shown.
 
-Room: pixels, below `picture` (encode step 2, decode step 9). Blobs are kept byte for byte,
-except for the orientation: it is applied to the pixels, so what is kept must say "upright". Imports Pillow and
-`errors` only.
+Room: pixels, below `picture` (encode step 2, decode step 9). Blobs are kept byte for byte, except for the orientation: it
+is applied to the pixels, so what is kept must say "upright". Imports Pillow, `exif`, `facts`, `errors` and
+`container.attachments` only.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from hcodec.errors import HcodecError, HcodecWarning
+from hcodec.container.attachments import METADATA_KINDS, STRIP_KINDS, Chromaticities, Cicp, Density
+from hcodec.errors import HcodecError
+from hcodec.pixels import exif as tiff
+from hcodec.pixels.facts import Facts
 
-KINDS = ("icc", "exif", "xmp")
+Names = str | Collection[str]
+
+UNITS = 100_000  # of gamma and chromaticities (format)
+INCH_M = 0.0254
+SRGB = Cicp(1, 13, 0, 1)
+_SRGB_GAMMA = 45455
+_SRGB_CHROMATICITIES = Chromaticities(31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+_UNSPECIFIED = 2  # primaries or transfer (H.273)
+_MAX_NUMBER = (1 << 31) - 1  # format
+_MAX_TEXTS, _MAX_KEY_BYTES = 256, 79  # format
+COMMENT = "Comment"  # the key of what formats with one text alone have
+_RAW_PROFILE = "Raw profile type "  # PNG texts that are Exif, IPTC and the like in hexadecimal digits
+_PNG_XMP = "XML:com.adobe.xmp"
 _EXIF_PREFIX = b"Exif\0\0"  # JPEG's marker in front of the TIFF structure that all formats share
 _ORIENTATION = 0x0112
-_INTEGER_BYTES = {1: 1, 3: 2, 4: 4}  # EXIF types BYTE, SHORT, LONG
-_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))([1-8])(?=[\"'<])")
-_TIFF_XMP_TAG = 700
-_JPEG_SEGMENT_BYTES = 65533
-_JPEG_XMP_BYTES = _JPEG_SEGMENT_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
-# Of a TIFF file's own tags, those that tell of the picture and not of the file: description, make, model, resolution
-# and its unit, software, date, artist, copyright.
-_DESCRIPTIVE_TAGS = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
+X_RESOLUTION, _WHITE_POINT, _PRIMARIES = 0x011A, 0x013E, 0x013F  # TIFF tags
+# Of a TIFF file's own tags, those that tell of the picture and not of the file: document, description, make, model,
+# resolution and its unit, software, date, artist, computer, copyright.
+_DESCRIPTIVE_TAGS = (
+    0x010D, 0x010E, 0x010F, 0x0110, X_RESOLUTION, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298,
+)  # fmt: skip
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # the Exif and the GPS directory
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """The blobs that travel with the pixels, empty when absent.
+    """What travels with the pixels, empty or None when absent.
 
     `icc`: a color profile; `exif`: a TIFF structure (from "II" or "MM" on, without JPEG's "Exif" prefix) that says
-    upright; `xmp`: an XMP packet.
+    upright; `xmp`: an XMP packet; `cicp`: color by code points; `chromaticities` and `gamma`: in units of 1/100000;
+    `density`: pixels per unit; `text`: keys, each different, and values; `other`: in a few words each, what came along
+    and has no place in our files, so that it is left out.
     """
 
     icc: bytes = b""
     exif: bytes = b""
     xmp: bytes = b""
+    cicp: Cicp | None = None
+    chromaticities: Chromaticities | None = None
+    gamma: int | None = None
+    density: Density | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    other: tuple[str, ...] = ()
+
+    @property
+    def is_srgb(self) -> bool:
+        """Whether all that is said of color is what everybody takes a picture for that says nothing of it."""
+        if self.cicp:
+            return self.cicp[:2] == SRGB[:2]
+        plain = self.gamma in (None, _SRGB_GAMMA) and self.chromaticities in (None, _SRGB_CHROMATICITIES)
+        return plain and not self.icc
+
+    def names(self, kinds: Iterable[str] = METADATA_KINDS) -> list[str]:
+        """What there is of some kinds, each in a few words for people."""
+        found = {
+            "icc": ["ICC profile"] if self.icc else [],
+            "color": list(self._color_names()),
+            "exif": ["Exif"] if self.exif else [],
+            "xmp": ["XMP"] if self.xmp else [],
+            "text": [f"{len(self.text)} texts" if len(self.text) > 1 else "1 text"] if self.text else [],
+            "resolution": ["resolution"] if self.density else [],
+            "other": list(self.other),
+        }
+        return [name for kind in kinds for name in found[kind]]
+
+    def _color_names(self) -> Iterator[str]:
+        if self.cicp:
+            yield f"color (CICP {'/'.join(map(str, self.cicp))})"
+        elif self.gamma or self.chromaticities:
+            said = [f"gamma {self.gamma / UNITS:g}"] if self.gamma else []
+            yield ", ".join([*said, *(["chromaticities"] if self.chromaticities else [])])
 
 
-def keep(metadata: Metadata, kinds: Collection[str]) -> Metadata:
-    """Returns the blobs of some of the `KINDS`. Raises HcodecError if one is no kind."""
-    if unknown := set(kinds) - set(KINDS):
-        raise HcodecError(f"unknown metadata {', '.join(sorted(unknown))}; choose from {', '.join(KINDS)}")
-    return Metadata(**{kind: getattr(metadata, kind) for kind in kinds})
+_FIELDS = {kind: (kind,) for kind in METADATA_KINDS} | {
+    "color": ("cicp", "chromaticities", "gamma"),
+    "resolution": ("density",),
+}
 
 
-def collect(image: Image.Image) -> tuple[Metadata, int, list[str]]:
-    """Returns the metadata of a loaded image, its orientation (1 .. 8, as EXIF counts), and notes on what could not be kept.
+def keep(metadata: Metadata, kinds: Names = METADATA_KINDS, strip: Names = ()) -> Metadata:
+    """Returns what is of some of the `METADATA_KINDS`, and not of the `STRIP_KINDS` that are to be stripped.
+
+    Each is a name or several, or "all". Raises HcodecError if one is no kind.
+    """
+    stripped = _checked("strip", strip, STRIP_KINDS)
+    kept = _checked("metadata", kinds, METADATA_KINDS) - stripped
+    chosen = Metadata(**{name: getattr(metadata, name) for kind in kept for name in _FIELDS[kind]})
+    if "gps" not in stripped:
+        return chosen
+    return replace(chosen, exif=tiff.without_gps(chosen.exif), xmp=tiff.xmp_without_gps(chosen.xmp))
+
+
+def only(metadata: Metadata, kinds: Collection[str]) -> Metadata:
+    """Returns what is of some kinds, with the rest among what is left out."""
+    rest = tuple(metadata.names([kind for kind in METADATA_KINDS[:-1] if kind not in kinds]))
+    return replace(keep(metadata, kinds), other=metadata.other + rest)
+
+
+def _checked(argument: str, names: Names, known: Collection[str]) -> set[str]:
+    """Returns the names that were given. Raises HcodecError if they are none, or one is not known."""
+    given = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [None]
+    if not all(isinstance(name, str) for name in given):
+        raise HcodecError(f"{argument} is of type {type(names).__name__}; it must be a name or several")
+    if unknown := set(given) - set(known) - {"all"}:
+        raise HcodecError(f"unknown {argument} {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+    return set(known if "all" in given else given)
+
+
+def collect(image: Image.Image, facts: Facts) -> tuple[Metadata, int]:
+    """Returns the metadata of a loaded image and its orientation (1 .. 8, as EXIF counts).
 
     Like Pillow, takes the orientation from EXIF, or from XMP where EXIF has none; neither blob asks for it again.
     """
-    notes = []
-    exif = _exif(image).removeprefix(_EXIF_PREFIX)
-    xmp = _as_bytes(image.info.get("xmp") or image.info.get("XML:com.adobe.xmp"))
-    if exif and exif[:4] not in (b"II*\0", b"MM\0*"):
-        notes.append("EXIF dropped: it is damaged")
+    other = list(facts.other)
+    exif = (_exif(image) or facts.exif).removeprefix(_EXIF_PREFIX)
+    if exif and exif[:4] not in tiff.STARTS:
+        other.append("Exif (it is damaged)")
         exif = b""
-    orientation, exif = _take_exif_orientation(exif)
-    in_xmp = _XMP_ORIENTATION.search(xmp)
-    if orientation is None:
-        orientation = int(in_xmp[2]) if in_xmp else 1
-    xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
-    return Metadata(_as_bytes(image.info.get("icc_profile")), exif, xmp), orientation, notes
+    orientation, exif = tiff.set_upright(exif)
+    from_xmp, xmp = tiff.set_xmp_upright(_as_bytes(image.info.get("xmp") or image.info.get(_PNG_XMP)) or facts.xmp)
+    profile = image.info.get("icc_profile")
+    icc = profile if isinstance(profile, bytes) and profile else facts.icc
+    text = _texts(image, other)
+    metadata = Metadata(icc, exif, xmp, *_color(image, facts, icc), _density(image), text, tuple(other))
+    return metadata, orientation or from_xmp or 1
 
 
 def _as_bytes(blob: object) -> bytes:
     if isinstance(blob, str):
-        return blob.encode()
+        return blob.encode(errors="replace")
     return blob if isinstance(blob, bytes) else b""
 
 
@@ -95,62 +169,117 @@ def _exif(image: Image.Image) -> bytes:
     return exif.tobytes() if len(exif) else b""
 
 
-def _take_exif_orientation(exif: bytes) -> tuple[int | None, bytes]:
-    """Returns the orientation in a TIFF structure (None if it has none), and the structure with 1 in its place."""
-    byte_order: Literal["little", "big"] = "little" if exif[:1] == b"I" else "big"
+def _color(image: Image.Image, facts: Facts, icc: bytes) -> tuple[Cicp | None, Chromaticities | None, int | None]:
+    """What a file says of color beside its ICC profile; nothing that would go before the profile and means less."""
+    cicp = facts.cicp or _cicp(image.info)
+    if image.format in ("AVIF", "HEIF") and (icc or (cicp and _UNSPECIFIED in cicp[:2])):
+        cicp = None  # there the profile goes first; in PNG and our files, the code points
+    if cicp is None and not icc and isinstance(image.info.get("srgb"), int):
+        cicp = SRGB
+    values = image.info.get("chromaticity") or _tiff_chromaticities(image)
+    found = [_units(value) for value in values] if isinstance(values, tuple) else []
+    whole = [value for value in found if value is not None]
+    chromaticities = Chromaticities(*whole) if len(found) == len(whole) == 8 else None
+    return cicp, chromaticities, _units(image.info.get("gamma")) or None
 
-    def integer(position: int, size: int) -> int:
-        """Returns the unsigned integer at a position."""
-        return int.from_bytes(exif[position : position + size], byte_order)
 
-    directory = integer(4, 4)
-    for index in range(integer(directory, 2)):
-        entry = directory + 2 + 12 * index
-        if entry + 12 > len(exif):
-            break
-        size = _INTEGER_BYTES.get(integer(entry + 2, 2))
-        if integer(entry, 2) == _ORIENTATION and size:
-            orientation = integer(entry + 8, size)
-            upright = exif[: entry + 8] + (1).to_bytes(size, byte_order) + exif[entry + 8 + size :]
-            return (orientation, upright) if 1 <= orientation <= 8 else (1, upright)
-    return None, exif
+def _cicp(info: Mapping[Any, Any]) -> Cicp | None:
+    """Color by code points as `attach` or pillow-heif puts it beside an image."""
+    codes = info.get("cicp")
+    if codes is None and not info.get("icc_profile") and isinstance(profile := info.get("nclx_profile"), dict):
+        keys = ("color_primaries", "transfer_characteristics", "matrix_coefficients", "full_range_flag")
+        codes = tuple(profile.get(key) for key in keys)
+    if not isinstance(codes, tuple) or len(codes) != 4:
+        return None
+    good = all(isinstance(code, int) and 0 <= code < 256 for code in codes) and codes[3] < 2
+    return Cicp(*codes) if good else None
+
+
+def _tiff_chromaticities(image: Image.Image) -> tuple[Any, ...] | None:
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    white, primaries = tags.get(_WHITE_POINT), tags.get(_PRIMARIES)
+    return (*white, *primaries) if isinstance(white, tuple) and isinstance(primaries, tuple) else None
+
+
+def _units(value: Any) -> int | None:
+    """A number in units of 1/100000; None if it is none (a PNG text can be called gamma, too), or out of range."""
+    if isinstance(value, str):
+        return None
+    try:
+        units = round(float(value) * UNITS)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None
+    return units if 0 <= units <= _MAX_NUMBER else None
+
+
+def _density(image: Image.Image) -> Density | None:
+    """Pixels per meter, or only their ratio; None where the file says neither."""
+    per_unit, unit_m = _per_unit(image)
+    try:
+        x, y = (round(value / unit_m) if unit_m else round(value) for value in per_unit)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        return None
+    says_something = unit_m > 0 or x != y
+    return Density(x, y, int(unit_m > 0)) if says_something and min(x, y) > 0 and max(x, y) <= _MAX_NUMBER else None
+
+
+def _per_unit(image: Image.Image) -> tuple[Any, float]:
+    """Pixels per unit as a file says it, and the unit in meters, 0 where only their ratio counts."""
+    info = image.info
+    if "jfif_density" in info:
+        return info["jfif_density"], {1: INCH_M, 2: 0.01}.get(info.get("jfif_unit", 0), 0)
+    if image.format in ("JPEG", "MPO") or (image.format == "TIFF" and X_RESOLUTION not in image.getexif()):
+        return None, 0  # Pillow made it up, or it is from Exif
+    if "dpi" in info:
+        return info["dpi"], INCH_M
+    return info.get("aspect") or info.get("resolution"), 0
+
+
+def _texts(image: Image.Image, other: list[str]) -> tuple[tuple[str, str], ...]:
+    """Returns the texts of an image, as far as there is a place for them; adds the rest to `other`."""
+    given = getattr(image, "text", None) if image.format == "PNG" else image.info.get("text")
+    found = {str(key): str(value) for key, value in given.items()} if isinstance(given, dict) else {}
+    for number, comment in enumerate(_comments(image), start=1):
+        found[COMMENT if number == 1 else f"{COMMENT} {number}"] = comment
+    kept: dict[str, str] = {}
+    for key, value in found.items():
+        if key in (_PNG_XMP, f"{_RAW_PROFILE}exif"):
+            continue
+        if key.startswith(_RAW_PROFILE):
+            other.append(f"raw profile {key.removeprefix(_RAW_PROFILE)[:20]!r}")
+        elif len(kept) < _MAX_TEXTS and 0 < len(key.encode(errors="replace")) <= _MAX_KEY_BYTES:
+            kept[key] = value.encode(errors="replace").decode()
+        else:
+            other.append(f"text {key[:20]!r}")
+    return tuple(kept.items())
+
+
+def _comments(image: Image.Image) -> list[str]:
+    """The texts without a key of JPEG, GIF and JPEG 2000."""
+    if image.format == "PNG" or isinstance(image.info.get("text"), dict):
+        return []  # what is called comment there is one of the texts
+    several = [content for app, content in getattr(image, "applist", ()) if app == "COM"]
+    comments = several or [image.info.get("comment")]
+    return [_decoded(comment) for comment in comments if isinstance(comment, bytes | str) and comment]
+
+
+def _decoded(text: bytes | str) -> str:
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def attach(image: Image.Image, metadata: Metadata) -> None:
-    """Puts the blobs into `image.info`, where Pillow looks for them."""
+    """Puts the metadata into `image.info`, where Pillow looks for it, and what Pillow has no name for as `cicp` and `text`."""
     exif = _EXIF_PREFIX + metadata.exif if metadata.exif else b""
-    blobs = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
-    image.info.update({key: blob for key, blob in blobs.items() if blob})
-
-
-def save_options(image: Image.Image, image_format: str) -> dict[str, Any]:
-    """Returns the arguments that make Pillow write the blobs in `image.info` into a file, as far as the format holds them.
-
-    Warns (HcodecWarning) of a blob that is too long for JPEG.
-    """
-    options = {key: image.info[key] for key in ("icc_profile", "exif", "xmp") if image.info.get(key)}
-    if image_format == "JPEG":
-        _drop_too_long(options, "exif", _JPEG_SEGMENT_BYTES)
-        _drop_too_long(options, "xmp", _JPEG_XMP_BYTES)
-    elif image_format == "PNG" and "xmp" in options:
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
-    elif image_format == "TIFF":
-        options["exif"] = _tiff_tags(options.pop("exif", b""), options.pop("xmp", b""))
-    return options
-
-
-def _drop_too_long(options: dict[str, Any], key: str, limit_bytes: int) -> None:
-    if len(options.get(key, b"")) > limit_bytes:
-        message = f"{key.upper()} dropped: a JPEG file holds {limit_bytes} bytes of it"
-        warnings.warn(message, HcodecWarning, stacklevel=4)
-        del options[key]
-
-
-def _tiff_tags(exif: bytes, xmp: bytes) -> Image.Exif:
-    tags = Image.Exif()
-    if exif:
-        tags.load(exif)
-    if xmp:
-        tags[_TIFF_XMP_TAG] = xmp
-    return tags
+    found: dict[str, Any] = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp, "text": dict(metadata.text)}
+    found["cicp"] = tuple(metadata.cicp or ())
+    found["gamma"] = (metadata.gamma or 0) / UNITS
+    found["chromaticity"] = tuple(value / UNITS for value in metadata.chromaticities or ())
+    if density := metadata.density:
+        pair = density.x, density.y
+        found["dpi" if density.unit else "aspect"] = tuple(value * INCH_M for value in pair) if density.unit else pair
+    image.info.update({key: value for key, value in found.items() if value})

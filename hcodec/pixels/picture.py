@@ -18,12 +18,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
 from hcodec.container.source import open_path, read_source
-from hcodec.errors import HcodecError, PictureError
+from hcodec.errors import HcodecError, HcodecWarning, PictureError
 from hcodec.pixels import metadata as blobs
+from hcodec.pixels import plugins, samples, writing
+from hcodec.pixels.facts import Facts, facts_of
 from hcodec.pixels.lenient import lenient
 from hcodec.pixels.metadata import Metadata
 
@@ -36,19 +38,6 @@ __all__ = [
     "to_image",
 ]
 
-_CHANNELS = {  # Pillow's modes that hold 8-bit gray or RGB, and the mode in which they are read; others are converted
-    "1": "L",
-    "L": "L",
-    "LA": "LA",
-    "La": "LA",
-    "P": "RGB",
-    "PA": "RGBA",
-    "RGB": "RGB",
-    "RGBA": "RGBA",
-    "RGBa": "RGBA",
-    "RGBX": "RGB",
-}
-_WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,11 +48,15 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     8: Image.Transpose.ROTATE_90,
 }
 _HINT = "; hcodec encode --allow-truncated keeps what can be read"
+_GIF_COLORS = 256
+_MAX_NAMES = 12  # in the line that lists what was left out
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
-_FORMATS_WITH_ALPHA = ("AVIF", "JPEG2000", "PNG", "TGA", "TIFF", "WEBP")
+_FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "JXL": {"lossless": True},
     "WEBP": {"lossless": True, "exact": True},
 }
 
@@ -73,16 +66,30 @@ class Picture:
     """An upright 8-bit picture.
 
     `pixels`: uint8 (H, W, 3), 0..255; `alpha`: uint8 (H, W), 0 transparent .. 255 opaque, or None; `gray`: one
-    channel, then the three planes of `pixels` are equal; `notes`: one line for each thing that could not be kept
-    exactly; `exact`: of a decoded picture, whether a lossless layer gave the very pixels that were encoded.
+    channel, then the three planes of `pixels` are equal; `changes`: how the samples differ from those of the source, which
+    8 bits of gray or RGB cannot hold; `left_out`: what else of the source is not here, beside `metadata.other`; `exact`: of
+    a decoded picture, whether a lossless layer gave the very pixels that were encoded.
     """
 
     pixels: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None = None
     gray: bool = False
     metadata: Metadata = field(default_factory=Metadata)
-    notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     exact: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be warned of: a line for what was changed, and one for what was left out."""
+        names = [*self.left_out, *self.metadata.other]
+        more = len(names) - _MAX_NAMES
+        left_out = ", ".join([*names[:_MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
+        return tuple(line for line in ("; ".join(self.changes), left_out and f"left out: {left_out}") if line)
+
+    def without_notes(self) -> Picture:
+        """Returns the same picture, of which there is nothing to be warned of any more."""
+        return replace(self, changes=(), left_out=(), metadata=replace(self.metadata, other=()))
 
 
 def read(
@@ -92,8 +99,8 @@ def read(
 ) -> Picture:
     """The picture in a file (by path, as bytes, or open), in a Pillow image, or in an array.
 
-    Arrays: uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-    `allow_truncated`: of a file that is damaged or ends early, take what can be read, with a note.
+    Arrays: bool, uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
+    `allow_truncated`: of a file that is damaged or ends early, take what can be read, which counts as a change.
     Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
     OSError if the file cannot be read.
     """
@@ -108,7 +115,8 @@ def read(
         with open_path(source) as file:
             return _from_file(file, allow_truncated)
     if not hasattr(source, "read"):
-        raise PictureError(f"a picture cannot be read from {type(source).__name__}")
+        wanted = "a path, bytes, a file open for bytes, a Pillow image or a numpy array"
+        raise PictureError(f"a picture cannot be read from {type(source).__name__}; {wanted} is wanted")
     return _from_file(io.BytesIO(read_source(source)), allow_truncated)
 
 
@@ -135,30 +143,28 @@ def _from_file(file: BinaryIO, allow_truncated: bool) -> Picture:
         file.seek(0)
         with lenient():
             found = _opened(file)
-        return replace(found, notes=(*found.notes, f"{str(error).removesuffix(_HINT)}; what could be read was kept"))
+        return replace(found, changes=(*found.changes, f"{str(error).removesuffix(_HINT)}; what could be read was kept"))
 
 
 def _opened(file: BinaryIO) -> Picture:
     with warnings.catch_warnings(), _pillow_errors("not a readable image"):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's error at twice the size stays
-        with Image.open(file) as image:
+        with plugins.opened(file) as image:
             return _from_image(image)
 
 
 def _from_image(image: Image.Image) -> Picture:
     _check_size(image.width, image.height)
-    notes = _describe_losses(image)
-    rawmode = _rawmode(image)
+    left_out, facts, rawmode = _say_frames(image), facts_of(image), samples.rawmode(image)
     with _pillow_errors("the image is damaged", _HINT):
         image.load()
-    metadata, orientation, metadata_notes = blobs.collect(image)
-    notes += metadata_notes
-    if image.mode not in _CHANNELS and not _has_16_bits(image):  # the profile tells of colors that are gone
-        metadata = Metadata(exif=metadata.exif, xmp=metadata.xmp)
-    upright = _convert(image, rawmode, notes)
+    metadata, orientation = blobs.collect(image, facts)
+    if image.mode == "CMYK":  # its profile tells of colors that are gone
+        metadata = blobs.keep(metadata, strip=("icc", "color"))
+    converted, changes = samples.convert(image, rawmode, facts.bits)
     if orientation in _UPRIGHT:
-        upright = upright.transpose(_UPRIGHT[orientation])
-    return _from_channels(np.asarray(upright), metadata, notes)
+        converted = converted.transpose(_UPRIGHT[orientation])
+    return _from_channels(np.asarray(converted), metadata, tuple(changes), left_out)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -168,75 +174,13 @@ def _check_size(width: int, height: int) -> None:
         raise PictureError(f"a picture of {width}x{height} pixels is too large")
 
 
-def _rawmode(image: Image.Image) -> str:
-    """How the samples lie in the file, as far as Pillow tells before the image is loaded; else empty."""
-    tiles = getattr(image, "tile", None)
-    arguments = tiles[0][3] if tiles else ""
-    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
-
-
-def _describe_losses(image: Image.Image) -> list[str]:
-    notes = []
-    if getattr(image, "is_animated", False):
-        several = "animation: first frame only" if image.format in _ANIMATIONS else "several pictures: first one only"
-        notes.append(several)
-    if ";16" in _rawmode(image) and not _has_16_bits(image):  # Pillow drops the low bytes of color samples
-        notes.append("16-bit samples cut to 8 bits")
-    return notes
-
-
-def _has_16_bits(image: Image.Image) -> bool:
-    return image.mode.startswith("I")
-
-
-def _convert(image: Image.Image, rawmode: str, notes: list[str]) -> Image.Image:
-    """The same picture in mode L, LA, RGB or RGBA; adds to `notes` what changes on the way."""
-    if _has_16_bits(image):
-        return _convert_16_bits(image, notes)
-    if image.mode == "CMYK":
-        return _convert_cmyk(image, notes)
-    if image.mode not in _CHANNELS:
-        if image.mode not in ("HSV", "YCbCr"):
-            raise PictureError(f"pictures of mode {image.mode} cannot be coded; convert it to RGB first")
-        notes.append(f"{image.mode} converted to RGB")
-        return image.convert("RGB")
-    mode = _CHANNELS[image.mode]
-    if image.has_transparency_data:
-        mode = _WITH_ALPHA.get(mode, mode)
-    if rawmode.startswith("LA"):  # Pillow opens 16-bit gray with alpha as RGBA
-        mode = "LA"
-    return image.convert(mode)
-
-
-def _convert_16_bits(image: Image.Image, notes: list[str]) -> Image.Image:
-    samples = np.asarray(image)
-    if samples.min() < 0 or samples.max() > 0xFFFF:
-        raise PictureError("samples of more than 16 bits cannot be coded")
-    notes.append("16-bit samples rounded to 8 bits")
-    gray = Image.fromarray(_round_16_bits(samples))
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        gray.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))
-    return gray
-
-
-def _round_16_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
-
-
-def _convert_cmyk(image: Image.Image, notes: list[str]) -> Image.Image:
-    icc = image.info.get("icc_profile")
-    if icc:
-        try:
-            srgb = ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, io.BytesIO(icc), srgb, outputMode="RGB")
-        except (ImageCms.PyCMSError, ImportError, ValueError):  # a bad profile, or Pillow built without LittleCMS
-            converted = None
-        if converted is not None:
-            notes.append("CMYK converted to RGB (sRGB, by its color profile)")
-            return converted
-    notes.append("CMYK converted to RGB")
-    return image.convert("RGB")
+def _say_frames(image: Image.Image) -> tuple[str, ...]:
+    """The pictures after the first, in words; empty if there are none."""
+    if not getattr(image, "is_animated", False):
+        return ()
+    count = getattr(image, "n_frames", 2) - 1
+    word = "frame" if image.format in _ANIMATIONS else "picture"
+    return (f"{count} more {word}{'s' if count > 1 else ''}",)
 
 
 def _from_array(array: NDArray[np.generic]) -> Picture:
@@ -244,14 +188,11 @@ def _from_array(array: NDArray[np.generic]) -> Picture:
     if channels.ndim != 3 or channels.shape[2] not in (1, 2, 3, 4):
         raise PictureError(f"an array of shape {array.shape} is no picture; (H, W) or (H, W, 1 to 4) is")
     _check_size(channels.shape[1], channels.shape[0])
-    if array.dtype == np.uint16:
-        return _from_channels(_round_16_bits(channels), Metadata(), ["16-bit samples rounded to 8 bits"])
-    if array.dtype != np.uint8:
-        raise PictureError(f"an array of {array.dtype} cannot be coded; uint8 (0..255) or uint16 can")
-    return _from_channels(channels, Metadata(), [])
+    eight_bits, changes = samples.convert_array(channels)
+    return _from_channels(eight_bits, Metadata(), tuple(changes), ())
 
 
-def _from_channels(channels: NDArray[Any], metadata: Metadata, notes: list[str]) -> Picture:
+def _from_channels(channels: NDArray[Any], metadata: Metadata, changes: tuple[str, ...], left_out: tuple[str, ...]) -> Picture:
     """`channels`: uint8 (H, W) or (H, W, 1 to 4)."""
     if channels.ndim == 2:
         channels = channels[..., np.newaxis]
@@ -259,11 +200,15 @@ def _from_channels(channels: NDArray[Any], metadata: Metadata, notes: list[str])
     gray, has_alpha = num_channels < 3, num_channels % 2 == 0
     pixels = np.repeat(channels[..., :1], 3, axis=2) if gray else np.array(channels[..., :3], order="C")
     alpha = np.array(channels[..., -1], order="C") if has_alpha else None
-    return Picture(pixels, alpha, gray, metadata, tuple(notes))
+    return Picture(pixels, alpha, gray, metadata, changes, left_out)
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, with `icc_profile`, `exif` and `xmp` in its `info` where present."""
+    """A Pillow image of mode L, LA, RGB or RGBA, with what comes along in its `info`.
+
+    Under Pillow's keys: `icc_profile`, `exif`, `xmp`, `gamma`, `chromaticity`, `dpi` or `aspect`; and under those that it does
+    not have: `cicp` (four numbers) and `text` (a dict).
+    """
     pixels = picture.pixels
     if picture.gray:
         pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
@@ -284,21 +229,24 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     image_format = _choose_format(target, format)
     if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
         raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
+    options, left_out = writing.options(blobs.collect(image, Facts())[0], image_format)
+    if left_out:
+        warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
+    if image_format == "GIF" and image.mode != "L" and image.getcolors(_GIF_COLORS) is None:
+        warnings.warn(f"colors reduced to the {_GIF_COLORS} that GIF holds", HcodecWarning, stacklevel=2)
     with _pillow_errors(f"the picture cannot be written as {image_format}"):
-        options = _SAVE_OPTIONS.get(image_format, {}) | blobs.save_options(image, image_format)
-        image.save(target, image_format, **options)
+        image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **options)
 
 
 def _choose_format(target: str | os.PathLike[str] | BinaryIO, image_format: str | None) -> str:
     if image_format is None:
         name = target if isinstance(target, str | os.PathLike) else getattr(target, "name", "")
         suffix = Path(name).suffix.lower() if isinstance(name, str | os.PathLike) else ""
-        image_format = Image.registered_extensions().get(suffix)
+        image_format = plugins.format_of(suffix)
         if image_format is None:
             raise PictureError(f"no image format has the suffix {suffix!r}; name the format")
-    Image.init()
     image_format = {"JPG": "JPEG", "JP2": "JPEG2000", "TIF": "TIFF"}.get(image_format.upper(), image_format.upper())
-    if image_format not in Image.SAVE:
+    if not plugins.can_write(image_format):
         raise PictureError(f"the format {image_format} cannot be written")
     return image_format
 

@@ -1,0 +1,118 @@
+"""EXIF and XMP as bytes: the orientation read and set upright, the place taken out; all else stays where it is.
+
+Room: pixels, below `metadata`. EXIF is a TIFF structure whose parts point to each other by offsets from its start, maker
+notes among them, so it is changed in place and never written anew. Imports Python's own modules only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+STARTS = (b"II*\0", b"MM\0*")
+_ORIENTATION, _GPS = 0x0112, 0x8825
+_ENTRY_BYTES = 12
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_INTEGER_TYPES = (1, 3, 4)  # BYTE, SHORT, LONG
+_MAX_DIRECTORIES = 16  # in a row; two are usual: that of the picture and that of its thumbnail
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>))([1-8])(?=[\"'<])")
+_XMP_GPS = re.compile(  # an attribute, or an element
+    rb"\s[\w.-]+:GPS[\w-]*\s*=\s*(?:\"[^\"]*\"|'[^']*')|<([\w.-]+:GPS[\w-]*)[^<>]*(?:/>|>[^<]*</\1\s*>)", re.IGNORECASE
+)
+_XMP_NAMES_GPS = re.compile(rb":\0?G\0?P\0?S", re.IGNORECASE)  # in whatever encoding
+
+
+class _Tiff:
+    """A TIFF structure that is read, and changed in place. What lies beyond its end reads as 0 and is not written."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = bytearray(data)
+        self._order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
+
+    def integer(self, position: int, size: int) -> int:
+        """Returns the unsigned integer at a position."""
+        return int.from_bytes(self.data[position : position + size], self._order)
+
+    def write(self, position: int, size: int, value: int) -> None:
+        """Puts an unsigned integer at a position."""
+        self.data[position : position + size] = value.to_bytes(size, self._order)
+
+    def blank(self, position: int, size: int) -> None:
+        """Puts zeros where there was something."""
+        end = min(position + size, len(self.data))
+        self.data[position:end] = bytes(max(end - position, 0))
+
+    def directories(self) -> Iterator[int]:
+        """Yields where the directories of the main row begin."""
+        seen: set[int] = set()
+        position = self.integer(4, 4)
+        while 0 < position < len(self.data) and position not in seen and len(seen) < _MAX_DIRECTORIES:
+            seen.add(position)
+            yield position
+            position = self.integer(position + 2 + _ENTRY_BYTES * self.integer(position, 2), 4)
+
+    def entries(self, directory: int) -> Iterator[int]:
+        """Yields where the entries of a directory begin, as far as they are there."""
+        first = directory + 2
+        room = max(len(self.data) - first, 0) // _ENTRY_BYTES
+        return iter(range(first, first + _ENTRY_BYTES * min(self.integer(directory, 2), room), _ENTRY_BYTES))
+
+
+def holds(exif: bytes, tag: int) -> bool:
+    """Whether the first directory of a TIFF structure has an entry with a tag."""
+    tiff = _Tiff(exif)
+    return any(tiff.integer(entry, 2) == tag for entry in tiff.entries(tiff.integer(4, 4)))
+
+
+def set_upright(exif: bytes) -> tuple[int | None, bytes]:
+    """Returns the orientation in a TIFF structure (None if it has none), and the structure with 1 in its place."""
+    tiff = _Tiff(exif)
+    for entry in tiff.entries(tiff.integer(4, 4)):
+        kind = tiff.integer(entry + 2, 2)
+        if tiff.integer(entry, 2) == _ORIENTATION and kind in _INTEGER_TYPES:
+            size = _TYPE_BYTES[kind]
+            orientation = tiff.integer(entry + 8, size)
+            tiff.write(entry + 8, size, 1)
+            return orientation if 1 <= orientation <= 8 else 1, bytes(tiff.data)
+    return None, exif
+
+
+def without_gps(exif: bytes) -> bytes:
+    """Returns a TIFF structure without its GPS directory: the entry is gone, what it led to is zeros, all else is as it was."""
+    tiff = _Tiff(exif)
+    for directory in list(tiff.directories()):
+        for entry in reversed(list(tiff.entries(directory))):
+            if tiff.integer(entry, 2) == _GPS:
+                _blank_directory(tiff, tiff.integer(entry + 8, 4))
+                _remove(tiff, directory, entry)
+    return bytes(tiff.data)
+
+
+def _blank_directory(tiff: _Tiff, directory: int) -> None:
+    for entry in tiff.entries(directory):
+        num_bytes = _TYPE_BYTES.get(tiff.integer(entry + 2, 2), 1) * tiff.integer(entry + 4, 4)
+        if num_bytes > 4:  # they lie elsewhere
+            tiff.blank(tiff.integer(entry + 8, 4), num_bytes)
+    tiff.blank(directory, 2 + _ENTRY_BYTES * tiff.integer(directory, 2) + 4)
+
+
+def _remove(tiff: _Tiff, directory: int, entry: int) -> None:
+    """Moves what follows an entry in its directory, which ends with where the next one is, to the entry's place."""
+    count = tiff.integer(directory, 2)
+    end = min(directory + 2 + _ENTRY_BYTES * count + 4, len(tiff.data))
+    tiff.data[entry : end - _ENTRY_BYTES] = tiff.data[entry + _ENTRY_BYTES : end]
+    tiff.blank(end - _ENTRY_BYTES, _ENTRY_BYTES)
+    tiff.write(directory, 2, max(count - 1, 0))
+
+
+def set_xmp_upright(xmp: bytes) -> tuple[int | None, bytes]:
+    """Returns the orientation in an XMP packet (None if it has none), and the packet with 1 in its place."""
+    found = _XMP_ORIENTATION.search(xmp)
+    return int(found[2]) if found else None, _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def xmp_without_gps(xmp: bytes) -> bytes:
+    """Returns an XMP packet without names that begin with GPS; nothing at all if it has some that cannot be taken out."""
+    rest = _XMP_GPS.sub(b"", xmp)
+    return b"" if _XMP_NAMES_GPS.search(rest) else rest

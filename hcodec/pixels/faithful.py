@@ -1,0 +1,91 @@
+"""What is to be encoded, of what was given: read, without what is not wanted, and nothing lost in silence.
+
+Room: pixels (encode step 2), above `picture`: what files and archives have in common before anything is coded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from dataclasses import replace
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from hcodec.container.attachments import METADATA_KINDS, Chromaticities, Cicp, Density
+from hcodec.errors import HcodecError, HcodecWarning, PictureError
+from hcodec.pixels import metadata as blobs
+from hcodec.pixels import picture
+from hcodec.pixels.metadata import Metadata, Names
+from hcodec.pixels.picture import Picture
+
+ImageSource = Image.Image | str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | Picture
+
+_TYPES = {
+    "icc": bytes,
+    "exif": bytes,
+    "xmp": bytes,
+    "cicp": Cicp | None,
+    "chromaticities": Chromaticities | None,
+    "gamma": int | None,
+    "density": Density | None,
+    "text": tuple,
+    "other": tuple,
+}
+
+
+def prepare(
+    image: ImageSource, *, metadata: Names = METADATA_KINDS, strip: Names = (), exact: bool = False, convert: bool = False
+) -> Picture:
+    """Returns the picture with the metadata that is to be kept, whose notes `warn` gives.
+
+    `exact`: it is to be coded without loss, so PictureError is raised if reading changed its samples, unless `convert` allows
+    that. Raises what `picture.read` raises, and HcodecError (an unknown kind of metadata).
+    """
+    if not isinstance(convert, bool | np.bool_):
+        raise HcodecError(f"convert is of type {type(convert).__name__}; it must be True or False")
+    source = image if isinstance(image, Picture) else picture.read(image)
+    _check(source)
+    if exact and not convert and not is_held(source):
+        changes = "; ".join(source.changes)
+        raise PictureError(f"it cannot be coded without loss: {changes}; --convert (convert=True) codes that")
+    return replace(source, metadata=blobs.keep(source.metadata, metadata, strip))
+
+
+def is_held(source: Picture) -> bool:
+    """Whether coding without loss gives the very samples of the source again: the one place that decides it."""
+    return not source.changes
+
+
+def warn(source: Picture, name: str = "") -> None:
+    """Warns of what was changed and what was left out of a picture: a line each, with its name if it has one."""
+    for note in source.notes:
+        warnings.warn(f"{name}: {note}" if name else note, HcodecWarning, stacklevel=_callers_level() + 1)
+
+
+def _callers_level() -> int:
+    """How far up the first caller is that is not of this package: that is whose line a warning should name."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "hcodec":
+        frame, level = frame.f_back, level + 1
+    return level - 1
+
+
+def _check(source: Picture) -> None:
+    """Raises PictureError if a Picture that was made by hand is none."""
+    pixels, alpha = source.pixels, source.alpha
+    good = [isinstance(plane, np.ndarray) and plane.dtype == np.uint8 for plane in (pixels, *([] if alpha is None else [alpha]))]
+    if not all(good) or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise PictureError("a Picture has pixels of uint8 (H, W, 3), and alpha of uint8 (H, W) or None")
+    if alpha is not None and alpha.shape != pixels.shape[:2]:
+        raise PictureError(f"a Picture has alpha of the shape of its pixels, not {alpha.shape} for {pixels.shape[:2]}")
+    if not isinstance(source.metadata, Metadata):
+        raise PictureError(f"a Picture has metadata of type Metadata, not {type(source.metadata).__name__}")
+    for name, kinds in _TYPES.items():
+        value = getattr(source.metadata, name)
+        if not isinstance(value, kinds):
+            raise PictureError(f"{name} of a Metadata is of type {type(value).__name__}")
+    if not all(isinstance(pair, tuple) and tuple(map(type, pair)) == (str, str) for pair in source.metadata.text):
+        raise PictureError("text of a Metadata has pairs of a key and a value, both str")
