@@ -1,0 +1,147 @@
+// Decodes a picture beside the page: takes in the file while it arrives, and shows what there is of what is wanted.
+//
+// Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null).
+// Messages out, all with the url: {header}, {bytes}, {part, pixels, levels}, {shown: levels, exact, seconds}, {warnings}, {error}.
+
+import { Decoder } from "./decoder.js";
+import { exactPixels } from "./exact.js";
+import { decodeAlpha } from "./image_file.js";
+import { Machine } from "./machine.js";
+import { loadModel } from "./model.js";
+import { Reader } from "./reader.js";
+import { Rectangle } from "./rectangle.js";
+import { arriving, pause, ranges } from "./source.js";
+
+const STEPS = 10; // of a file's bytes; after each, what is there of a level is shown
+const MOST_PIXELS = 100e6; // that memory is sure to suffice for
+const models = new Map();
+let machine = null;
+let viewing = null;
+
+/** One picture that is looked at. */
+class Viewing {
+  constructor(url, rate) {
+    Object.assign(this, { url, rate, reader: new Reader(), decoder: null, alpha: null, limit: Infinity, region: null });
+    this.ended = false;
+    this.abort = new AbortController();
+    this.last = ""; // what was shown
+  }
+
+  tell(message, transferred = []) {
+    if (viewing === this) postMessage({ url: this.url, ...message }, transferred);
+  }
+
+  /** Takes the file in, and shows it meanwhile, until another picture is opened. */
+  async run() {
+    try {
+      const taken = this.takeIn();
+      while (viewing === this) {
+        await (this.decoder ? this.show() : null);
+        await pause(this.ended ? 20 : 5);
+        if (this.ended) await taken;
+      }
+    } catch (error) {
+      this.tell({ error: error.message });
+    }
+  }
+
+  async takeIn() {
+    try {
+      for await (const bytes of arriving(this.url, this.rate, this.abort.signal)) {
+        const before = this.reader.header;
+        this.reader.feed(bytes);
+        this.tell({ bytes: this.reader.length });
+        if (!before && this.reader.header) await this.begin(this.reader.header);
+      }
+      if (!this.reader.header) throw new Error("the file ends inside its header");
+    } catch (error) {
+      if (!this.abort.signal.aborted) this.tell({ error: error.message });
+    }
+    this.ended = true;
+  }
+
+  async begin(header) {
+    const { width, height } = header;
+    if (width * height > MOST_PIXELS) throw new Error(`${width}x${height} pixels are more than this page decodes`);
+    this.tell({ header });
+    machine ??= new Machine();
+    const { fingerprint } = header;
+    if (!models.has(fingerprint)) models.set(fingerprint, loadModel(machine, fingerprint, ranges(`/weights/${fingerprint}`)));
+    this.decoder = new Decoder(await models.get(fingerprint), this.reader);
+  }
+
+  /** Shows what has arrived of what is wanted, if that was not shown yet. */
+  async show() {
+    const { decoder, reader, limit, region } = this;
+    const { height, width, numLevels, lossless, fileBytes } = reader.header;
+    const levels = decoder.numArrived(Math.min(limit, numLevels));
+    const exact = lossless && limit > numLevels && reader.lossless.every((piece) => piece);
+    const step = this.ended ? "all" : Math.floor((STEPS * reader.length) / fileBytes);
+    const state = [levels, exact, region, levels < limit ? step : ""].join();
+    if (state === this.last || (!levels && !exact)) return;
+    this.last = state;
+    await this.readAlpha();
+    const begin = performance.now();
+    const shown = region ? new Rectangle(...region) : new Rectangle(0, 0, height, width);
+    let isExact = exact;
+    for (const { index, part } of decoder.parts(shown)) {
+      isExact = (await this.showPart(index, part, exact)) && isExact;
+      await pause();
+      if (viewing !== this || this.limit !== limit || this.region !== region) {
+        this.last = "";
+        return;
+      }
+    }
+    this.tell({ warnings: [...reader.warnings, ...decoder.faults.values()] });
+    this.tell({ shown: levels, exact: isExact, seconds: (performance.now() - begin) / 1000 });
+  }
+
+  /** Shows a part of a window; returns whether it is exact. */
+  async showPart(index, part, wantExact) {
+    const { decoder, reader } = this;
+    const levels = Math.min(this.limit, reader.header.numLevels);
+    let [pixels, isExact, place] = [null, false, part];
+    if (wantExact && !decoder.faults.has(`exact ${index}`)) {
+      try {
+        pixels = await exactPixels(decoder, index);
+        [isExact, place] = [true, decoder.windows[index]];
+      } catch (error) {
+        decoder.faults.set(`exact ${index}`, error.message);
+      }
+    }
+    pixels ??= decoder.pixels(index, place, levels);
+    this.addAlpha(pixels, place);
+    const { top, left, height, width } = place;
+    this.tell({ part: { top, left, height, width }, pixels }, [pixels.buffer]);
+    return isExact;
+  }
+
+  async readAlpha() {
+    if (this.alpha || !this.reader.alpha) return;
+    const { height, width } = this.reader.header;
+    try {
+      this.alpha = await decodeAlpha(this.reader.alpha, height, width);
+    } catch (error) {
+      this.reader.alpha = null;
+      this.tell({ warnings: [`the alpha channel was ignored: ${error.message}`] });
+    }
+  }
+
+  addAlpha(pixels, { top, left, height, width }) {
+    if (!this.alpha) return;
+    for (let i = 0; i < height * width; i++) {
+      pixels[4 * i + 3] = this.alpha[(top + Math.floor(i / width)) * this.reader.header.width + left + (i % width)];
+    }
+  }
+}
+
+onmessage = ({ data }) => {
+  if (data.open) {
+    viewing?.abort.abort();
+    viewing = new Viewing(data.open, data.rate);
+    viewing.run();
+  } else if (viewing) {
+    viewing.limit = data.limit;
+    viewing.region = data.region;
+  }
+};
