@@ -82,8 +82,8 @@ export class Body {
   /** Returns a loop: counter = 0; do body, counter += step while counter < end. So it is done once at least. */
   repeat(end, step, body) {
     const counter = this.local("i32");
-    const again = i32.isLess(counter.get, end);
-    return [...counter.set(i32.constant(0)), 0x03, BLOCK_OF_NOTHING, ...body.flat(), ...counter.add(i32.constant(step)), ...again, 0x0d, 0, 0x0b];
+    const again = [...counter.add(i32.constant(step)), ...i32.isLess(counter.get, end), 0x0d, 0];
+    return [...counter.set(i32.constant(0)), 0x03, BLOCK_OF_NOTHING, ...body.flat(), ...again, 0x0b];
   }
 
   /** Returns the bytes of the function's type. */

@@ -59,6 +59,11 @@ export class Cursor {
   }
 }
 
+/** Returns bytes as hexadecimal digits, as fingerprints are written. */
+export function hex(bytes) {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 function inRange(value, name, low, high) {
   if (value < low || value > high) throw new FormatError(`${name} is ${value}, not ${low} to ${high}`);
   return value;

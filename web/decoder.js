@@ -109,7 +109,8 @@ export class Decoder {
   _windowed(coarse, index) {
     const { height, width } = this.header;
     const outer = this.windows[index].grown(CONTEXT, height, width);
-    const position = { ...coarse.position, state: coarse.position.state.cut(outer.cells(16)), height: outer.height, width: outer.width };
+    const state = coarse.position.state.cut(outer.cells(16));
+    const position = { ...coarse.position, state, height: outer.height, width: outer.width };
     return { ...coarse, position, inside: this.windows[index].within(outer).cells(8) };
   }
 

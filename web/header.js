@@ -1,6 +1,6 @@
 // The header of a file. FORMAT.md, "Synopsis".
 
-import { crc32, Cursor, FormatError } from "./bytes.js";
+import { crc32, Cursor, FormatError, hex } from "./bytes.js";
 import { countWindows } from "./rectangle.js";
 
 const MAGIC = [0x89, 0x48, 0x43, 0x50, 0x0d, 0x0a, 0x1a];
@@ -59,22 +59,23 @@ function parseSize(cursor) {
   if (width * height > 2 ** 31) throw new FormatError(`the picture has ${width}x${height} pixels, more than 2^31`);
   const depth = cursor.byte();
   if (depth !== 8) throw new FormatError(`the file has ${depth} bits a sample, which this viewer does not show`);
-  if (cursor.varint("number of frames", 1, MAX_LENGTH) > 1) throw new FormatError("the file has several frames, which this viewer does not show");
+  const frames = cursor.varint("number of frames", 1, MAX_LENGTH);
+  if (frames > 1) throw new FormatError(`the file has ${frames} frames, which this viewer does not show`);
   return { width, height, numWindows: countWindows(height, width) };
 }
 
 function parseTable(cursor, header) {
   const numLayers = cursor.byte("number of layers", 1 + header.cut + header.lossless, 32);
   const numLevels = (header.numLevels = numLayers - header.lossless);
-  const counts = Array.from({ length: numLayers }, (_, i) => (i < Math.min(header.numCoarse, numLevels) ? 1 : header.numWindows));
+  const isCoarse = (layer) => layer < Math.min(header.numCoarse, numLevels);
+  const counts = Array.from({ length: numLayers }, (_, layer) => (isCoarse(layer) ? 1 : header.numWindows));
   if (header.cut) counts.push(cursor.varint("number of pieces of the last layer", 1, counts.pop()));
   return counts.map((count, layer) => {
-    const isCoarse = layer < Math.min(header.numCoarse, numLevels);
     const isLast = layer === numLayers - 1;
     return Array.from({ length: count }, (_, index) => {
       const low = isLast && (header.lossless || (header.cut && index === count - 1)) ? 1 : 0;
       const length = cursor.varint("length of a piece", low, MAX_LENGTH);
-      return { window: isCoarse ? -1 : index, length, crc: cursor.uint32() };
+      return { window: isCoarse(layer) ? -1 : index, length, crc: cursor.uint32() };
     });
   });
 }
@@ -91,8 +92,4 @@ function place(header) {
     header.prefixBytes.push(offset);
   }
   return { ...header, fileBytes: offset + header.backBytes };
-}
-
-function hex(bytes) {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

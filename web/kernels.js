@@ -6,7 +6,7 @@
 import { assemble, Body, f32, f64, i32, load, store, zero } from "./assembler.js";
 
 export const ROWS = 4; // of dense products, at a time: outputs have room for a multiple of it
-const UNROLLED = 4; // inputs of dense products, whose number is a multiple of it
+export const UNROLLED = 4; // inputs of dense products, whose number is a multiple of it
 const VECTOR_BYTES = 16;
 export const PANEL_BYTES = 2 * VECTOR_BYTES; // dense weights lie in panels of so many bytes of outputs for each input
 const MOST_PAGES = 32768; // of memory: 2 GiB
@@ -40,7 +40,10 @@ function dense(type, isExact, fused) {
   const step = (unit) => [
     ...left.set(load(panel.get, unit * PANEL_BYTES)),
     ...right.set(load(panel.get, unit * PANEL_BYTES + VECTOR_BYTES)),
-    ...from.flatMap((address, i) => [...one.set(type.repeated(address.get, unit * type.bytes)), ...added(sums[i][0], left), ...added(sums[i][1], right)]),
+    ...from.flatMap((address, i) => {
+      const taken = one.set(type.repeated(address.get, unit * type.bytes));
+      return [...taken, ...added(sums[i][0], left), ...added(sums[i][1], right)];
+    }),
   ];
   const written = (sum, side) => {
     const exact = isExact && { ...limits, gain: load(gain.get, side) };

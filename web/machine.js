@@ -1,11 +1,10 @@
 // The memory that networks are run in, and what runs the tasks of `tasks.js` on it.
 
-import { compiled, instantiated, memory, PANEL_BYTES } from "./kernels.js";
+import { compiled, instantiated, memory, PANEL_BYTES, UNROLLED } from "./kernels.js";
 import { TASKS } from "./tasks.js";
 
 const PAGE_BYTES = 65536;
 const ALIGNED = 16;
-const UNROLLED = 4;
 
 /** Weights in memory, with the room before them for whoever needs some for a moment. helpers: of `threads.js`, or null. */
 export class Machine {
@@ -67,14 +66,25 @@ export class Machine {
   }
 }
 
+/** Returns how many inputs a product is given: as many as the kernels take, the last ones zeros. */
+export function inputs(numIn) {
+  return Math.ceil(numIn / UNROLLED) * UNROLLED;
+}
+
+/** Returns how many outputs it gives, in an array of kind. */
+export function outputs(kind, numOut) {
+  const side = PANEL_BYTES / kind.BYTES_PER_ELEMENT;
+  return Math.ceil(numOut / side) * side;
+}
+
 /**
  * Returns a dense product as the kernels take it, an array of kind: weights in panels, then bias, then gain (or none).
  *
- * weight: (numOut, numIn) in rows; missing inputs and outputs, up to the next multiples that the kernels take, are zeros.
+ * weight: (numOut, numIn) in rows.
  */
 export function packDense(kind, weight, bias, gain, numOut, numIn) {
   const side = PANEL_BYTES / kind.BYTES_PER_ELEMENT;
-  const [outs, ins] = [Math.ceil(numOut / side) * side, Math.ceil(numIn / UNROLLED) * UNROLLED];
+  const [outs, ins] = [outputs(kind, numOut), inputs(numIn)];
   const packed = new kind(outs * (ins + (gain ? 2 : 1)));
   for (let o = 0; o < numOut; o++) {
     const start = (o - (o % side)) * ins + (o % side);

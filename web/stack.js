@@ -8,15 +8,26 @@ const OFFSET_INDEX = NUM_SCALES; // the table of scale offsets, behind those of 
 const OFFSET_LIMIT = 12;
 const WORD = 2 ** 32;
 
-/** The frequencies of one table, of the symbols -K..K, from weights that lack one each. */
+/** A table of the symbols -K..K, from their frequencies. */
 export class Table {
-  constructor(weights) {
-    this.largest = (weights.length - 1) / 2;
-    this.below = new Uint32Array(weights.length + 1); // sums of the frequencies before each symbol
-    weights.forEach((weight, index) => (this.below[index + 1] = this.below[index] + weight + 1));
-    if (this.below[weights.length] !== TOTAL) throw new FormatError("a coding table does not add up");
-    this.meanBits = weights.reduce((bits, weight) => bits - ((weight + 1) / TOTAL) * Math.log2((weight + 1) / TOTAL), 0);
+  constructor(frequencies) {
+    this.largest = (frequencies.length - 1) / 2;
+    this.below = new Uint32Array(frequencies.length + 1); // sums of the frequencies before each symbol
+    this.meanBits = 0; // that a symbol takes
+    for (const [index, frequency] of frequencies.entries()) {
+      this.below[index + 1] = this.below[index] + frequency;
+      this.meanBits -= (frequency / TOTAL) * Math.log2(frequency / TOTAL);
+    }
+    if (this.below[frequencies.length] !== TOTAL) throw new FormatError("a coding table does not add up");
   }
+}
+
+/** Returns the table of offsets, which is the same for all models: of -K..K, those beyond -12..12 the least. */
+export function offsetTable(largest = OFFSET_LIMIT) {
+  const frequency = (distance) => (distance <= OFFSET_LIMIT ? 2 ** (21 - distance) : 1);
+  const frequencies = Array.from({ length: 2 * largest + 1 }, (_, i) => frequency(Math.abs(i - largest)));
+  frequencies[largest] += TOTAL - frequencies.reduce((sum, value) => sum + value, 0);
+  return new Table(frequencies);
 }
 
 /** Returns the number of silent indices, and all tables, from the integers of a weights file. */
@@ -26,12 +37,10 @@ export function symbolTables(flat) {
   for (let index = 0; index < NUM_SCALES; index++) {
     const scale = 0.03 * (64 / 0.03) ** (index / (NUM_SCALES - 1));
     const size = 2 * Math.min(1023, 2 + Math.ceil(14 * scale - 1e-6)) + 1;
-    tables.push(new Table(Array.from(flat.subarray(position, position + size))));
+    tables.push(new Table(Array.from(flat.subarray(position, position + size), (weight) => weight + 1)));
     position += size;
   }
-  const offsets = Array.from({ length: 2 * OFFSET_LIMIT + 1 }, (_, i) => 2 ** (21 - Math.abs(i - OFFSET_LIMIT)) - 1);
-  offsets[OFFSET_LIMIT] += TOTAL - offsets.reduce((sum, weight) => sum + weight + 1, 0);
-  return { numSilent: flat[0], tables: [...tables, new Table(offsets)] };
+  return { numSilent: flat[0], tables: [...tables, offsetTable()] };
 }
 
 /**
@@ -96,7 +105,8 @@ export class Stack {
 
   /** Throws FormatError if a whole stack holds more than was popped. */
   close() {
-    if (!this.cut && (this.high || this.low || this._hasWords)) throw new FormatError("a stack does not end where its symbols end");
+    const isEmpty = !this.high && !this.low && !this._hasWords;
+    if (!this.cut && !isEmpty) throw new FormatError("a stack does not end where its symbols end");
   }
 }
 

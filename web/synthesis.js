@@ -1,6 +1,6 @@
 // From the last state to pixels, in floats: nothing that is decoded depends on it.
 
-import { rowsAtOnce } from "./agreed.js";
+import { rowsAtOnce } from "./integers.js";
 import { packDense, packDepthwise } from "./machine.js";
 import { CellMap } from "./maps.js";
 
@@ -15,7 +15,7 @@ export class Synthesis {
     this._kept = new Map();
   }
 
-  /** Returns the pixels, about 0 to 1, of a state at stride 8 that holds so many levels: a map of 8 times its rows and columns. */
+  /** Returns the pixels, about 0 to 1, of a state at stride 8 that holds so many levels: a map of 3 channels. */
   pixels(state, levels) {
     const weights = shares(levels, this.config.levels.length);
     const embed = this._weighed("synthesis.embed", weights);
@@ -54,7 +54,8 @@ export class Synthesis {
   _weighed(name, weights) {
     const data = this._data(name);
     const width = data.length / weights.length;
-    return Float32Array.from({ length: width }, (_, i) => weights.reduce((total, weight, row) => total + weight * data[row * width + i], 0));
+    const sum = (i) => weights.reduce((total, weight, row) => total + weight * data[row * width + i], 0);
+    return Float32Array.from({ length: width }, (_, i) => sum(i));
   }
 
   /** Returns a dense product of all cells. isTransposed: the tensor's rows are inputs. */

@@ -21,9 +21,9 @@ const clamp = (x, limit) => Math.min(Math.max(x, -limit), limit);
 const whole = (cells) => Math.ceil(cells / ROWS) * ROWS;
 
 /** One row of states to activations, in the middle of a map with a margin of a cell. */
-function activations(k, f32, [state, gain, padded, columns, channels], row) {
+function activations(k, f32, [state, gain, frame, columns, channels], row) {
   const [from, by] = [state / 4 + row * columns * channels, gain / 4];
-  const to = padded / 4 + ((row + 1) * (columns + 2) + 1) * channels;
+  const to = frame / 4 + ((row + 1) * (columns + 2) + 1) * channels;
   for (let i = 0; i < columns * channels; i += channels) {
     for (let c = 0; c < channels; c++) {
       const rounded = Math.fround(f32[from + i + c] * f32[by + c]) + HALF_EVEN - HALF_EVEN;
@@ -34,7 +34,7 @@ function activations(k, f32, [state, gain, padded, columns, channels], row) {
 
 /** Some rows through an integer block, from activations: the state changes, and the head's outputs are written. */
 function blockRows(k, f32, job, part, thread) {
-  const [state, padded, rows, columns, channels, rowsAtOnce, kernel, fc1, fc2, head, heads, scratch, scratchBytes] = job;
+  const [state, frame, rows, columns, channels, rowsAtOnce, kernel, fc1, fc2, head, heads, scratch, scratchBytes] = job;
   const [hidden, numHead] = job.slice(13);
   const first = part * rowsAtOnce;
   const cells = Math.min(rowsAtOnce, rows - first) * columns;
@@ -43,8 +43,7 @@ function blockRows(k, f32, job, part, thread) {
   const outputs = h + 4 * whole(cells) * hidden;
   const wide = 4 * (columns + 2) * channels;
   for (let row = 0; row * columns < cells; row++) {
-    const out = y + 4 * row * columns * channels;
-    k.depthwise(padded + (first + row) * wide, ...after(kernel, 9 * channels, channels), out, columns, 4 * channels, wide, 3, -ACTIVATION_LIMIT, ACTIVATION_LIMIT);
+    expandedRow(k, f32, [frame + first * wide, kernel, y, columns, channels], row);
   }
   k.dense(y, ...after(fc1, channels * hidden, hidden), h, whole(cells), channels, hidden, 0, ACTIVATION_LIMIT);
   if (head) {
@@ -61,39 +60,57 @@ function after(weights, numWeights, numOut) {
   return [weights, weights + 4 * numWeights, weights + 4 * (numWeights + numOut)];
 }
 
+/** Some rows of an integer product. */
+function exactRows(k, f32, [x, product, out, rows, rowsAtOnce, numIn, numOut, low, high], part) {
+  const first = part * rowsAtOnce;
+  const [from, to] = [x + 4 * first * numIn, out + 4 * first * numOut];
+  const count = whole(Math.min(rowsAtOnce, rows - first));
+  k.dense(from, ...after(product, numIn * numOut, numOut), to, count, numIn, numOut, low, high);
+}
+
+/** One row of activations through a depthwise product. */
+function expandedRow(k, f32, [frame, kernel, out, columns, channels], row) {
+  const wide = 4 * (columns + 2) * channels;
+  const to = out + 4 * row * columns * channels;
+  const limits = [-ACTIVATION_LIMIT, ACTIVATION_LIMIT];
+  k.depthwise(frame + row * wide, ...after(kernel, 9 * channels, channels), to, columns, 4 * channels, wide, 3, ...limits);
+}
+
 /** Some rows of a wide integer product, of float64. */
 function wideRows(k, f32, [x, product, out, rows, rowsAtOnce, numIn, numOut, limit], part) {
   const first = part * rowsAtOnce;
+  const [from, to] = [x + 8 * first * numIn, out + 8 * first * numOut];
   const bias = product + 8 * numIn * numOut;
   const count = whole(Math.min(rowsAtOnce, rows - first));
-  k.denseWide(x + 8 * first * numIn, product, bias, bias + 8 * numOut, out + 8 * first * numOut, count, numIn, numOut, -limit, limit);
+  k.denseWide(from, product, bias, bias + 8 * numOut, to, count, numIn, numOut, -limit, limit);
 }
 
 /** Some rows of a float product. */
 function floatRows(k, f32, [x, product, out, rows, rowsAtOnce, numIn, numOut], part) {
   const first = part * rowsAtOnce;
+  const [from, to] = [x + 4 * first * numIn, out + 4 * first * numOut];
   const count = whole(Math.min(rowsAtOnce, rows - first));
-  k.denseFloat(x + 4 * first * numIn, product, product + 4 * numIn * numOut, 0, out + 4 * first * numOut, count, numIn, numOut, 0, 0);
+  k.denseFloat(from, product, product + 4 * numIn * numOut, 0, to, count, numIn, numOut, 0, 0);
 }
 
 /** One row of a float map: centered, brought to spread 1 and limited, in the middle of a map with a margin of cells. */
-function centered(k, f32, [state, center, padded, columns, channels, margin], row) {
+function centered(k, f32, [state, center, frame, columns, channels, margin], row) {
   const [from, of, by] = [state / 4 + row * columns * channels, center / 4, center / 4 + channels];
-  const to = padded / 4 + ((row + margin) * (columns + 2 * margin) + margin) * channels;
+  const to = frame / 4 + ((row + margin) * (columns + 2 * margin) + margin) * channels;
   for (let i = 0; i < columns * channels; i += channels) {
     for (let c = 0; c < channels; c++) f32[to + i + c] = clamp((f32[from + i + c] - f32[of + c]) * f32[by + c], FARTHEST);
   }
 }
 
 /** One row of a float map, as it is, in the middle of a map with a margin of cells. */
-function framed(k, f32, [state, , padded, columns, channels, margin], row) {
+function framed(k, f32, [state, , frame, columns, channels, margin], row) {
   const from = state / 4 + row * columns * channels;
-  f32.copyWithin(padded / 4 + ((row + margin) * (columns + 2 * margin) + margin) * channels, from, from + columns * channels);
+  f32.copyWithin(frame / 4 + ((row + margin) * (columns + 2 * margin) + margin) * channels, from, from + columns * channels);
 }
 
 /** Some rows through a float block of either kind, from the map with a margin. taps: 3 of a rectified one, 5 of the other. */
 function floatBlockRows(k, f32, job, part, thread) {
-  const [state, padded, rows, columns, channels, rowsAtOnce, kernel, fc1, fc2, value, scratch, scratchBytes, hidden, taps] = job;
+  const [state, frame, rows, columns, channels, rowsAtOnce, kernel, fc1, fc2, value, scratch, scratchBytes, hidden, taps] = job;
   const first = part * rowsAtOnce;
   const cells = Math.min(rowsAtOnce, rows - first) * columns;
   const y = scratch + thread * scratchBytes;
@@ -102,9 +119,10 @@ function floatBlockRows(k, f32, job, part, thread) {
   const wide = 4 * (columns + taps - 1) * channels;
   for (let row = 0; row * columns < cells; row++) {
     const out = y + 4 * row * columns * channels;
-    k.depthwiseFloat(padded + (first + row) * wide, ...after(kernel, taps * taps * channels, channels), out, columns, 4 * channels, wide, taps, 0, 0);
+    const from = frame + (first + row) * wide;
+    k.depthwiseFloat(from, ...after(kernel, taps ** 2 * channels, channels), out, columns, 4 * channels, wide, taps, 0, 0);
   }
-  const product = (x, weights, out, numIn, numOut) => floatRows(k, f32, [x, weights, out, whole(cells), whole(cells), numIn, numOut], 0);
+  const product = (...dense) => floatRows(k, f32, [...dense.slice(0, 3), whole(cells), whole(cells), ...dense.slice(3)], 0);
   if (value) product(y, value, gate, channels, hidden);
   if (taps === 5) normalize(f32.subarray(y / 4, y / 4 + cells * channels), channels);
   product(y, fc1, h, channels, hidden);
@@ -139,4 +157,4 @@ function gelu(values) {
 }
 
 /** By name; their order is known to all threads, which have the same file. */
-export const TASKS = { activations, blockRows, wideRows, floatRows, centered, framed, floatBlockRows };
+export const TASKS = { activations, blockRows, expandedRow, exactRows, wideRows, floatRows, centered, framed, floatBlockRows };

@@ -18,7 +18,8 @@ const TYPES = {
 };
 
 /**
- * Returns {config, fingerprint, tensors} of a model; tensors: name -> {shape, data} of those that `wanted` says yes to.
+ * Returns {about, tensors} of a weights file; about: its metadata, strings by name; tensors: name -> {shape, data} of those
+ * that `wanted` says yes to.
  *
  * range(start, end): returns a promise of these bytes of the file, fewer where it ends. Throws FormatError.
  */
@@ -32,7 +33,7 @@ export async function readWeights(range, wanted) {
   const found = Object.entries(rows).filter(([name]) => wanted(name));
   const tensors = {};
   for (const run of runs(found)) Object.assign(tensors, await fetched(range, begin, run));
-  return { config: JSON.parse(about.config), fingerprint: about.fingerprint, tensors };
+  return { about, tensors };
 }
 
 /** Returns tensors in groups that lie side by side in the file. */

@@ -1,13 +1,13 @@
 // Decodes a picture beside the page: takes in the file while it arrives, and shows what there is of what is wanted.
 //
 // Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null).
-// Messages out, all with the url: {header}, {bytes}, {part, pixels, levels}, {shown: levels, exact, seconds}, {warnings}, {error}.
+// Messages out, all with the url: {header}, {bytes}, {part, pixels}, {shown: levels, exact, done, seconds}, {warnings}, {error}.
 
 import { Decoder } from "./decoder.js";
 import { exactPixels } from "./exact.js";
 import { decodeAlpha } from "./image_file.js";
 import { Machine } from "./machine.js";
-import { loadModel } from "./model.js";
+import { loadLossless, loadModel } from "./model.js";
 import { Reader } from "./reader.js";
 import { Rectangle } from "./rectangle.js";
 import { arriving, pause, ranges } from "./source.js";
@@ -66,8 +66,8 @@ class Viewing {
     this.tell({ header });
     machine ??= new Machine();
     const { fingerprint } = header;
-    if (!models.has(fingerprint)) models.set(fingerprint, loadModel(machine, fingerprint, ranges(`/weights/${fingerprint}`)));
-    this.decoder = new Decoder(await models.get(fingerprint), this.reader);
+    const model = await loaded(`/weights/${fingerprint}`, (range) => loadModel(machine, fingerprint, range));
+    this.decoder = new Decoder(model, this.reader);
   }
 
   /** Shows what has arrived of what is wanted, if that was not shown yet. */
@@ -76,8 +76,10 @@ class Viewing {
     const { height, width, numLevels, lossless, fileBytes } = reader.header;
     const levels = decoder.numArrived(Math.min(limit, numLevels));
     const exact = lossless && limit > numLevels && reader.lossless.every((piece) => piece);
-    const step = this.ended ? "all" : Math.floor((STEPS * reader.length) / fileBytes);
-    const state = [levels, exact, region, levels < limit ? step : ""].join();
+    const isAll = levels >= Math.min(limit, numLevels) && (exact || !lossless || limit <= numLevels);
+    const isDone = this.ended || isAll;
+    const step = isDone ? "all" : Math.floor((STEPS * reader.length) / fileBytes);
+    const state = [levels, exact, region, step].join();
     if (state === this.last || (!levels && !exact)) return;
     this.last = state;
     await this.readAlpha();
@@ -93,7 +95,7 @@ class Viewing {
       }
     }
     this.tell({ warnings: [...reader.warnings, ...decoder.faults.values()] });
-    this.tell({ shown: levels, exact: isExact, seconds: (performance.now() - begin) / 1000 });
+    this.tell({ shown: levels, exact: isExact, done: isDone, seconds: (performance.now() - begin) / 1000 });
   }
 
   /** Shows a part of a window; returns whether it is exact. */
@@ -103,7 +105,7 @@ class Viewing {
     let [pixels, isExact, place] = [null, false, part];
     if (wantExact && !decoder.faults.has(`exact ${index}`)) {
       try {
-        pixels = await exactPixels(decoder, index);
+        pixels = await exactPixels(decoder, index, (fingerprint) => this.loadLossless(fingerprint));
         [isExact, place] = [true, decoder.windows[index]];
       } catch (error) {
         decoder.faults.set(`exact ${index}`, error.message);
@@ -114,6 +116,11 @@ class Viewing {
     const { top, left, height, width } = place;
     this.tell({ part: { top, left, height, width }, pixels }, [pixels.buffer]);
     return isExact;
+  }
+
+  loadLossless(fingerprint) {
+    const base = this.reader.header.fingerprint;
+    return loaded(`/lossless/${fingerprint}`, (range) => loadLossless(machine, base, fingerprint, range));
   }
 
   async readAlpha() {
@@ -133,6 +140,12 @@ class Viewing {
       pixels[4 * i + 3] = this.alpha[(top + Math.floor(i / width)) * this.reader.header.width + left + (i % width)];
     }
   }
+}
+
+/** Returns a promise of the model at an address, which is loaded once. */
+function loaded(address, load) {
+  if (!models.has(address)) models.set(address, load(ranges(address)));
+  return models.get(address);
 }
 
 onmessage = ({ data }) => {

@@ -1,0 +1,200 @@
+"""The viewer's decoder in JavaScript against Python's: the same integers of all golden files, and the same pixels but for a step.
+
+In Node, and in a headless Chromium through `hcodec serve`; tests are skipped where there is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chromium import PROGRAM, Chromium
+from conftest import render
+from PIL import Image
+from test_golden import EXACT, FOLDER, SHOWN, golden, shown
+
+from hcodec import codec, container
+from hcodec.gallery import Gallery
+from hcodec.models import registry
+from hcodec.server import PictureServer
+
+ROOT = Path(__file__).parent.parent
+NODE = shutil.which("node")
+MODEL = "photo-1"
+in_node = pytest.mark.skipif(NODE is None, reason="there is no Node.js here (program node)")
+in_chromium = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here (program chromium)")
+REGION = (3, 5, 40, 60)  # x, y, width, height
+
+
+def decoded(jobs: list[dict]) -> list[dict]:
+    """Returns what Node says of jobs, as web_decoder.mjs takes them."""
+    weights = registry.PHOTO.path(MODEL)
+    task = json.dumps({"fingerprint": registry.summary(MODEL).fingerprint, "jobs": jobs})
+    script = [NODE, Path(__file__).with_name("web_decoder.mjs"), ROOT / "web", weights]
+    done = subprocess.run(script, input=task, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def job(name: str, **more) -> dict:
+    return {"path": str(FOLDER / f"{name}.hcodec"), **more}
+
+
+def kept(name: str) -> np.ndarray:
+    """Returns what a golden file looked like when it was made, int (H, W, 3)."""
+    return np.asarray(Image.open(FOLDER / f"{name}.png").convert("RGB")).astype(int)
+
+
+def distance(pixels: np.ndarray, expected: np.ndarray) -> int:
+    return int(np.abs(pixels.reshape(*expected.shape[:2], 4)[..., :3].astype(int) - expected).max())
+
+
+@in_node
+def test_golden_files_give_the_same_integers_in_node(tmp_path):
+    known = json.loads((FOLDER / "digests.json").read_text())
+    whole = decoded([job(name, out=str(tmp_path / name)) for name in SHOWN])
+    assert [found["digest"] for found in whole] == [known[name]["integers"] for name in SHOWN]
+    for name in SHOWN:
+        assert distance(np.fromfile(tmp_path / name, np.uint8), kept(name)) <= 1, name
+    half = {name: (container.read_all(golden(name))[1].header_bytes + len(golden(name))) // 2 for name in SHOWN}
+    begun = decoded([job(name, bytes=half[name]) for name in SHOWN])
+    assert [found["digest"] for found in begun] == [known[name]["begun"] for name in SHOWN]
+
+
+@in_node
+def test_levels_and_regions_look_the_same_in_node(tmp_path):
+    x, y, width, height = REGION
+    jobs = [job("windows", limit=levels, region=[y, x, y + height, x + width], out=str(tmp_path / str(levels))) for levels in range(1, 8)]
+    decoded(jobs)
+    for levels in range(1, 8):
+        expected = np.asarray(codec.decode(golden("windows"), levels=levels, region=REGION)).astype(int)
+        assert distance(np.fromfile(tmp_path / str(levels), np.uint8), expected) <= 1
+
+
+@in_node
+def test_damaged_files_are_refused_or_shown_without_what_is_damaged_in_node():
+    """Any byte changed: an error of the format, or a warning; in the header always an error."""
+    name = "levels-65x65"
+    data = golden(name)
+    header_bytes = container.read_all(data)[1].header_bytes
+    places = [*range(0, header_bytes, 3), *range(header_bytes, len(data), 401)]
+    for place, found in zip(places, decoded([job(name, changed=[[place, 1 << place % 8]]) for place in places]), strict=True):
+        assert found.get("error") if place < header_bytes else found["warnings"], place
+    ends = [*range(0, header_bytes, 5), header_bytes, header_bytes + 1]
+    assert all("error" in found or found["digest"] for found in decoded([job(name, bytes=end) for end in ends]))
+
+
+@in_node
+def test_a_photograph_gives_the_same_integers_in_node(tmp_path):
+    """Larger than a golden file, and with every kind of symbol."""
+    from exactness import decoded as digest
+
+    data = codec.encode(render(400, 300))
+    (tmp_path / "photo.hcodec").write_bytes(data)
+    [found] = decoded([{"path": str(tmp_path / "photo.hcodec")}])
+    assert found["digest"] == digest(data)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A browser, and the address where it finds the golden files and a picture with its source."""
+    folder = tmp_path_factory.mktemp("gallery")
+    for path in FOLDER.glob("*.hcodec"):
+        shutil.copy(path, folder)
+    Image.fromarray(render(130, 150)).save(folder / "levels-130x150.png")
+    with PictureServer(Gallery(folder)) as server, Chromium() as browser:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield browser, server.address
+        server.shutdown()
+
+
+# opens a picture as the page does, and gathers its parts until all of the file has been shown
+SHOW = """
+new Promise((resolve, reject) => {
+  const worker = new Worker("/web/worker.js", { type: "module" });
+  const found = { levels: [], warnings: [] };
+  let header, pixels;
+  worker.onmessage = ({ data }) => {
+    if (data.error) reject(new Error(data.error));
+    if (data.header) {
+      ({ header } = data);
+      pixels = new Uint8Array(4 * header.width * header.height);
+    }
+    if (data.part) {
+      const { top, left, height, width } = data.part;
+      for (let row = 0; row < height; row++) {
+        pixels.set(data.pixels.subarray(4 * row * width, 4 * (row + 1) * width), 4 * ((top + row) * header.width + left));
+      }
+    }
+    if (data.warnings) found.warnings = data.warnings;
+    if (data.shown !== undefined) found.levels.push(data.shown);
+    if (!data.done) return;
+    worker.terminate();
+    resolve({ ...found, exact: data.exact, pixels: btoa(Array.from(pixels, (byte) => String.fromCharCode(byte)).join("")) });
+  };
+  worker.postMessage({ open: "/pictures/NAME.hcodec", rate: RATE });
+})
+"""
+
+
+def browsed(page, name: str, rate: int = 0) -> dict:
+    """Returns what a worker shows of a picture, its pixels as bytes (H * W * 4)."""
+    browser, address = page
+    if browser.run("location.href.split('#')[0]") != address:
+        browser.open(address)
+        browser.wait("document.body?.dataset.shown")
+    found = browser.run(SHOW.replace("NAME", name).replace("RATE", str(rate)))
+    return found | {"pixels": np.frombuffer(base64.b64decode(found["pixels"]), np.uint8)}
+
+
+@in_chromium
+@pytest.mark.parametrize("name", SHOWN)
+def test_golden_files_look_the_same_in_a_browser(page, name):
+    found = browsed(page, name)
+    assert distance(found["pixels"], kept(name)) <= 1
+    whole = Image.open(FOLDER / f"{name}.png").convert("RGBA")
+    assert (found["pixels"].reshape(-1, 4)[:, 3] == np.asarray(whole)[..., 3].ravel()).all()
+
+
+@in_chromium
+@pytest.mark.parametrize("name", EXACT)
+def test_lossless_golden_files_are_exact_in_a_browser(page, name):
+    found = browsed(page, name)
+    expected = np.asarray(Image.fromarray(shown(golden(name)).astype(np.uint8)).convert("RGB")).astype(int)
+    assert found["exact"] and not found["warnings"] and distance(found["pixels"], expected) == 0
+
+
+@in_chromium
+def test_levels_are_shown_as_they_arrive(page):
+    found = browsed(page, "levels-130x150", rate=4000)
+    assert found["levels"] == sorted(found["levels"]) and found["levels"][-1] == 7 and len(set(found["levels"])) >= 3
+    assert distance(found["pixels"], kept("levels-130x150")) <= 1
+
+
+@in_chromium
+def test_the_page_shows_levels_regions_and_jpeg_files(page):
+    browser, address = page
+    browser.open(f"{address}#levels-130x150.hcodec")
+    browser.run("location.reload()")
+    browser.wait("document.body?.dataset.shown === 'levels-130x150.hcodec 7'")
+    browser.run("document.getElementById('compare').click()")
+    browser.wait(f"document.body.dataset.compared === 'levels-130x150.hcodec {len(golden('levels-130x150'))}'")
+    assert "made of levels-130x150.png" in browser.run("document.getElementById('theirs-said').textContent")
+    browser.run("const level = document.getElementById('level'); level.value = 2; level.oninput()")
+    browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 2'")
+    assert "level 2 of 7" in browser.run("document.getElementById('ours-said').textContent")
+    browser.run("[...document.querySelectorAll('#list button')].find((one) => one.dataset.name === 'archive.hcodec').click()")
+    browser.wait("document.body.dataset.shown === 'archive.hcodec fault'")
+    assert "archive" in browser.run("document.getElementById('message').textContent")
+
+
+def test_files_of_the_viewer_stay_short():
+    for path in (ROOT / "web").glob("*.js"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 350 and max(map(len, lines)) <= 130, path.name
