@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -29,11 +30,9 @@ def command(folder: Path, port: int, opens: bool) -> None:
         server = PictureServer(Gallery(folder), port)
     except OSError as error:
         raise click.ClickException(f"cannot listen on port {port}: {error.strerror}") from error
-    with server:
-        click.echo(f"{len(server.gallery.entries())} pictures at {server.address} (Ctrl-C ends)")
+    with server, suppress(KeyboardInterrupt):
+        count = len(server.gallery.entries())
+        click.echo(f"{count} picture{'' if count == 1 else 's'} at {server.address} (Ctrl-C ends)")
         if opens:
             click.launch(server.address)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            click.echo("", err=True)
+        server.serve_forever()

@@ -27,8 +27,9 @@ class Chromium:
         self.input, their_output = os.pipe()
         os.dup2(their_input, 103)  # out of the way of what is 3 and 4 here
         os.dup2(their_output, 104)
-        options = f"--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --remote-debugging-pipe --window-size={self.size[0]},{self.size[1]}"
-        command = f'exec "$0" {options} --user-data-dir="$1" about:blank 3<&103 4>&104 103<&- 104>&-'
+        size = f"--window-size={self.size[0]},{self.size[1]}"
+        options = f'--headless --no-sandbox --disable-gpu --disable-dev-shm-usage {size} --user-data-dir="$1"'
+        command = f'exec "$0" {options} --remote-debugging-pipe about:blank 3<&103 4>&104 103<&- 104>&-'
         arguments = ["bash", "-c", command, PROGRAM, self.profile.name]
         self.process = subprocess.Popen(arguments, pass_fds=(103, 104), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for pipe in (103, 104, their_input, their_output):

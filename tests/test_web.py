@@ -70,8 +70,8 @@ def test_golden_files_give_the_same_integers_in_node(tmp_path):
 @in_node
 def test_levels_and_regions_look_the_same_in_node(tmp_path):
     x, y, width, height = REGION
-    jobs = [job("windows", limit=levels, region=[y, x, y + height, x + width], out=str(tmp_path / str(levels))) for levels in range(1, 8)]
-    decoded(jobs)
+    region = [y, x, y + height, x + width]
+    decoded([job("windows", limit=levels, region=region, out=str(tmp_path / str(levels))) for levels in range(1, 8)])
     for levels in range(1, 8):
         expected = np.asarray(codec.decode(golden("windows"), levels=levels, region=REGION)).astype(int)
         assert distance(np.fromfile(tmp_path / str(levels), np.uint8), expected) <= 1

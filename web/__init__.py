@@ -1,1 +1,1 @@
-"""The viewer that `hcodec serve` shows pictures with: a page, and a decoder in JavaScript that follows FORMAT.md. No Python here."""
+"""The viewer of `hcodec serve`: a page, and a decoder in JavaScript that follows FORMAT.md. There is no Python here."""
