@@ -143,6 +143,41 @@ new Promise((resolve, reject) => {
 """
 
 
+# decodes files by the modules of the page; a digest of all that was popped and of the last states, as test_golden has it
+DIGEST = """
+(async () => {
+  const names = ["machine", "model", "reader", "decoder", "source"];
+  const [{ Machine }, { loadModel }, { Reader }, { Decoder }, { ranges }] = await Promise.all(
+    names.map((name) => import(`/web/${name}.js`)));
+  const model = await loadModel(new Machine(), "FINGERPRINT", ranges("/weights/FINGERPRINT"));
+  const digest = async (name) => {
+    const reader = new Reader();
+    reader.feed(new Uint8Array(await (await fetch(`/pictures/${name}.hcodec`)).arrayBuffer()));
+    const decoder = new Decoder(model, reader);
+    const parts = [];
+    decoder.note = (indices, symbols) => parts.push(Int16Array.from(indices), symbols);
+    const states = decoder.windows.map((_, index) => decoder.state(index, reader.header.numLevels).state);
+    parts.push(...states.map(({ data }) => data.map((value) => value + 0)));
+    const sum = new Uint8Array(await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer()));
+    return Array.from(sum.slice(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  };
+  const found = {};
+  for (const name of NAMES) found[name] = await digest(name);
+  return found;
+})()
+"""
+
+
+@in_chromium
+def test_golden_files_give_the_same_integers_in_a_browser(page):
+    browser, address = page
+    browser.open(address)
+    browser.wait("document.body?.dataset.shown")
+    script = DIGEST.replace("FINGERPRINT", registry.summary(MODEL).fingerprint).replace("NAMES", json.dumps(SHOWN))
+    known = json.loads((FOLDER / "digests.json").read_text())
+    assert browser.run(script) == {name: known[name]["integers"] for name in SHOWN}
+
+
 def browsed(page, name: str, rate: int = 0) -> dict:
     """Returns what a worker shows of a picture, its pixels as bytes (H * W * 4)."""
     browser, address = page

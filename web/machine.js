@@ -2,6 +2,7 @@
 
 import { compiled, instantiated, memory, PANEL_BYTES, UNROLLED } from "./kernels.js";
 import { TASKS } from "./tasks.js";
+import { canShare } from "./threads.js";
 
 const PAGE_BYTES = 65536;
 const ALIGNED = 16;
@@ -54,7 +55,7 @@ export class Machine {
 
   /** Does a task on all its parts. */
   run(name, job, numParts) {
-    if (this.helpers && numParts > 1) {
+    if (this.helpers && canShare(numParts)) {
       this.helpers.run(name, job, numParts, (part) => this._do(name, job, part));
       return;
     }

@@ -2,6 +2,7 @@
 
 const MOST_SCALE = 32; // screen pixels for one of the picture
 const WHEEL_STEP = 1.0015;
+const CHECK = 8; // screen pixels of a square behind what is transparent
 
 /** What part of a picture all views show. scale: screen pixels for one of the picture; x, y: what lies in the middle. */
 export class Camera {
@@ -67,6 +68,7 @@ export class View {
   constructor(canvas, camera) {
     Object.assign(this, { canvas, camera });
     this.picture = document.createElement("canvas");
+    this.checks = canvas.getContext("2d").createPattern(checks(), "repeat");
     camera.views.push(this);
     canvas.addEventListener("wheel", (event) => this._zoom(event), { passive: false });
     canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
@@ -116,6 +118,9 @@ export class View {
     context.imageSmoothingQuality = "high";
     const { scale, x, y } = camera;
     context.setTransform(scale, 0, 0, scale, canvas.width / 2 - x * scale, canvas.height / 2 - y * scale);
+    context.fillStyle = this.checks;
+    this.checks.setTransform(new DOMMatrix([1 / scale, 0, 0, 1 / scale, 0, 0]));
+    context.fillRect(0, 0, picture.width, picture.height);
     context.drawImage(picture, 0, 0);
   }
 
@@ -125,4 +130,17 @@ export class View {
     const [right, down] = [event.clientX - left - width / 2, event.clientY - top - height / 2];
     this.camera.zoom(WHEEL_STEP ** -event.deltaY, right * devicePixelRatio, down * devicePixelRatio);
   }
+}
+
+/** Returns four squares, as a canvas. */
+function checks() {
+  const squares = document.createElement("canvas");
+  Object.assign(squares, { width: 2 * CHECK, height: 2 * CHECK });
+  const context = squares.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, 2 * CHECK, 2 * CHECK);
+  context.fillStyle = "#ddd";
+  context.fillRect(0, 0, CHECK, CHECK);
+  context.fillRect(CHECK, CHECK, CHECK, CHECK);
+  return squares;
 }

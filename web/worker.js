@@ -11,6 +11,7 @@ import { loadLossless, loadModel } from "./model.js";
 import { Reader } from "./reader.js";
 import { Rectangle } from "./rectangle.js";
 import { arriving, pause, ranges } from "./source.js";
+import { helpers } from "./threads.js";
 
 const STEPS = 10; // of a file's bytes; after each, what is there of a level is shown
 const MOST_PIXELS = 100e6; // that memory is sure to suffice for
@@ -64,7 +65,7 @@ class Viewing {
     const { width, height } = header;
     if (width * height > MOST_PIXELS) throw new Error(`${width}x${height} pixels are more than this page decodes`);
     this.tell({ header });
-    machine ??= new Machine();
+    machine ??= new Machine(helpers());
     const { fingerprint } = header;
     const model = await loaded(`/weights/${fingerprint}`, (range) => loadModel(machine, fingerprint, range));
     this.decoder = new Decoder(model, this.reader);
