@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hcodec.container import archive
 from hcodec.container.header import parse_header
 from hcodec.errors import HcodecError
 
@@ -50,12 +51,16 @@ class Gallery:
     def path(self, name: str) -> Path:
         """Returns the file of that name, a relative path with slashes; FileNotFoundError if the gallery has none."""
         parts = name.split("/")
-        plain = all(part and not part.startswith(".") and not set(part) & {"\\", "\0", ":"} for part in parts)
-        if plain and name.endswith(ENDING):
-            path = self.root.joinpath(*parts).resolve()  # links are followed here, so none leads out
-            if path.is_relative_to(self.root) and path.is_file():
-                return path
-        raise FileNotFoundError(f"there is no picture {name!r}")
+        is_plain = all(part and not part.startswith(".") and "\0" not in part for part in parts)
+        path = self.root.joinpath(*parts) if is_plain else self.root
+        if not self._gives(path):
+            raise FileNotFoundError(f"there is no picture {name!r}")
+        return path.resolve()
+
+    def _gives(self, path: Path) -> bool:
+        """Whether a path in the folder is that of a picture; a link that leads out of the folder is none."""
+        is_ours = path.name.endswith(ENDING) and not path.name.startswith(".")
+        return is_ours and path.resolve().is_relative_to(self.root) and path.is_file()
 
     def jpeg(self, name: str, num_bytes: int) -> tuple[Jpeg, str]:
         """Returns the JPEG file that so many bytes buy of a picture, and the name of the file that it is made of.
@@ -71,14 +76,16 @@ class Gallery:
     def _paths(self) -> Iterator[Path]:
         for parent, folders, names in os.walk(self.root):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            yield from (Path(parent, name) for name in names if name.endswith(ENDING) and not name.startswith("."))
+            yield from (Path(parent, name) for name in names if self._gives(Path(parent, name)))
 
     def _entry(self, path: Path) -> Entry:
         name, num_bytes = path.relative_to(self.root).as_posix(), 0
         try:
             num_bytes = path.stat().st_size
             with path.open("rb") as file:
-                header = parse_header(file.read(_HEADER_BYTES))
+                start = file.read(_HEADER_BYTES)
+            archive.refuse(start)
+            header = parse_header(start)
         except (HcodecError, OSError) as error:
             return Entry(name, num_bytes, fault=str(error))
         return Entry(name, num_bytes, header.width, header.height)

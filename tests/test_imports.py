@@ -53,7 +53,7 @@ ARROWS = {
     "photo_chain": {"errors", "container", "models", "codec"},
     "kinds": {"container.directory", "coders.small_chain", "pixels.stored", "photo_chain"},
     "packing": {"errors", "memory", "pixels", "container", "kinds"},
-    "gallery": {"errors", "container.header", "pixels", "codec"},
+    "gallery": {"errors", "container.archive", "container.header", "pixels", "codec"},
     "server": {"errors", "gallery", "models.registry"},
     "web": set(),
     "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "kinds", "needs"},

@@ -41,6 +41,7 @@ def server(tmp_path_factory):
     Image.fromarray(render(130, 150)).save(folder / "with source.png")
     (folder / "notes.txt").write_text("private")
     (folder / "damaged.hcodec").write_bytes(b"no picture")
+    (folder / "many.hcodec").write_bytes(golden("archive"))
     (folder / ".hidden.hcodec").write_bytes(DATA)
     (folder.parent / "outside.hcodec").write_bytes(DATA)
     (folder / "link.hcodec").symlink_to(folder.parent / "outside.hcodec")
@@ -75,7 +76,8 @@ def test_the_page_and_its_files_are_given_out(server):
 
 def test_the_list_has_all_pictures_and_says_what_is_none(server):
     entries = {entry["name"]: entry for entry in json.loads(ask(server, "/list")[2])}
-    assert set(entries) == {NAME, "with source.hcodec", "damaged.hcodec", "link.hcodec"}
+    assert set(entries) == {NAME, "with source.hcodec", "damaged.hcodec", "many.hcodec"}
+    assert "an archive" in entries["many.hcodec"]["fault"]
     assert (entries[NAME]["width"], entries[NAME]["height"], entries[NAME]["num_bytes"]) == (128, 96, len(DATA))
     assert "not an hcodec file" in entries["damaged.hcodec"]["fault"] and not entries[NAME]["fault"]
 

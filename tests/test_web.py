@@ -212,6 +212,13 @@ def test_levels_are_shown_as_they_arrive(page):
     assert distance(found["pixels"], kept("levels-130x150")) <= 1
 
 
+LOOKS = "document.getElementById('ours').toDataURL()"
+ZOOM = """
+document.getElementById("ours").dispatchEvent(
+  new WheelEvent("wheel", { deltaY: -1500, clientX: 700, clientY: 300, cancelable: true }))
+"""
+
+
 @in_chromium
 def test_the_page_shows_levels_regions_and_jpeg_files(page):
     browser, address = page
@@ -224,6 +231,13 @@ def test_the_page_shows_levels_regions_and_jpeg_files(page):
     browser.run("const level = document.getElementById('level'); level.value = 2; level.oninput()")
     browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 2'")
     assert "level 2 of 7" in browser.run("document.getElementById('ours-said').textContent")
+    before = browser.run(LOOKS)
+    browser.run(ZOOM)
+    assert browser.run(LOOKS) != before
+    browser.run("level.value = 7; delete document.body.dataset.shown; level.oninput()")
+    browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 7'")
+    browser.run("document.getElementById('fit').click()")
+    browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 7'")
     browser.run("[...document.querySelectorAll('#list button')].find((one) => one.dataset.name === 'archive.hcodec').click()")
     browser.wait("document.body.dataset.shown === 'archive.hcodec fault'")
     assert "archive" in browser.run("document.getElementById('message').textContent")

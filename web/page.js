@@ -76,6 +76,9 @@ const answers = {
   bytes({ bytes }) {
     if (now.header) element("progress").value = bytes / now.header.fileBytes;
   },
+  decoding({ decoding, of }) {
+    say(`${now.name}: decoding${of > 1 ? `, window ${decoding} of ${of}` : ""}`);
+  },
   part({ part, pixels }) {
     ours.put(pixels, part);
   },

@@ -5,6 +5,7 @@ import { parseHeader } from "./header.js";
 
 export const EVERYWHERE = -1; // stands for a window where a layer is of the whole picture
 const HEAD_BYTES = 12; // of a chunk: tag, length, checksum
+const COLORS = "the file brings a color space; its colors are shown as if that were sRGB";
 const KNOWN = ["alph", "iccp", "cicp", "chrm", "gama", "phys", "ornt", "text", "exif", "xmp "];
 
 /**
@@ -113,7 +114,7 @@ export class Reader {
     if (crc32(tag, payload) !== crc) this._warn(`the chunk ${name} is damaged, it was ignored`);
     else if (name === "alph") this.alpha ??= payload.slice();
     else if (/^[A-Z]/.test(name)) throw new FormatError(`the file has the mandatory chunk ${name}, which needs a newer viewer`);
-    else if (name === "iccp" || name === "cicp") this._warn("colors are shown as sRGB; the file names another color space");
+    else if (name === "iccp" || name === "cicp") this._warn(COLORS);
     else if (!KNOWN.includes(name)) this._warn(`the chunk ${name} is not known, it was ignored`);
   }
 

@@ -1,7 +1,8 @@
 // Decodes a picture beside the page: takes in the file while it arrives, and shows what there is of what is wanted.
 //
 // Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null).
-// Messages out, all with the url: {header}, {bytes}, {part, pixels}, {shown: levels, exact, done, seconds}, {warnings}, {error}.
+// Messages out, all with the url: {header}, {bytes}, {decoding: window, of}, {part, pixels}, {warnings}, {error}, and
+// {shown: levels, exact, done, seconds}.
 
 import { Decoder } from "./decoder.js";
 import { exactPixels } from "./exact.js";
@@ -86,10 +87,12 @@ class Viewing {
     await this.readAlpha();
     const begin = performance.now();
     const shown = region ? new Rectangle(...region) : new Rectangle(0, 0, height, width);
+    const parts = decoder.parts(shown);
     let isExact = exact;
-    for (const { index, part } of decoder.parts(shown)) {
-      isExact = (await this.showPart(index, part, exact)) && isExact;
+    for (const [number, { index, part }] of parts.entries()) {
+      this.tell({ decoding: number + 1, of: parts.length });
       await pause();
+      isExact = (await this.showPart(index, part, exact)) && isExact;
       if (viewing !== this || this.limit !== limit || this.region !== region) {
         this.last = "";
         return;
