@@ -29,12 +29,13 @@ _HEADER_BYTES = 1 << 20  # that are read to describe a file
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in the gallery. width, height: in pixels, 0 where `fault` says why the file cannot be shown."""
+    """A file in the gallery: a picture of width x height pixels, or an archive of so many, or `fault` says why it is neither."""
 
     name: str
     num_bytes: int
     width: int = 0
     height: int = 0
+    num_pictures: int = 0
     fault: str = ""
 
 
@@ -84,7 +85,8 @@ class Gallery:
             num_bytes = path.stat().st_size
             with path.open("rb") as file:
                 start = file.read(_HEADER_BYTES)
-            archive.refuse(start)
+            if start.startswith(archive.MAGIC):
+                return Entry(name, num_bytes, num_pictures=_count(path))
             header = parse_header(start)
         except (HcodecError, OSError) as error:
             return Entry(name, num_bytes, fault=str(error))
@@ -103,3 +105,9 @@ def _original(path: Path, _time: int) -> tuple[NDArray[np.uint8], str]:
         if found.pixels.shape[:2] == (header.height, header.width):
             return found.pixels, source.name
     return codec.decode_picture(path).pixels, path.name
+
+
+def _count(path: Path) -> int:
+    """Returns how many pictures an archive has."""
+    with archive.opened(path) as opened:
+        return len(opened.directory.entries)

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from hcodec.errors import HcodecError, ModelError
 from hcodec.gallery import Gallery
 from hcodec.models import registry
+from hcodec.models.registry import Family
 
 HOST = "127.0.0.1"
 _CHUNK_BYTES = 1 << 16
@@ -73,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         place, _, name = unquote(url.path).removeprefix("/").partition("/")
         try:
-            _ROUTES.get(place, _Handler._page)(self, name, parse_qs(url.query))
+            _ROUTES.get(place, _Handler._nothing)(self, name, parse_qs(url.query))
         except (FileNotFoundError, ModelError):
             self.send_error(HTTPStatus.NOT_FOUND)
         except (HcodecError, ValueError) as error:
@@ -84,12 +85,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing of requests."""
 
-    def _page(self, name: str, _query: dict[str, list[str]]) -> None:
-        if unquote(self.path) != "/":
-            raise FileNotFoundError
-        self._file("index.html")
+    def _nothing(self, _name: str, _query: dict[str, list[str]]) -> None:
+        raise FileNotFoundError
 
-    def _file(self, name: str, _query: dict[str, list[str]] | None = None) -> None:
+    def _page(self, _name: str, query: dict[str, list[str]]) -> None:
+        self._file("index.html", query)
+
+    def _file(self, name: str, _query: dict[str, list[str]]) -> None:
         """Gives out a file of the viewer."""
         if not re.fullmatch(r"[a-z_]+\.(html|js|css)", name):
             raise FileNotFoundError
@@ -104,16 +106,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._stream(self.server.gallery.path(name))
 
     def _weights(self, name: str, _query: dict[str, list[str]]) -> None:
-        """Gives out the weights file of a fingerprint in hexadecimal digits."""
-        if not re.fullmatch(r"[0-9a-f]{8}", name):
-            raise FileNotFoundError
-        self._stream(registry.PHOTO.path(registry.find(bytes.fromhex(name))))
+        """Gives out the weights file of a model, by its fingerprint in hexadecimal digits."""
+        self._model(name, registry.PHOTO)
 
     def _lossless(self, name: str, _query: dict[str, list[str]]) -> None:
         """Gives out the weights file of a lossless layer, likewise."""
+        self._model(name, registry.LOSSLESS)
+
+    def _chain(self, name: str, _query: dict[str, list[str]]) -> None:
+        """Gives out the weights file of a chain model, likewise."""
+        self._model(name, registry.SMALL)
+
+    def _model(self, name: str, family: Family[Any]) -> None:
         if not re.fullmatch(r"[0-9a-f]{8}", name):
             raise FileNotFoundError
-        self._stream(registry.LOSSLESS.path(registry.find(bytes.fromhex(name), registry.LOSSLESS)))
+        self._stream(family.path(registry.find(bytes.fromhex(name), family)))
 
     def _jpeg(self, name: str, query: dict[str, list[str]]) -> None:
         """Gives out the JPEG file that `bytes` of the query buy of a picture."""
@@ -160,11 +167,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 _Route = Callable[[_Handler, str, dict[str, list[str]]], None]
 _ROUTES: dict[str, _Route] = {
+    "": _Handler._page,
     "web": _Handler._file,
     "list": _Handler._list,
     "pictures": _Handler._picture,
     "weights": _Handler._weights,
     "lossless": _Handler._lossless,
+    "chain": _Handler._chain,
     "jpeg": _Handler._jpeg,
 }
 

@@ -19,7 +19,7 @@ from conftest import render
 from PIL import Image
 from test_golden import EXACT, FOLDER, SHOWN, golden, shown
 
-from hcodec import codec, container
+from hcodec import codec, container, packing
 from hcodec.gallery import Gallery
 from hcodec.models import registry
 from hcodec.server import PictureServer
@@ -238,9 +238,48 @@ def test_the_page_shows_levels_regions_and_jpeg_files(page):
     browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 7'")
     browser.run("document.getElementById('fit').click()")
     browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 7'")
-    browser.run("[...document.querySelectorAll('#list button')].find((one) => one.dataset.name === 'archive.hcodec').click()")
-    browser.wait("document.body.dataset.shown === 'archive.hcodec fault'")
-    assert "archive" in browser.run("document.getElementById('message').textContent")
+
+
+@in_chromium
+def test_the_page_shows_pictures_of_an_archive(page):
+    browser, address = page
+    browser.open(f"{address}?#archive.hcodec")
+    browser.wait("document.body?.dataset.shown === 'archive.hcodec › digits/0.png exact'")
+    names = browser.run("[...document.querySelectorAll('#list ul button')].map((one) => one.firstChild.textContent)")
+    assert sorted(names) == sorted(name for name, _ in packing.unpack(golden("archive")))
+    browser.run("[...document.querySelectorAll('#list ul button')].at(-1).click()")
+    browser.wait(f"document.body.dataset.shown === 'archive.hcodec › {names[-1]} exact'")
+
+
+INSIDE = """
+(async () => {
+  const worker = new Worker("/web/worker.js", { type: "module" });
+  const answer = (inside) => new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+    worker.postMessage({ open: "/pictures/archive.hcodec", rate: 0, inside });
+  });
+  const found = [];
+  for (const [place, { name }] of (await answer(-1)).names.entries()) {
+    const { pixels } = await answer(place);
+    found.push([name, btoa(Array.from(pixels, (byte) => String.fromCharCode(byte)).join(""))]);
+  }
+  return found;
+})()
+"""
+
+
+@in_chromium
+def test_the_golden_archive_is_exact_in_a_browser(page):
+    """Chains of every kind, of both models for small pictures: with bits back."""
+    browser, address = page
+    browser.open(address)
+    browser.wait("document.body?.dataset.shown")
+    found = {name: np.frombuffer(base64.b64decode(pixels), np.uint8) for name, pixels in browser.run(INSIDE)}
+    for name, picture in packing.unpack(golden("archive"), strict=True):
+        alpha = np.full(picture.pixels.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
+        expected = np.concatenate([picture.pixels, alpha[..., None]], -1)
+        assert (found.pop(name).reshape(expected.shape) == expected).all(), name
+    assert not found
 
 
 def test_files_of_the_viewer_stay_short():

@@ -59,6 +59,26 @@ export class Cursor {
   }
 }
 
+/** Returns a promise of the bytes of a raw deflate stream, which must be so many; of packed bytes as many, themselves. */
+export async function unpacked(packed, length) {
+  if (packed.length === length) return packed;
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const found = new Uint8Array(length);
+  let end = 0;
+  try {
+    for (const reader = stream.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      found.set(value, end); // throws where it is too much
+      end += value.length;
+    }
+  } catch {
+    end = -1;
+  }
+  if (end !== length) throw new FormatError("packed bytes are damaged");
+  return found;
+}
+
 /** Returns bytes as hexadecimal digits, as fingerprints are written. */
 export function hex(bytes) {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

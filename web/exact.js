@@ -22,7 +22,7 @@ export async function exactPixels(decoder, index, load) {
   try {
     const cursor = new Cursor(piece);
     const method = cursor.byte("method of the lossless layer", 0, 1);
-    if (method === STORED) return await decodeStored(piece.subarray(1), height, width);
+    if (method === STORED) return await decodeStored(cursor, height, width);
     const start = cursor.byte("level that the lossless layer builds on", 1, 31);
     const model = await load(hex(cursor.take(4)));
     if (!model.starts.includes(start)) throw new FormatError(`the lossless layer cannot build on level ${start}`);

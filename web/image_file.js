@@ -1,6 +1,6 @@
 // WebP and PNG files inside of a file of ours, which the browser decodes: alpha channels and stored pictures.
 
-import { Cursor, FormatError } from "./bytes.js";
+import { FormatError } from "./bytes.js";
 
 const PNG_START = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, 0x49, 0x48, 0x44, 0x52];
 const [PNG_GRAY, PNG_RGB] = [0, 2]; // color types
@@ -13,15 +13,18 @@ export async function decodeAlpha(payload, height, width) {
   return Uint8Array.from({ length: height * width }, (_, i) => pixels[4 * i]);
 }
 
-/** Returns a promise of a stored picture: pixels of four bytes, opaque. Throws FormatError. FORMAT.md, "Stored pictures". */
-export async function decodeStored(bytes, height, width) {
-  const cursor = new Cursor(bytes);
+/** Returns a promise of a stored picture, the next of a cursor: pixels of four bytes, opaque. Throws FormatError, NeedMore. */
+export function decodeStored(cursor, height, width) {
   const form = cursor.byte("form of a stored picture", 0, FILE);
-  if (form === FILE) return decodeFile(cursor.take(cursor.varint("length", 1, bytes.length)), height, width, [PNG_GRAY, PNG_RGB]);
-  const samples = cursor.take((form ? 3 : 1) * height * width);
-  const pixels = new Uint8ClampedArray(4 * height * width).fill(255);
-  for (let i = 0; i < height * width; i++) {
-    for (let c = 0; c < 3; c++) pixels[4 * i + c] = form ? samples[3 * i + c] : samples[i];
+  if (form === FILE) return decodeFile(cursor.take(cursor.varint("length", 1, 2 ** 31)), height, width, [PNG_GRAY, PNG_RGB]);
+  return Promise.resolve(opaque(cursor.take((form ? 3 : 1) * height * width), form ? 3 : 1));
+}
+
+/** Returns pixels of four bytes from samples of one channel or of three. */
+export function opaque(samples, channels) {
+  const pixels = new Uint8ClampedArray((4 * samples.length) / channels).fill(255);
+  for (let i = 0; i < samples.length / channels; i++) {
+    for (let c = 0; c < 3; c++) pixels[4 * i + c] = samples[i * channels + (c % channels)];
   }
   return pixels;
 }

@@ -36,14 +36,14 @@ export class Integers {
 
   /** Returns a map of a wide product of all cells, of which no number is beyond the limit. */
   wide(name, map, limit = STATE_LIMIT) {
-    const { address, numIn, numOut } = this._product(name, Float64Array);
+    const { address, numIn, numOut, paddedIn, paddedOut } = this._product(name, Float64Array);
     const { machine } = this;
-    const x = machine.room(8 * (map.cells + 4) * numIn);
-    const out = machine.room(8 * (map.cells + 4) * numOut);
-    machine.f64.set(map.data, x / 8);
-    const job = [x, address, out, map.cells, ROWS_AT_ONCE, numIn, numOut, limit];
+    const [x, out] = [machine.room(8 * (map.cells + 4) * paddedIn), machine.room(8 * (map.cells + 4) * paddedOut)];
+    machine.f64.set(padded(map.data, numIn, paddedIn), x / 8);
+    const job = [x, address, out, map.cells, ROWS_AT_ONCE, paddedIn, paddedOut, limit];
     machine.run("wideRows", job, Math.ceil(map.cells / ROWS_AT_ONCE));
-    const data = Float32Array.from(machine.f64.subarray(out / 8, out / 8 + map.cells * numOut));
+    const whole = Float32Array.from(machine.f64.subarray(out / 8, out / 8 + map.cells * paddedOut));
+    const data = padded(whole, paddedOut, numOut);
     machine.release();
     return new CellMap(map.rows, map.columns, numOut, data);
   }
@@ -53,21 +53,24 @@ export class Integers {
     const gain = this._keep(`${name}.gain`, (found) => Float32Array.from(found.data));
     const kernel = this._depthwise(`${name}.kernel`);
     const [fc1, fc2] = [this._product(`${name}.fc1`), this._product(`${name}.fc2`)];
-    const head = hasHead ? this._product(`${name}.head`) : { address: 0, numOut: 0 };
+    const head = hasHead ? this._product(`${name}.head`) : { address: 0, numOut: 0, paddedOut: 0 };
     const { machine } = this;
     const { rows, columns, channels, cells } = map;
     const atOnce = rowsAtOnce(columns);
-    const scratchBytes = 4 * (atOnce * columns + 4) * (channels + fc1.numOut + head.numOut);
-    const [state, frame] = [machine.room(4 * map.data.length), machine.room(4 * (rows + 2) * (columns + 2) * channels)];
-    const [heads, scratch] = [machine.room(4 * cells * head.numOut), machine.room(machine.numThreads * scratchBytes)];
+    const scratchBytes = 4 * (atOnce * columns + 4) * (channels + fc1.numOut + head.paddedOut);
+    const state = machine.room(4 * map.data.length);
+    const frame = machine.room(4 * (rows + 2) * (columns + 2) * channels);
+    const heads = machine.room(4 * cells * head.paddedOut);
+    const scratch = machine.room(machine.numThreads * scratchBytes);
     this._activate(map, gain, state, frame);
     const sizes = [state, frame, rows, columns, channels, atOnce];
-    const job = [...sizes, kernel, fc1.address, fc2.address, head.address, heads, scratch, scratchBytes, fc1.numOut, head.numOut];
+    const products = [kernel, fc1.address, fc2.address, head.address];
+    const job = [...sizes, ...products, heads, scratch, scratchBytes, fc1.numOut, head.paddedOut];
     machine.run("blockRows", job, Math.ceil(rows / atOnce));
     const data = machine.f32.slice(state / 4, state / 4 + map.data.length);
-    const outputs = machine.f32.slice(heads / 4, heads / 4 + cells * head.numOut);
+    const outputs = machine.f32.slice(heads / 4, heads / 4 + cells * head.paddedOut);
     machine.release();
-    return { state: new CellMap(rows, columns, channels, data), heads: outputs };
+    return { state: new CellMap(rows, columns, channels, data), heads: padded(outputs, head.paddedOut, head.numOut) };
   }
 
   /** Returns a map of a product of all cells; its numbers are whole, from low to high. */

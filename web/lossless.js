@@ -3,7 +3,7 @@
 
 import { FormatError } from "./bytes.js";
 import { ACTIVATION_LIMIT, rounded, STATE_LIMIT } from "./integers.js";
-import { CellMap } from "./maps.js";
+import { CellMap, sideBySide } from "./maps.js";
 
 const PIXELS = { 4: [[0, 0], [1, 1], [0, 1], [1, 0]], 2: [[1, 1], [0, 1], [1, 0]], 1: [[1, 1], [0, 1], [1, 0]] }; // by pitch
 const BASE = 6; // maps that are made of the state
@@ -44,7 +44,7 @@ export class Tile {
     const found = {};
     if (fed) {
       state = integers.wide(`${name}.up`, state).children(2);
-      state = integers.added(`${name}.base`, state, cells(this.base, 2 * pitch));
+      state = integers.added(`${name}.base`, state, this.base.parents(2 * pitch));
       found[[0, 0]] = fed.children(2);
       state = integers.added(`${name}.known`, state, found[[0, 0]]);
     }
@@ -157,34 +157,6 @@ class Phase {
   _map(data) {
     return new CellMap(this.rows, this.columns, 1, data);
   }
-}
-
-/** Returns a map whose cells have the channels of so many rows and columns of another one's cells. */
-function cells(map, size) {
-  const out = new CellMap(map.rows / size, map.columns / size, map.channels * size * size);
-  const length = size * map.channels;
-  for (let cell = 0, to = 0; cell < out.cells; cell++) {
-    const [row, column] = [Math.floor(cell / out.columns), cell % out.columns];
-    for (let y = 0; y < size; y++, to += length) {
-      const from = ((row * size + y) * map.columns + column * size) * map.channels;
-      out.data.set(map.data.subarray(from, from + length), to);
-    }
-  }
-  return out;
-}
-
-/** Returns a map with the channels of several. */
-function sideBySide(maps) {
-  const channels = maps.reduce((sum, map) => sum + map.channels, 0);
-  const out = new CellMap(maps[0].rows, maps[0].columns, channels);
-  let first = 0;
-  for (const { data, channels: count } of maps) {
-    for (let cell = 0; cell < out.cells; cell++) {
-      for (let c = 0; c < count; c++) out.data[cell * channels + first + c] = data[cell * count + c];
-    }
-    first += count;
-  }
-  return out;
 }
 
 /** Throws FormatError where a sample is none. */

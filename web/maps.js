@@ -47,4 +47,32 @@ export class CellMap {
     }
     return out;
   }
+
+  /** Returns the inverse: a cell has the channels of `size` times `size` cells of this map, row by row. */
+  parents(size) {
+    const out = new CellMap(this.rows / size, this.columns / size, this.channels * size * size);
+    const length = size * this.channels;
+    for (let cell = 0, to = 0; cell < out.cells; cell++) {
+      const [row, column] = [Math.floor(cell / out.columns), cell % out.columns];
+      for (let y = 0; y < size; y++, to += length) {
+        const from = ((row * size + y) * this.columns + column * size) * this.channels;
+        out.data.set(this.data.subarray(from, from + length), to);
+      }
+    }
+    return out;
+  }
+}
+
+/** Returns a map with the channels of several. */
+export function sideBySide(maps) {
+  const channels = maps.reduce((sum, map) => sum + map.channels, 0);
+  const out = new CellMap(maps[0].rows, maps[0].columns, channels);
+  let first = 0;
+  for (const { data, channels: count } of maps) {
+    for (let cell = 0; cell < out.cells; cell++) {
+      for (let c = 0; c < count; c++) out.data[cell * channels + first + c] = data[cell * count + c];
+    }
+    first += count;
+  }
+  return out;
 }

@@ -40,3 +40,11 @@ export async function loadLossless(machine, base, fingerprint, range) {
   const integers = new Integers(machine, tensors);
   return { integers, tables: pixelTables(integers.tensor("likelihood.weights").data), starts: said.starts };
 }
+
+/** Returns a promise of a model of small pictures, likewise: {integers, tables, about}. */
+export async function loadSmall(machine, fingerprint, range) {
+  const { about, tensors } = await readWeights(range, () => true);
+  if (about.fingerprint !== fingerprint) throw new FormatError(`this is not the model ${fingerprint}`);
+  const integers = new Integers(machine, tensors);
+  return { integers, tables: pixelTables(integers.tensor("likelihood.weights").data), about: JSON.parse(about.about) };
+}

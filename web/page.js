@@ -11,7 +11,7 @@ const REGION_DELAY_MS = 150; // after the last move, before what is seen now is 
 const MOST_EDGE = 16384; // of a canvas
 
 /** What is looked at. exact: whether the slider has a place more, for the lossless layer. */
-const now = { url: "", header: null, levels: 0, exact: false, jpegBytes: 0, timer: 0 };
+const now = { url: "", file: "", name: "", more: {}, header: null, levels: 0, exact: false, jpegBytes: 0, timer: 0 };
 
 /** Returns the address of a picture under one of the server's places. */
 function address(place, name) {
@@ -24,25 +24,40 @@ async function list() {
   const wanted = decodeURIComponent(location.hash.slice(1));
   const found = entries.find(({ name }) => name === wanted) ?? entries.find(({ fault }) => !fault);
   if (!entries.length) say("There is no .hcodec file in this folder: `hcodec encode` makes them.");
-  if (found) open(found.name);
+  if (found) choose(found);
 }
 
-function item({ name, num_bytes: bytes, width, height, fault }) {
+function item(entry) {
+  const { name, num_bytes: bytes, num_pictures: count, width, height, fault } = entry;
+  const size = count ? `${count} pictures` : `${width}×${height}`;
+  return row(name, fault || `${size}, ${bytes.toLocaleString("en")} bytes`, () => choose(entry), name);
+}
+
+/** Returns a row of the list: a name, what is said of it, and what is done when it is chosen. */
+function row(name, said, chosen, key) {
   const button = document.createElement("button");
   const about = document.createElement("small");
   button.textContent = name;
-  about.textContent = fault || `${width}×${height}, ${bytes.toLocaleString("en")} bytes`;
+  about.textContent = said;
   button.append(about);
-  button.dataset.name = name;
-  button.onclick = () => open(name);
-  const row = document.createElement("li");
-  row.append(button);
-  return row;
+  button.dataset.name = key;
+  button.onclick = chosen;
+  const found = document.createElement("li");
+  found.append(button);
+  return found;
 }
 
-function open(name) {
-  Object.assign(now, { url: address("pictures", name), name, header: null, levels: 0, jpegBytes: 0 });
+/** Shows an entry of the list: a picture, or the pictures of an archive. */
+function choose({ name, num_pictures: count }) {
+  for (const list of element("list").querySelectorAll("ul")) list.remove();
+  if (count) begin(name, name, { inside: -1 });
+  else begin(name, name, {});
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+}
+
+/** Has the worker open a file. name: what is looked at, also in the list; more: of the message. */
+function begin(file, name, more) {
+  Object.assign(now, { url: address("pictures", file), file, name, more, header: null, levels: 0, jpegBytes: 0 });
   for (const button of element("list").querySelectorAll("button")) {
     button.toggleAttribute("aria-current", button.dataset.name === name);
   }
@@ -52,7 +67,7 @@ function open(name) {
   element("warnings").replaceChildren();
   for (const id of ["ours-said", "theirs-said", "level-said"]) element(id).textContent = "";
   say(`${name}: loading`);
-  worker.postMessage({ open: now.url, rate: Number(element("rate").value) });
+  worker.postMessage({ open: now.url, rate: Number(element("rate").value), ...more });
 }
 
 function say(text, isFault = false) {
@@ -75,6 +90,24 @@ const answers = {
   },
   bytes({ bytes }) {
     if (now.header) element("progress").value = bytes / now.header.fileBytes;
+  },
+  names({ names }) {
+    const list = document.createElement("ul");
+    const key = (name) => `${now.file} › ${name}`;
+    const inside = ({ name, width, height }, place) =>
+      row(name, `${width}×${height}`, () => begin(now.file, key(name), { inside: place }), key(name));
+    list.append(...names.map(inside));
+    [...element("list").children].find((row) => row.firstChild.dataset.name === now.file).append(list);
+    begin(now.file, key(names[0].name), { inside: 0 });
+  },
+  picture({ picture, pixels, seconds }) {
+    const { width, height } = picture;
+    ours.clear(width, height);
+    camera.open(width, height);
+    ours.put(pixels, { top: 0, left: 0, width, height });
+    say(`${now.name}: ${width}×${height}, decoded here in ${seconds.toFixed(1)} s`);
+    element("ours-said").textContent = "lossless, out of an archive";
+    document.body.dataset.shown = `${now.name} exact`;
   },
   decoding({ decoding, of }) {
     say(`${now.name}: decoding${of > 1 ? `, window ${decoding} of ${of}` : ""}`);
@@ -123,8 +156,8 @@ async function compare(bytes) {
   element("jpeg").hidden = !isWanted;
   if (!isWanted || bytes === now.jpegBytes) return;
   now.jpegBytes = bytes;
-  const { url, name } = now;
-  const response = await fetch(`${address("jpeg", name)}?bytes=${bytes}`);
+  const { url, file } = now;
+  const response = await fetch(`${address("jpeg", file)}?bytes=${bytes}`);
   if (now.url !== url || now.jpegBytes !== bytes) return;
   if (!response.ok) {
     element("theirs-said").textContent = "the server cannot make a JPEG file of it";
@@ -135,7 +168,7 @@ async function compare(bytes) {
   theirs.image(await createImageBitmap(blob));
   const size = blob.size > bytes ? "the smallest there is" : `quality ${quality}, ${subsampling}`;
   element("theirs-said").textContent = `JPEG: ${blob.size.toLocaleString("en")} bytes, ${size}, made of ${origin}`;
-  document.body.dataset.compared = `${name} ${bytes}`;
+  document.body.dataset.compared = `${file} ${bytes}`;
 }
 
 camera.changed = () => {
@@ -147,7 +180,7 @@ element("compare").onchange = () => {
   element("jpeg").hidden = !element("compare").checked;
   if (now.levels) compare(now.exact ? now.header.fileBytes : now.header.prefixBytes[now.levels - 1]);
 };
-element("again").onclick = () => now.name && open(now.name);
+element("again").onclick = () => now.name && begin(now.file, now.name, now.more);
 element("fit").onclick = () => camera.fit();
 element("controls").onsubmit = (event) => event.preventDefault();
 list().catch((error) => say(error.message, true));

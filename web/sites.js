@@ -100,13 +100,15 @@ function classes(scale, inside, count) {
   return SCALES.map((_, index) => cuts.filter((cut) => cut < index).length);
 }
 
-/** Returns cell, whole part of the mean and table of each value, by rising table, then by cell. */
-function placed({ mean, scale, shape }, inside) {
-  const rows = inside.map((cell) => {
-    const steps = STEPS[scale[cell]];
-    const m = Math.floor((2 * mean[cell] * steps + 8) / 16);
-    const whole = Math.floor(m / steps);
-    return [cell, whole, shape[cell] * TABLES_OF_SHAPE + FIRST[scale[cell]] + m - whole * steps];
-  });
+/** Returns [cell, whole part of the mean, table] of each value, by rising table, then by cell: as they are popped. */
+export function placed({ mean, scale, shape }, inside) {
+  const rows = inside.map((cell) => [cell, ...located(mean[cell], scale[cell], shape[cell])]);
   return rows.sort((a, b) => a[2] - b[2]); // stable
+}
+
+/** Returns the whole part of a mean in eighths, and the number of the table. */
+export function located(mean, scale, shape) {
+  const m = Math.floor((2 * mean * STEPS[scale] + 8) / 16);
+  const whole = Math.floor(m / STEPS[scale]);
+  return [whole, shape * TABLES_OF_SHAPE + FIRST[scale] + m - whole * STEPS[scale]];
 }

@@ -56,6 +56,7 @@ export class Stack {
     const whole = bytes.slice(0, bytes.length - (bytes.length % 4));
     this.words = new DataView(whole.buffer);
     this.position = 0;
+    this.pushed = []; // words on top of those
     [this.high, this.low] = [0, 0];
     this.cut = cut;
     this.exhausted = cut && whole.length < 8;
@@ -65,7 +66,7 @@ export class Stack {
   }
 
   get _hasWords() {
-    return this.position < this.words.byteLength;
+    return this.pushed.length > 0 || this.position < this.words.byteLength;
   }
 
   get share() {
@@ -74,8 +75,12 @@ export class Stack {
 
   _refill() {
     this.high = this.low;
-    this.low = this.words.getUint32(this.position, true);
-    this.position += 4;
+    if (this.pushed.length) {
+      this.low = this.pushed.pop();
+    } else {
+      this.low = this.words.getUint32(this.position, true);
+      this.position += 4;
+    }
   }
 
   /** Takes the next symbol; 0 where it is not known because the stack is cut. */
@@ -91,6 +96,22 @@ export class Stack {
       else this.exhausted = this.cut;
     }
     return place - table.largest;
+  }
+
+  /** Puts a symbol back, so that `pop` gives it next. */
+  push(table, symbol) {
+    const below = table.below[symbol + table.largest];
+    const frequency = table.below[symbol + table.largest + 1] - below;
+    if (this.high >= frequency * 256) {
+      this.pushed.push(this.low);
+      [this.high, this.low] = [0, this.high];
+    }
+    const first = (this.high % frequency) * 65536 + (this.low >>> 16); // below 2^40, as the next one
+    const second = (first % frequency) * 65536 + (this.low % 65536);
+    const quotients = [this.high, first, second].map((value) => Math.floor(value / frequency));
+    const quotient = quotients[0] * WORD + quotients[1] * 65536 + quotients[2]; // below 2^40
+    this.high = Math.floor(quotient / 256);
+    this.low = (quotient % 256) * TOTAL + (second % frequency) + below;
   }
 
   /** state = frequency * floor(state / 2^24) + rest. */

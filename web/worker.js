@@ -1,30 +1,30 @@
 // Decodes a picture beside the page: takes in the file while it arrives, and shows what there is of what is wanted.
 //
-// Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null).
+// Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null); of an
+// archive {open: url, rate, inside: place of a picture, -1: all their names}.
 // Messages out, all with the url: {header}, {bytes}, {decoding: window, of}, {part, pixels}, {warnings}, {error}, and
-// {shown: levels, exact, done, seconds}.
+// {shown: levels, exact, done, seconds}; of an archive {names: [{name, width, height}]}, {picture, pixels, seconds}, and {error}.
 
+import { Archive } from "./archive.js";
 import { Decoder } from "./decoder.js";
 import { exactPixels } from "./exact.js";
 import { decodeAlpha } from "./image_file.js";
-import { Machine } from "./machine.js";
-import { loadLossless, loadModel } from "./model.js";
+import { installed } from "./installed.js";
 import { Reader } from "./reader.js";
 import { Rectangle } from "./rectangle.js";
-import { arriving, pause, ranges } from "./source.js";
-import { helpers } from "./threads.js";
+import { arriving, pause } from "./source.js";
 
 const STEPS = 10; // of a file's bytes; after each, what is there of a level is shown
 const MOST_PIXELS = 100e6; // that memory is sure to suffice for
-const models = new Map();
-let machine = null;
 let viewing = null;
+let archive = { url: "" }; // the last one, with its bytes
 
 /** One picture that is looked at. */
 class Viewing {
   constructor(url, rate) {
     Object.assign(this, { url, rate, reader: new Reader(), decoder: null, alpha: null, limit: Infinity, region: null });
     this.ended = false;
+    this.fault = null;
     this.abort = new AbortController();
     this.last = ""; // what was shown
   }
@@ -55,10 +55,16 @@ class Viewing {
         this.tell({ bytes: this.reader.length });
         if (!before && this.reader.header) await this.begin(this.reader.header);
       }
-      if (!this.reader.header) throw new Error("the file ends inside its header");
     } catch (error) {
-      if (!this.abort.signal.aborted) this.tell({ error: error.message });
+      if (this.abort.signal.aborted) return;
+      this.fault = error.message;
     }
+    const { header, length, complete, warnings } = this.reader;
+    if (!header) this.fault ??= "the file ends inside its header";
+    else if (!complete) warnings.push(`the file ends after ${length} of ${header.fileBytes} bytes`);
+    if (this.fault) this.tell({ error: this.fault });
+    if (this.fault && this.decoder) warnings.push(this.fault);
+    this.tell({ warnings });
     this.ended = true;
   }
 
@@ -66,10 +72,7 @@ class Viewing {
     const { width, height } = header;
     if (width * height > MOST_PIXELS) throw new Error(`${width}x${height} pixels are more than this page decodes`);
     this.tell({ header });
-    machine ??= new Machine(helpers());
-    const { fingerprint } = header;
-    const model = await loaded(`/weights/${fingerprint}`, (range) => loadModel(machine, fingerprint, range));
-    this.decoder = new Decoder(model, this.reader);
+    this.decoder = new Decoder(await installed.photo(header.fingerprint), this.reader);
   }
 
   /** Shows what has arrived of what is wanted, if that was not shown yet. */
@@ -109,7 +112,7 @@ class Viewing {
     let [pixels, isExact, place] = [null, false, part];
     if (wantExact && !decoder.faults.has(`exact ${index}`)) {
       try {
-        pixels = await exactPixels(decoder, index, (fingerprint) => this.loadLossless(fingerprint));
+        pixels = await exactPixels(decoder, index, (own) => installed.lossless(reader.header.fingerprint, own));
         [isExact, place] = [true, decoder.windows[index]];
       } catch (error) {
         decoder.faults.set(`exact ${index}`, error.message);
@@ -120,11 +123,6 @@ class Viewing {
     const { top, left, height, width } = place;
     this.tell({ part: { top, left, height, width }, pixels }, [pixels.buffer]);
     return isExact;
-  }
-
-  loadLossless(fingerprint) {
-    const base = this.reader.header.fingerprint;
-    return loaded(`/lossless/${fingerprint}`, (range) => loadLossless(machine, base, fingerprint, range));
   }
 
   async readAlpha() {
@@ -146,19 +144,42 @@ class Viewing {
   }
 }
 
-/** Returns a promise of the model at an address, which is loaded once. */
-function loaded(address, load) {
-  if (!models.has(address)) models.set(address, load(ranges(address)));
-  return models.get(address);
+/** A picture of an archive that is looked at, or the list of them. */
+class Inside {
+  constructor(url, rate, place) {
+    Object.assign(this, { url, rate, place, abort: new AbortController() });
+  }
+
+  async run() {
+    try {
+      if (archive.url !== this.url || this.place < 0) archive = { url: this.url, found: await this.takeIn() };
+      const { found } = archive;
+      const { name, width, height } = found.pictures[this.place] ?? {};
+      const begin = performance.now();
+      const pixels = name ? await found.pixels(this.place) : null;
+      const seconds = (performance.now() - begin) / 1000;
+      const names = found.pictures.map(({ name, width, height }) => ({ name, width, height }));
+      const answer = pixels ? { picture: { name, width, height }, pixels, seconds } : { names };
+      if (viewing === this) postMessage({ url: this.url, ...answer }, pixels ? [pixels.buffer] : []);
+    } catch (error) {
+      if (viewing === this) postMessage({ url: this.url, error: error.message });
+    }
+  }
+
+  /** Returns a promise of the archive, whole. */
+  async takeIn() {
+    const parts = [];
+    for await (const bytes of arriving(this.url, this.rate, this.abort.signal)) parts.push(bytes);
+    return Archive.open(new Uint8Array(await new Blob(parts).arrayBuffer()), installed);
+  }
 }
 
-onmessage = ({ data }) => {
-  if (data.open) {
+onmessage = ({ data: { open, rate, inside, limit, region } }) => {
+  if (open) {
     viewing?.abort.abort();
-    viewing = new Viewing(data.open, data.rate);
+    viewing = inside === undefined ? new Viewing(open, rate) : new Inside(open, rate, inside);
     viewing.run();
   } else if (viewing) {
-    viewing.limit = data.limit;
-    viewing.region = data.region;
+    Object.assign(viewing, { limit, region });
   }
 };
