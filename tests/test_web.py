@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from test_golden import EXACT, FOLDER, SHOWN, golden, shown
 
 from hcodec import codec, container, packing
 from hcodec.gallery import Gallery
-from hcodec.models import registry
+from hcodec.models import registry, weights_file
 from hcodec.server import PictureServer
 
 ROOT = Path(__file__).parent.parent
@@ -34,9 +35,11 @@ REGION = (3, 5, 40, 60)  # x, y, width, height
 
 def decoded(jobs: list[dict]) -> list[dict]:
     """Returns what Node says of jobs, as web_decoder.mjs takes them."""
-    weights = registry.PHOTO.path(MODEL)
-    task = json.dumps({"fingerprint": registry.summary(MODEL).fingerprint, "jobs": jobs})
-    script = [NODE, Path(__file__).with_name("web_decoder.mjs"), ROOT / "web", weights]
+    families = registry.PHOTO, registry.LOSSLESS, registry.SMALL
+    paths = [path for family in families for path in family.files().values() if "weights" in path.parts]
+    files = {weights_file.header(path)["fingerprint"]: str(path) for path in paths}
+    script = [NODE, Path(__file__).with_name("web_decoder.mjs"), ROOT / "web"]
+    task = json.dumps({"models": files, "jobs": jobs})
     done = subprocess.run(script, input=task, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -55,16 +58,36 @@ def distance(pixels: np.ndarray, expected: np.ndarray) -> int:
     return int(np.abs(pixels.reshape(*expected.shape[:2], 4)[..., :3].astype(int) - expected).max())
 
 
+def opaque(picture) -> np.ndarray:
+    """Returns pixels and alpha of a picture, uint8 (H, W, 4)."""
+    alpha = np.full(picture.pixels.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
+    return np.concatenate([picture.pixels, alpha[..., None]], -1)
+
+
 @in_node
 def test_golden_files_give_the_same_integers_in_node(tmp_path):
     known = json.loads((FOLDER / "digests.json").read_text())
-    whole = decoded([job(name, out=str(tmp_path / name)) for name in SHOWN])
-    assert [found["digest"] for found in whole] == [known[name]["integers"] for name in SHOWN]
+    half = {name: (container.read_all(golden(name))[1].header_bytes + len(golden(name))) // 2 for name in SHOWN}
+    whole = [job(name, out=str(tmp_path / name)) for name in SHOWN]
+    found = decoded(whole + [job(name, bytes=half[name]) for name in SHOWN])
+    assert [one["digest"] for one in found] == [known[name][part] for part in ("integers", "begun") for name in SHOWN]
     for name in SHOWN:
         assert distance(np.fromfile(tmp_path / name, np.uint8), kept(name)) <= 1, name
-    half = {name: (container.read_all(golden(name))[1].header_bytes + len(golden(name))) // 2 for name in SHOWN}
-    begun = decoded([job(name, bytes=half[name]) for name in SHOWN])
-    assert [found["digest"] for found in begun] == [known[name]["begun"] for name in SHOWN]
+
+
+@in_node
+def test_lossless_golden_files_and_the_archive_are_exact_in_node(tmp_path):
+    """But for what is stored as WebP, which only a browser reads."""
+    coded = [name for name in EXACT if name != "lossless-stored"]
+    jobs = [job(name, exact=True, out=str(tmp_path / name)) for name in coded]
+    *_, archive = decoded([*jobs, job("archive", out=str(tmp_path / "archive"))])
+    for name in coded:
+        expected = np.asarray(Image.fromarray(shown(golden(name)).astype(np.uint8)).convert("RGB")).astype(int)
+        assert distance(np.fromfile(tmp_path / name, np.uint8), expected) == 0
+    pictures = dict(packing.unpack(golden("archive"), strict=True))
+    assert set(pictures) - set(archive["names"]) == {"drawing.png"}
+    expected = [opaque(pictures[name]) for name in archive["names"]]
+    assert (tmp_path / "archive").read_bytes() == b"".join(pixels.tobytes() for pixels in expected)
 
 
 @in_node
@@ -88,6 +111,28 @@ def test_damaged_files_are_refused_or_shown_without_what_is_damaged_in_node():
         assert found.get("error") if place < header_bytes else found["warnings"], place
     ends = [*range(0, header_bytes, 5), header_bytes, header_bytes + 1]
     assert all("error" in found or found["digest"] for found in decoded([job(name, bytes=end) for end in ends]))
+
+
+@in_node
+def test_damaged_lossless_layers_and_archives_are_refused_in_node(tmp_path):
+    """Checksums apart: they are made right again, so that what they guard is read."""
+    data = golden("lossless-gray")
+    header = container.read_all(data)[1]
+    start, length = header.piece_range(len(header.layers), 0)
+    jobs = []
+    for place in range(start, start + length, 131):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        sums = header.header_bytes - 8  # of the last piece, and of the header
+        changed[sums : sums + 4] = zlib.crc32(changed[start : start + length]).to_bytes(4, "little")
+        changed[sums + 4 : sums + 8] = zlib.crc32(changed[: sums + 4]).to_bytes(4, "little")
+        path = tmp_path / f"{place}.hcodec"
+        path.write_bytes(changed)
+        jobs.append({"path": str(path), "exact": True, "out": str(tmp_path / "out")})
+    size = len(golden("archive"))
+    jobs += [job("archive", changed=[[place, 255]]) for place in (0, 5, 8, 20, 100, 300, size // 2, size - 3)]
+    jobs += [job("archive", bytes=length) for length in (7, 12, 200, 700, size // 2, size - 1)]
+    assert all(found.get("error") or found["errors"] for found in decoded(jobs))
 
 
 @in_node
@@ -276,8 +321,7 @@ def test_the_golden_archive_is_exact_in_a_browser(page):
     browser.wait("document.body?.dataset.shown")
     found = {name: np.frombuffer(base64.b64decode(pixels), np.uint8) for name, pixels in browser.run(INSIDE)}
     for name, picture in packing.unpack(golden("archive"), strict=True):
-        alpha = np.full(picture.pixels.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
-        expected = np.concatenate([picture.pixels, alpha[..., None]], -1)
+        expected = opaque(picture)
         assert (found.pop(name).reshape(expected.shape) == expected).all(), name
     assert not found
 

@@ -44,8 +44,17 @@ export class Machine {
     const address = this._free;
     this._free += Math.ceil(numBytes / ALIGNED) * ALIGNED;
     const missing = this._free - this.memory.buffer.byteLength;
-    if (missing > 0) this.memory.grow(Math.ceil(missing / PAGE_BYTES));
+    if (missing > 0) this._grow(Math.ceil(missing / PAGE_BYTES));
     return address;
+  }
+
+  _grow(numPages) {
+    try {
+      this.memory.grow(numPages);
+    } catch {
+      this.release();
+      throw new Error("there is not enough memory to decode this picture here");
+    }
   }
 
   /** Gives all room back. */
