@@ -32,6 +32,7 @@ _HEADERS = {
     # both are what a browser wants before it lets threads share memory
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; script-src 'self' 'wasm-unsafe-eval'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 def serve(line, folder):
     """Starts a server, asks it for its page and the pictures, and ends it as Ctrl-C does."""
-    command = [sys.executable, "-m", "hcodec", *shlex.split(line, comments=True)[1:]]
+    command = [sys.executable, "-m", "hcodec", *shlex.split(line, comments=True)[1:], "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         address = re.search(r"http://\S+", server.stdout.readline())[0]
         for place in ("", "list"):

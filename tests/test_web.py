@@ -152,6 +152,8 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery")
     for path in FOLDER.glob("*.hcodec"):
         shutil.copy(path, folder)
+    for name, data in damaged(golden("levels-130x150")).items():
+        (folder / f"{name}.hcodec").write_bytes(data)
     Image.fromarray(render(130, 150)).save(folder / "levels-130x150.png")
     with PictureServer(Gallery(folder)) as server, Chromium() as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -252,7 +254,7 @@ def test_lossless_golden_files_are_exact_in_a_browser(page, name):
 
 @in_chromium
 def test_levels_are_shown_as_they_arrive(page):
-    found = browsed(page, "levels-130x150", rate=4000)
+    found = browsed(page, "levels-130x150", rate=2000)
     assert found["levels"] == sorted(found["levels"]) and found["levels"][-1] == 7 and len(set(found["levels"])) >= 3
     assert distance(found["pixels"], kept("levels-130x150")) <= 1
 
@@ -262,6 +264,28 @@ ZOOM = """
 document.getElementById("ours").dispatchEvent(
   new WheelEvent("wheel", { deltaY: -1500, clientX: 700, clientY: 300, cancelable: true }))
 """
+
+
+@in_chromium
+def test_damaged_and_short_files_are_shown_as_far_as_they_go(page):
+    found = browsed(page, "damaged-5")
+    assert found["levels"][-1] == 4 and found["warnings"] == ["layer 5 is damaged; it and what builds on it were ignored"]
+    found = browsed(page, "short")
+    assert found["levels"][-1] >= 3 and found["warnings"] == ["the file ends after 3000 of 6826 bytes"]
+    for name, line in (("damaged-1", "layer 1 is damaged"), ("header", "inside its header"), ("newer", "newer than this viewer")):
+        with pytest.raises(AssertionError, match=line):
+            browsed(page, name)
+
+
+def damaged(data: bytes) -> dict[str, bytes]:
+    """Returns what became of a file, by name."""
+    header = container.read_all(data)[1]
+    found = {"short": data[:3000], "header": data[:30], "newer": data[:7] + b"\2" + data[8:]}
+    for layer in (1, 5):
+        changed = bytearray(data)
+        changed[header.piece_range(layer, 0)[0] + 9] ^= 255
+        found[f"damaged-{layer}"] = bytes(changed)
+    return found
 
 
 @in_chromium

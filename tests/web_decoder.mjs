@@ -52,7 +52,7 @@ async function done(job) {
     return {};
   }
   const digest = digested(decoder, levels);
-  if (job.out) writeFileSync(job.out, await pixels(decoder, region, (index, part) => decoder.pixels(index, part, levels)));
+  if (job.out) writeFileSync(job.out, await pixels(decoder, region, (index, part) => decoder.shown(index, part, levels).pixels));
   return { digest, warnings: [...reader.warnings, ...decoder.faults.values()] };
 }
 

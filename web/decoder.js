@@ -82,14 +82,14 @@ export class Decoder {
     return found.filter(({ part }) => !part.isEmpty);
   }
 
-  /** Returns the pixels (Uint8ClampedArray, red, green, blue and opacity) of a part of one window. */
-  pixels(index, part, limit = this.header.numLevels) {
+  /** Returns {pixels, levels} of a part of one window: red, green, blue and opacity; how many levels they have. */
+  shown(index, part, limit = this.header.numLevels) {
     const { height, width, gray } = this.header;
     const cells = part.onCells(8).shared(new Rectangle(0, 0, height, width));
     const outer = cells.grown(MARGIN, height, width);
-    const levels = this.state(index, limit).levels;
-    const shown = this.synthesis.pixels(this._gathered(outer, limit), levels);
-    return bytes(shown, part.within(outer), gray);
+    const { levels } = this.state(index, limit);
+    const map = this.synthesis.pixels(this._gathered(outer, limit), levels);
+    return { pixels: bytes(map, part.within(outer), gray), levels };
   }
 
   /** Returns the state of a rectangle, put together from those of windows. */

@@ -1,6 +1,6 @@
 // Where bytes come from: parts of files of the server, and files as they arrive.
 
-const MILLISECONDS = 1000;
+const STEP_MS = 50; // between the parts of a file that arrives slowly
 
 /** Returns a function of begin and end that gives a promise of these bytes of a file, fewer where it ends. */
 export function ranges(url) {
@@ -17,16 +17,16 @@ export async function* arriving(url, rate, signal) {
   const response = await fetch(url, { signal });
   checked(response, url);
   const begin = performance.now();
-  const step = rate ? Math.max(64, Math.round(rate / 20)) : Infinity;
   let total = 0;
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
     if (done) return;
-    for (let at = 0; at < value.length; at += step) {
-      const bytes = value.subarray(at, Math.min(at + step, value.length));
-      total += bytes.length;
-      if (rate) await pause((total / rate) * MILLISECONDS - (performance.now() - begin));
+    for (let at = 0; at < value.length; ) {
+      if (rate) await pause(STEP_MS);
       if (signal?.aborted) return;
+      const due = rate ? Math.ceil((rate * (performance.now() - begin)) / 1000) - total : Infinity; // also what is late
+      const bytes = value.subarray(at, Math.min(at + Math.max(due, 1), value.length));
+      [at, total] = [at + bytes.length, total + bytes.length];
       yield bytes;
     }
   }

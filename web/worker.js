@@ -15,6 +15,7 @@ import { Rectangle } from "./rectangle.js";
 import { arriving, pause } from "./source.js";
 
 const STEPS = 10; // of a file's bytes; after each, what is there of a level is shown
+const ROUND_MS = 50;
 const MOST_PIXELS = 100e6; // that memory is sure to suffice for
 let viewing = null;
 let archive = { url: "" }; // the last one, with its bytes
@@ -39,7 +40,7 @@ class Viewing {
       const taken = this.takeIn();
       while (viewing === this) {
         await (this.decoder ? this.show() : null);
-        await pause(this.ended ? 20 : 5);
+        await pause(ROUND_MS); // in which what has come meanwhile is taken in
         if (this.ended) await taken;
       }
     } catch (error) {
@@ -60,8 +61,9 @@ class Viewing {
       this.fault = error.message;
     }
     const { header, length, complete, warnings } = this.reader;
+    if (header && !complete) warnings.push(`the file ends after ${length} of ${header.fileBytes} bytes`);
     if (!header) this.fault ??= "the file ends inside its header";
-    else if (!complete) warnings.push(`the file ends after ${length} of ${header.fileBytes} bytes`);
+    else if (!this.decoder?.numArrived()) this.fault ??= warnings[0] ?? "the first level is not there";
     if (this.fault) this.tell({ error: this.fault });
     if (this.fault && this.decoder) warnings.push(this.fault);
     this.tell({ warnings });
@@ -89,40 +91,46 @@ class Viewing {
     this.last = state;
     await this.readAlpha();
     const begin = performance.now();
-    const shown = region ? new Rectangle(...region) : new Rectangle(0, 0, height, width);
-    const parts = decoder.parts(shown);
-    let isExact = exact;
+    const parts = decoder.parts(region ? new Rectangle(...region) : new Rectangle(0, 0, height, width));
+    let [reached, isExact] = [levels, exact];
     for (const [number, { index, part }] of parts.entries()) {
       this.tell({ decoding: number + 1, of: parts.length });
       await pause();
-      isExact = (await this.showPart(index, part, exact)) && isExact;
+      const found = (exact && (await this.exactPart(index))) || this.part(index, part);
+      [reached, isExact] = [Math.min(reached, found.levels), isExact && found.isExact];
+      if (reached < 1) throw new Error([...reader.warnings, ...decoder.faults.values()].at(-1));
+      this.addAlpha(found);
+      const { top, left, height, width } = found.place;
+      this.tell({ part: { top, left, height, width }, pixels: found.pixels }, [found.pixels.buffer]);
+      await pause();
       if (viewing !== this || this.limit !== limit || this.region !== region) {
         this.last = "";
         return;
       }
     }
     this.tell({ warnings: [...reader.warnings, ...decoder.faults.values()] });
-    this.tell({ shown: levels, exact: isExact, done: isDone, seconds: (performance.now() - begin) / 1000 });
+    const seconds = (performance.now() - begin) / 1000;
+    this.tell({ shown: Math.floor(reached), exact: isExact, done: isDone, seconds });
   }
 
-  /** Shows a part of a window; returns whether it is exact. */
-  async showPart(index, part, wantExact) {
+  /** Returns what the levels show of a part of a window: {place, pixels, levels, isExact}. */
+  part(index, part) {
+    const most = Math.min(this.limit, this.reader.header.numLevels);
+    return { place: part, ...this.decoder.shown(index, part, most), isExact: false };
+  }
+
+  /** Returns a promise of the exact pixels of a window, likewise; null where they are damaged, of which there is a warning. */
+  async exactPart(index) {
     const { decoder, reader } = this;
-    const levels = Math.min(this.limit, reader.header.numLevels);
-    let [pixels, isExact, place] = [null, false, part];
-    if (wantExact && !decoder.faults.has(`exact ${index}`)) {
-      try {
-        pixels = await exactPixels(decoder, index, (own) => installed.lossless(reader.header.fingerprint, own));
-        [isExact, place] = [true, decoder.windows[index]];
-      } catch (error) {
-        decoder.faults.set(`exact ${index}`, error.message);
-      }
+    const name = `exact ${index}`;
+    if (decoder.faults.has(name)) return null;
+    try {
+      const pixels = await exactPixels(decoder, index, (own) => installed.lossless(reader.header.fingerprint, own));
+      return { place: decoder.windows[index], pixels, levels: reader.header.numLevels, isExact: true };
+    } catch (error) {
+      decoder.faults.set(name, error.message);
+      return null;
     }
-    pixels ??= decoder.pixels(index, place, levels);
-    this.addAlpha(pixels, place);
-    const { top, left, height, width } = place;
-    this.tell({ part: { top, left, height, width }, pixels }, [pixels.buffer]);
-    return isExact;
   }
 
   async readAlpha() {
@@ -136,7 +144,7 @@ class Viewing {
     }
   }
 
-  addAlpha(pixels, { top, left, height, width }) {
+  addAlpha({ pixels, place: { top, left, height, width } }) {
     if (!this.alpha) return;
     for (let i = 0; i < height * width; i++) {
       pixels[4 * i + 3] = this.alpha[(top + Math.floor(i / width)) * this.reader.header.width + left + (i % width)];
