@@ -28,14 +28,29 @@ function finished(type, sum, bias, exact) {
 function dense(type, isExact, fused) {
   const body = new Body(...new Array(8).fill("i32"), type.name, type.name);
   const [x, w, bias, gain, out, rows, numIn, numOut, low, high] = body.parameters;
-  const local = (...names) => names.map(() => body.local("i32"));
-  const [inBytes, outBytes, panel, place] = local("inBytes", "outBytes", "panel", "place");
-  const [row, target] = local("row", "target");
-  const from = local(0, 1, 2, 3);
-  const sums = from.map(() => [body.local("v128"), body.local("v128")]);
-  const [left, right, one] = [body.local("v128"), body.local("v128"), body.local("v128")];
-  const bytes = i32.constant(type.bytes);
+  const [inBytes, outBytes, panel, place, row, target] = [1, 2, 3, 4, 5, 6].map(() => body.local("i32"));
   const limits = isExact && { low: type.splat(low.get), high: type.splat(high.get) };
+  const places = { row, place, panel, target, bias, gain, inBytes, outBytes };
+  const bytes = i32.constant(type.bytes);
+  return body.of([
+    inBytes.set(i32.multiply(numIn.get, bytes)),
+    outBytes.set(i32.multiply(numOut.get, bytes)),
+    place.set(w.get),
+    body.repeat(numOut.get, PANEL_BYTES / type.bytes, [
+      row.set(x.get),
+      target.set(out.get),
+      body.repeat(rows.get, ROWS, fourRows(body, type, fused, limits, numIn, places)),
+      place.set(panel.get),
+      ...[out, bias, gain].map((address) => address.add(i32.constant(PANEL_BYTES))),
+    ]),
+  ]);
+}
+
+/** Returns the sums of four rows of inputs with one panel: row and target go on by four rows, panel ends behind the weights. */
+function fourRows(body, type, fused, limits, numIn, { row, place, panel, target, bias, gain, inBytes, outBytes }) {
+  const from = [0, 1, 2, 3].map(() => body.local("i32"));
+  const sums = from.map(() => [body.local("v128"), body.local("v128")]);
+  const [left, right, one] = [1, 2, 3].map(() => body.local("v128"));
   const added = (sum, weight) => sum.set(multiplyAdd(type, fused, one.get, weight.get, sum.get));
   const step = (unit) => [
     ...left.set(load(panel.get, unit * PANEL_BYTES)),
@@ -46,10 +61,10 @@ function dense(type, isExact, fused) {
     }),
   ];
   const written = (sum, side) => {
-    const exact = isExact && { ...limits, gain: load(gain.get, side) };
+    const exact = limits && { ...limits, gain: load(gain.get, side) };
     return store(target.get, finished(type, sum.get, load(bias.get, side), exact), side);
   };
-  const fourRows = [
+  return [
     panel.set(place.get),
     from[0].set(row.get),
     ...from.slice(1).map((address, i) => address.set(i32.add(from[i].get, inBytes.get))),
@@ -60,20 +75,8 @@ function dense(type, isExact, fused) {
       ...from.flatMap((address) => address.add(i32.constant(UNROLLED * type.bytes))),
     ]),
     ...sums.map(([first, second]) => [...written(first, 0), ...written(second, VECTOR_BYTES), ...target.add(outBytes.get)]),
-    row.set(from[3].get),
+    row.set(i32.add(row.get, i32.multiply(inBytes.get, i32.constant(ROWS)))),
   ];
-  return body.of([
-    inBytes.set(i32.multiply(numIn.get, bytes)),
-    outBytes.set(i32.multiply(numOut.get, bytes)),
-    place.set(w.get),
-    body.repeat(numOut.get, PANEL_BYTES / type.bytes, [
-      row.set(x.get),
-      target.set(out.get),
-      body.repeat(rows.get, ROWS, fourRows),
-      place.set(panel.get),
-      ...[out, bias, gain].map((address) => address.add(i32.constant(PANEL_BYTES))),
-    ]),
-  ]);
 }
 
 function multiplyAdd(type, fused, a, b, sum) {

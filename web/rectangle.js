@@ -21,6 +21,11 @@ export class Rectangle {
     return this.height <= 0 || this.width <= 0;
   }
 
+  /** Returns whether another one lies in it. */
+  holds(other) {
+    return this.top <= other.top && this.left <= other.left && this.bottom >= other.bottom && this.right >= other.right;
+  }
+
   /** Returns it with a margin on all sides, within a picture of that size. */
   grown(margin, height, width) {
     const top = Math.max(this.top - margin, 0);

@@ -28,6 +28,7 @@ class Viewing {
     this.fault = null;
     this.abort = new AbortController();
     this.last = ""; // what was shown
+    this.painted = new Map(); // window -> how much of it was shown, and under which key
   }
 
   tell(message, transferred = []) {
@@ -86,31 +87,42 @@ class Viewing {
     const isAll = levels >= Math.min(limit, numLevels) && (exact || !lossless || limit <= numLevels);
     const isDone = this.ended || isAll;
     const step = isDone ? "all" : Math.floor((STEPS * reader.length) / fileBytes);
-    const state = [levels, exact, region, step].join();
+    const key = [levels, exact, step, Math.min(limit, numLevels + 1)].join();
+    const state = `${key} ${region}`;
     if (state === this.last || (!levels && !exact)) return;
     this.last = state;
     await this.readAlpha();
     const begin = performance.now();
     const parts = decoder.parts(region ? new Rectangle(...region) : new Rectangle(0, 0, height, width));
-    let [reached, isExact] = [levels, exact];
-    for (const [number, { index, part }] of parts.entries()) {
-      this.tell({ decoding: number + 1, of: parts.length });
-      await pause();
-      const found = (exact && (await this.exactPart(index))) || this.part(index, part);
-      [reached, isExact] = [Math.min(reached, found.levels), isExact && found.isExact];
-      if (reached < 1) throw new Error([...reader.warnings, ...decoder.faults.values()].at(-1));
-      this.addAlpha(found);
-      const { top, left, height, width } = found.place;
-      this.tell({ part: { top, left, height, width }, pixels: found.pixels }, [found.pixels.buffer]);
-      await pause();
-      if (viewing !== this || this.limit !== limit || this.region !== region) {
-        this.last = "";
-        return;
-      }
+    const isWanted = () => viewing === this && this.limit === limit && this.region === region;
+    if (!(await this.paint(parts, key, exact, isWanted))) {
+      this.last = "";
+      return;
     }
+    const found = parts.map(({ index }) => this.painted.get(index));
+    const shown = Math.floor(Math.min(...found.map((one) => one.levels)));
     this.tell({ warnings: [...reader.warnings, ...decoder.faults.values()] });
     const seconds = (performance.now() - begin) / 1000;
-    this.tell({ shown: Math.floor(reached), exact: isExact, done: isDone, seconds });
+    this.tell({ shown, exact: found.every((one) => one.isExact), done: isDone, seconds });
+  }
+
+  /** Shows parts of windows, but for those that were shown under the same key; returns whether they were wanted to the end. */
+  async paint(parts, key, exact, isWanted) {
+    for (const [number, { index, part }] of parts.entries()) {
+      const before = this.painted.get(index);
+      if (before?.key === key && before.place.holds(part)) continue;
+      this.tell({ decoding: number + 1, of: parts.length });
+      await pause();
+      const { pixels, ...found } = (exact && (await this.exactPart(index))) || this.part(index, part);
+      if (found.levels < 1) throw new Error([...this.reader.warnings, ...this.decoder.faults.values()].at(-1));
+      this.addAlpha(pixels, found.place);
+      const { top, left, height, width } = found.place;
+      this.tell({ part: { top, left, height, width }, pixels }, [pixels.buffer]);
+      this.painted.set(index, { key, ...found });
+      await pause();
+      if (!isWanted()) return false;
+    }
+    return true;
   }
 
   /** Returns what the levels show of a part of a window: {place, pixels, levels, isExact}. */
@@ -144,7 +156,7 @@ class Viewing {
     }
   }
 
-  addAlpha({ pixels, place: { top, left, height, width } }) {
+  addAlpha(pixels, { top, left, height, width }) {
     if (!this.alpha) return;
     for (let i = 0; i < height * width; i++) {
       pixels[4 * i + 3] = this.alpha[(top + Math.floor(i / width)) * this.reader.header.width + left + (i % width)];
