@@ -75,7 +75,9 @@ export function help({ module, memory, buffer, thread }) {
   const functions = instantiated(module, memory);
   for (;;) {
     const word = Atomics.load(shared.words, NEXT);
-    if (!helpOnce(shared, word >>> 16, functions, memory, thread)) Atomics.wait(shared.words, NEXT, word, PATIENCE_MS);
+    const isOpen = (word & 0xffff) !== CLOSED; // else the job is still being written
+    const helped = isOpen && helpOnce(shared, word >>> 16, functions, memory, thread);
+    if (!helped) Atomics.wait(shared.words, NEXT, word, PATIENCE_MS);
   }
 }
 
