@@ -74,6 +74,23 @@ class Gallery:
         pixels, origin = _original(path, path.stat().st_mtime_ns)
         return equal_jpeg(pixels, num_bytes), origin
 
+    def source(self, name: str) -> bytes:
+        """Returns the picture that lies beside the file of that name, and has its size, as a PNG file without alpha.
+
+        Raises FileNotFoundError if there is none, HcodecError, OSError.
+        """
+        import io
+
+        from PIL import Image
+
+        path = self.path(name)
+        pixels, origin = _original(path, path.stat().st_mtime_ns)
+        if origin == path.name:
+            raise FileNotFoundError(f"{name} has no source beside it")
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        return file.getvalue()
+
     def _paths(self) -> Iterator[Path]:
         for parent, folders, names in os.walk(self.root):
             folders[:] = [name for name in folders if not name.startswith(".")]

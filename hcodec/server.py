@@ -129,6 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
         said = {"quality": jpeg.quality, "subsampling": jpeg.subsampling, "psnr_db": jpeg.psnr_db, "origin": origin}
         self._bytes(jpeg.data, "image/jpeg", {"X-Jpeg": json.dumps(said)})
 
+    def _source(self, name: str, _query: dict[str, list[str]]) -> None:
+        """Gives out what a picture was made from, as far as that lies beside it."""
+        self._bytes(self.server.gallery.source(name), "image/png")
+
     def _bytes(self, data: bytes, kind: str, more: dict[str, str] | None = None) -> None:
         self._head(HTTPStatus.OK, len(data), kind, more or {})
         if self.command != "HEAD":
@@ -176,6 +180,7 @@ _ROUTES: dict[str, _Route] = {
     "lossless": _Handler._lossless,
     "chain": _Handler._chain,
     "jpeg": _Handler._jpeg,
+    "source": _Handler._source,
 }
 
 

@@ -175,6 +175,13 @@ def test_a_jpeg_file_is_made_of_the_source_or_of_the_last_level(server):
     assert ask(server, place(NAME, "jpeg") + "?bytes=many")[0] == 400
 
 
+def test_the_source_beside_a_picture_is_given_out_as_it_is(server):
+    status, headers, data = ask(server, place("with source.hcodec", "source"))
+    assert status == 200 and headers["Content-Type"] == "image/png"
+    assert (np.asarray(Image.open(io.BytesIO(data))) == render(130, 150)).all()
+    assert ask(server, place(NAME, "source"))[0] == 404
+
+
 @pytest.mark.parametrize("num_bytes", [1, 1500, 3000, 9000, 10**6])
 def test_the_best_jpeg_file_of_so_many_bytes(num_bytes):
     pixels = render(90, 120)

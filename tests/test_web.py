@@ -23,6 +23,7 @@ from test_golden import EXACT, FOLDER, SHOWN, golden, shown
 from hcodec import codec, container, packing
 from hcodec.gallery import Gallery
 from hcodec.models import registry, weights_file
+from hcodec.pixels.picture import psnr
 from hcodec.server import PictureServer
 
 ROOT = Path(__file__).parent.parent
@@ -296,7 +297,11 @@ def test_the_page_shows_levels_regions_and_jpeg_files(page):
     browser.wait("document.body?.dataset.shown === 'levels-130x150.hcodec 7'")
     browser.run("document.getElementById('compare').click()")
     browser.wait(f"document.body.dataset.compared === 'levels-130x150.hcodec {len(golden('levels-130x150'))}'")
-    assert "made of levels-130x150.png" in browser.run("document.getElementById('theirs-said').textContent")
+    said = browser.run("document.getElementById('theirs-said').textContent")
+    assert "made of levels-130x150.png" in said and said.endswith(" dB")
+    reached = psnr(render(130, 150), kept("levels-130x150").astype(np.uint8))
+    said = browser.run("document.getElementById('ours-said').textContent")
+    assert float(said.split(", ")[-1].removesuffix(" dB")) == pytest.approx(reached, abs=0.02)
     browser.run("const level = document.getElementById('level'); level.value = 2; level.oninput()")
     browser.wait("document.body.dataset.shown === 'levels-130x150.hcodec 2'")
     assert "level 2 of 7" in browser.run("document.getElementById('ours-said').textContent")

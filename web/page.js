@@ -1,5 +1,6 @@
 // The page: the list of pictures, the level that is wanted, and what is said of what is shown.
 
+import { decibels, fetched } from "./quality.js";
 import { Camera, View } from "./view.js";
 
 const element = (id) => document.getElementById(id);
@@ -10,8 +11,9 @@ const worker = new Worker("/web/worker.js", { type: "module" });
 const REGION_DELAY_MS = 150; // after the last move, before what is seen now is decoded
 const MOST_EDGE = 16384; // of a canvas
 
-/** What is looked at. exact: whether the slider has a place more, for the lossless layer. */
-const now = { url: "", file: "", name: "", more: {}, header: null, levels: 0, exact: false, jpegBytes: 0, timer: 0 };
+const NOTHING = { header: null, bytes: 0, said: "", isWhole: false, jpegBytes: 0, jpegSaid: "", source: null };
+/** What is looked at, and what is shown of it: how many bytes it took, and whether all of it was decoded for that. */
+const now = { url: "", file: "", name: "", more: {}, timer: 0, ...NOTHING };
 
 /** Returns the address of a picture under one of the server's places. */
 function address(place, name) {
@@ -57,7 +59,7 @@ function choose({ name, num_pictures: count }) {
 
 /** Has the worker open a file. name: what is looked at, also in the list; more: of the message. */
 function begin(file, name, more) {
-  Object.assign(now, { url: address("pictures", file), file, name, more, header: null, levels: 0, jpegBytes: 0 });
+  Object.assign(now, { url: address("pictures", file), file, name, more, ...NOTHING });
   for (const button of element("list").querySelectorAll("button")) {
     button.toggleAttribute("aria-current", button.dataset.name === name);
   }
@@ -88,8 +90,8 @@ const answers = {
     camera.open(width, height);
     want();
   },
-  bytes({ bytes }) {
-    if (now.header) element("progress").value = bytes / now.header.fileBytes;
+  arrived({ arrived }) {
+    if (now.header) element("progress").value = arrived / now.header.fileBytes;
   },
   names({ names }) {
     const list = document.createElement("ul");
@@ -115,17 +117,17 @@ const answers = {
   part({ part, pixels }) {
     ours.put(pixels, part);
   },
-  shown({ shown, exact, seconds }) {
-    const { width, height, fileBytes, prefixBytes, model, numLevels } = now.header;
-    const bytes = exact ? fileBytes : prefixBytes[shown - 1];
+  shown({ shown, more, exact, isWhole, bytes, seconds }) {
+    const { width, height, model, numLevels } = now.header;
     const rate = ((8 * bytes) / (width * height)).toFixed(3);
-    const what = exact ? "lossless" : `level ${shown} of ${numLevels}`;
-    Object.assign(now, { levels: shown, exact });
-    element("ours-said").textContent = `${what}: ${bytes.toLocaleString("en")} bytes, ${rate} bits a pixel`;
+    const level = `level ${shown}${more ? ` and a part of ${shown + 1}` : ""} of ${numLevels}`;
+    const said = `${exact ? "lossless" : level}: ${bytes.toLocaleString("en")} bytes, ${rate} bits a pixel`;
+    Object.assign(now, { bytes, said, isWhole });
+    element("ours-said").textContent = said;
     const time = seconds < 0.05 ? "" : `, decoded here in ${seconds.toFixed(1)} s`;
     say(`${now.name}: ${width}×${height}, model ${model}${time}`);
     document.body.dataset.shown = `${now.name} ${exact ? "exact" : shown}`; // what a test waits for
-    compare(bytes);
+    compare();
   },
   warnings({ warnings }) {
     const rows = warnings.map((line) => Object.assign(document.createElement("li"), { textContent: line }));
@@ -151,25 +153,34 @@ function want() {
   worker.postMessage({ limit, region: camera.region() });
 }
 
-/** Shows a JPEG file of so many bytes, if that is wanted. */
-async function compare(bytes) {
-  const isWanted = element("compare").checked;
-  element("jpeg").hidden = !isWanted;
-  if (!isWanted || bytes === now.jpegBytes) return;
-  now.jpegBytes = bytes;
-  const { url, file } = now;
+/** Shows a JPEG file of as many bytes, if that is wanted, and says how far both pictures are from their source. */
+async function compare() {
+  element("jpeg").hidden = !element("compare").checked;
+  if (element("jpeg").hidden || !now.bytes) return;
+  const { url, file, bytes } = now;
+  if (bytes !== now.jpegBytes) await showJpeg(file, bytes);
+  now.source ??= fetched(address("source", file));
+  const source = await now.source;
+  if (now.url !== url || now.bytes !== bytes) return;
+  if (source && now.isWhole) element("ours-said").textContent = now.said + decibels(ours.picture, source);
+  if (source) element("theirs-said").textContent = now.jpegSaid + decibels(theirs.picture, source);
+  document.body.dataset.compared = `${file} ${bytes}`;
+}
+
+async function showJpeg(file, bytes) {
   const response = await fetch(`${address("jpeg", file)}?bytes=${bytes}`);
-  if (now.url !== url || now.jpegBytes !== bytes) return;
+  const blob = await response.blob();
+  if (now.file !== file || now.bytes !== bytes) return;
   if (!response.ok) {
     element("theirs-said").textContent = "the server cannot make a JPEG file of it";
     return;
   }
-  const { quality, subsampling, origin } = JSON.parse(response.headers.get("X-Jpeg"));
-  const blob = await response.blob();
   theirs.image(await createImageBitmap(blob));
+  const { quality, subsampling, origin } = JSON.parse(response.headers.get("X-Jpeg"));
   const size = blob.size > bytes ? "the smallest there is" : `quality ${quality}, ${subsampling}`;
-  element("theirs-said").textContent = `JPEG: ${blob.size.toLocaleString("en")} bytes, ${size}, made of ${origin}`;
-  document.body.dataset.compared = `${file} ${bytes}`;
+  const jpegSaid = `JPEG: ${blob.size.toLocaleString("en")} bytes, ${size}, made of ${origin}`;
+  Object.assign(now, { jpegBytes: bytes, jpegSaid });
+  element("theirs-said").textContent = jpegSaid;
 }
 
 camera.changed = () => {
@@ -177,10 +188,7 @@ camera.changed = () => {
   if (now.header) now.timer = setTimeout(want, REGION_DELAY_MS);
 };
 element("level").oninput = want;
-element("compare").onchange = () => {
-  element("jpeg").hidden = !element("compare").checked;
-  if (now.levels) compare(now.exact ? now.header.fileBytes : now.header.prefixBytes[now.levels - 1]);
-};
+element("compare").onchange = compare;
 element("again").onclick = () => now.name && begin(now.file, now.name, now.more);
 element("fit").onclick = () => camera.fit();
 element("controls").onsubmit = (event) => event.preventDefault();

@@ -2,8 +2,9 @@
 //
 // Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null); of an
 // archive {open: url, rate, inside: place of a picture, -1: all their names}.
-// Messages out, all with the url: {header}, {bytes}, {decoding: window, of}, {part, pixels}, {warnings}, {error}, and
-// {shown: levels, exact, done, seconds}; of an archive {names: [{name, width, height}]}, {picture, pixels, seconds}, and {error}.
+// Messages out, all with the url: {header}, {arrived: bytes}, {decoding: window, of}, {part, pixels}, {warnings}, {error}, and
+// {shown: levels, more, exact, bytes, isWhole, done, seconds}; of an archive {names: [{name, width, height}]}, and
+// {picture, pixels, seconds}.
 
 import { Archive } from "./archive.js";
 import { Decoder } from "./decoder.js";
@@ -54,7 +55,7 @@ class Viewing {
       for await (const bytes of arriving(this.url, this.rate, this.abort.signal)) {
         const before = this.reader.header;
         this.reader.feed(bytes);
-        this.tell({ bytes: this.reader.length });
+        this.tell({ arrived: this.reader.length });
         if (!before && this.reader.header) await this.begin(this.reader.header);
       }
     } catch (error) {
@@ -102,8 +103,17 @@ class Viewing {
     const found = parts.map(({ index }) => this.painted.get(index));
     const shown = Math.floor(Math.min(...found.map((one) => one.levels)));
     this.tell({ warnings: [...reader.warnings, ...decoder.faults.values()] });
-    const seconds = (performance.now() - begin) / 1000;
-    this.tell({ shown, exact: found.every((one) => one.isExact), done: isDone, seconds });
+    const facts = this.facts(shown, found);
+    this.tell({ shown, ...facts, isWhole: !region, done: isDone, seconds: (performance.now() - begin) / 1000 });
+  }
+
+  /** Returns whether what was found is exact, whether it has more than so many levels, and the bytes that it took. */
+  facts(shown, found) {
+    const { prefixBytes, fileBytes } = this.reader.header;
+    const exact = found.every((one) => one.isExact);
+    const more = !exact && found.some((one) => one.levels > shown);
+    const bytes = exact ? fileBytes : more ? this.reader.length : prefixBytes[shown - 1];
+    return { exact, more, bytes };
   }
 
   /** Shows parts of windows, but for those that were shown under the same key; returns whether they were wanted to the end. */
