@@ -55,8 +55,8 @@ class Viewing {
       for await (const bytes of arriving(this.url, this.rate, this.abort.signal)) {
         const before = this.reader.header;
         this.reader.feed(bytes);
-        this.tell({ arrived: this.reader.length });
         if (!before && this.reader.header) await this.begin(this.reader.header);
+        this.tell({ arrived: this.reader.length });
       }
     } catch (error) {
       if (this.abort.signal.aborted) return;
