@@ -6,6 +6,7 @@ Room: codec, beside the data's path; `server` gives it out. Names come from stra
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,16 +80,14 @@ class Gallery:
 
         Raises FileNotFoundError if there is none, HcodecError, OSError.
         """
-        import io
-
-        from PIL import Image
+        from hcodec.pixels import picture
 
         path = self.path(name)
         pixels, origin = _original(path, path.stat().st_mtime_ns)
         if origin == path.name:
             raise FileNotFoundError(f"{name} has no source beside it")
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+        picture.save(picture.to_image(picture.Picture(pixels)), file, "PNG")
         return file.getvalue()
 
     def _paths(self) -> Iterator[Path]:
