@@ -14,7 +14,21 @@ import click
 
 from hcodec.cli._streams import guarded
 
-_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "demo", "inspect", "models", "doctor", "lab")
+_COMMANDS = (
+    "encode",
+    "decode",
+    "info",
+    "truncate",
+    "pack",
+    "unpack",
+    "list",
+    "demo",
+    "inspect",
+    "serve",
+    "models",
+    "doctor",
+    "lab",
+)
 
 
 class _LazyGroup(click.Group):

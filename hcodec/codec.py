@@ -67,18 +67,17 @@ def encode(
     what not to keep of that: "icc", "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all".
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better (with torch; 15 to 50 s a megapixel).
     on_progress: gets the share that is done. device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None, what suits it.
-    Warns (HcodecWarning) of what is changed or has no place in the file. Raises PictureError, ModelError,
-    TruncatedError (a target smaller than the first level), HcodecError (bad options).
+    Warns (HcodecWarning) of changes. Raises PictureError, ModelError, TruncatedError (a target below level 1), HcodecError.
     """
     targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, arguments.flag("lossless", lossless))
     source = _source(image, metadata, strip, convert, exact=lossless)
     if lossless:
         _refuse_search(effort)
-        told = source.without_notes()
-        return encode_lossless(told, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
+        source = source.without_notes()  # warned of already
+        return encode_lossless(source, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
     encoder, show = _begin(source, model, device, backend, on_progress)
-    data = encode_layers(encoder, targets.count(encoder.model), effort, partial(_pack, source), show)
-    return targets.cut(data, source.pixels, encoder.model)
+    count = targets.count(encoder.model)
+    return targets.cut(encode_layers(encoder, count, effort, partial(_pack, source), show), source.pixels, encoder.model)
 
 
 def encode_lossless(

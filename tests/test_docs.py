@@ -2,8 +2,10 @@
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,21 @@ def folder(tmp_path_factory):
     return folder
 
 
+def serve(line, folder):
+    """Starts a server, asks it for its page and the pictures, and ends it as Ctrl-C does."""
+    command = [sys.executable, "-m", "hcodec", *shlex.split(line, comments=True)[1:], "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        address = re.search(r"http://\S+", server.stdout.readline())[0]
+        for place in ("", "list"):
+            with urllib.request.urlopen(address + place, timeout=30) as answer:
+                assert answer.status == 200 and answer.read()
+        server.send_signal(signal.SIGINT)
+        return server.wait(timeout=30)
+
+
 def run(line, folder):
+    if line.startswith("hcodec serve"):
+        return serve(line, folder)
     if re.search(r"[|<>]", line):
         shell = f'hcodec() {{ {shlex.quote(sys.executable)} -m hcodec "$@"; }}; set -o pipefail; {line}'
         return subprocess.run(["bash", "-c", shell], cwd=folder, capture_output=True, timeout=120).returncode

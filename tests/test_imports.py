@@ -13,7 +13,7 @@ import hcodec
 from hcodec import container
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = {"hcodec": "hcodec", "models": "hcodec.models", "cli": "hcodec.cli"}
+FOLDERS = {"hcodec": "hcodec", "models": "hcodec.models", "cli": "hcodec.cli", "web": "hcodec.web"}
 
 # room or module -> what it may import of hcodec, a whole room or single modules of it; types alone may come from anywhere.
 # A longer name goes before a shorter one; within a room everybody may import everybody, but nobody in a circle.
@@ -89,6 +89,10 @@ ARROWS = {
         "pixels",
         "stream",
     },
+    "gallery": {"errors", "container.archive", "container.header", "pixels", "codec"},
+    "server": {"errors", "gallery", "models.registry"},
+    "web": set(),
+    "cli.serve": {"gallery", "server"},
     "models": {"errors", "models.registry", "models.weights_file"},
     "models.tables": set(),
     "models.blocks": set(),
@@ -170,6 +174,8 @@ OUTSIDE = {
     "targets": set(),
     "codec": {"numpy", "PIL"},
     "stream": {"PIL"},
+    "gallery": {"numpy"},
+    "server": set(),
     "models": {"numpy", "torch", "safetensors"},
     "models.runtime": {"numpy"},
     "models.runtime.backend": {"torch"},
