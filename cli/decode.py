@@ -12,8 +12,9 @@ import click
 
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
-from hcodec.cli._files import Job, plan, read_bytes
+from hcodec.cli._files import Job, plan
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Region, set_threads
+from hcodec.cli._read import read_parts, say_read
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def command(
       hcodec decode img.hcodec -o preview.jpg --levels 2
       hcodec decode img.hcodec -o part.png --region 512,256,300,200
       hcodec decode *.hcodec -o out/ --format webp
+      hcodec decode https://example.org/img.hcodec --levels 2   # reads no more than that
       head -c 5000 img.hcodec | hcodec decode - > preview.png
     """
     pillow_format = _pillow_format(format_name or _suffix(output) or "png")
@@ -77,23 +79,23 @@ def _pillow_format(name: str) -> str:
 
 def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job: Job) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
-    from hcodec.container import archive
     from hcodec.pixels import picture
+    from hcodec.remote import needed
 
-    data = read_bytes(job.source)
-    archive.refuse(data)
-    info = container.info(data)
+    reader, read = read_parts(job.source, lambda header: needed(header, settings["levels"], settings["region"]))
+    info = container.describe(reader)
     name = models.find(bytes.fromhex(info.fingerprint))
     models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     *_, width, height = settings["region"] or (info.width, info.height)
     exact = info.lossless is not None and settings["levels"] is None
     expect(console, height, width, "decode_lossless" if exact else "decode", exact)
-    decoded = codec.decode_picture(data, on_progress=console.within, **settings)
+    decoded = codec.decode_picture(reader, on_progress=console.within, **settings)
     target = BytesIO()
     picture.save(picture.to_image(decoded), target, pillow_format)
     seconds = perf_counter() - start
-    return target.getvalue(), _report(info, settings["levels"], decoded, seconds)
+    report = _report(info, settings["levels"], decoded, seconds)
+    return target.getvalue(), Report(report.text + say_read(read), {**report.fields, **read})
 
 
 def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) -> Report:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
     from hcodec.packing import pack, unpack
     from hcodec.pixels.picture import Metadata, Picture
+    from hcodec.remote import open
     from hcodec.stream import StreamDecoder
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "decode_picture",
     "encode",
     "info",
+    "open",
     "pack",
     "truncate",
     "unpack",
@@ -45,6 +47,7 @@ _HOMES = {
     "errors": ("FormatError", "HcodecError", "HcodecWarning", "ModelError", "PictureError", "TruncatedError"),
     "packing": ("pack", "unpack"),
     "pixels.picture": ("Metadata", "Picture"),
+    "remote": ("open",),
     "stream": ("StreamDecoder",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

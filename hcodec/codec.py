@@ -24,7 +24,7 @@ from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
-from hcodec.mosaic import MARGIN, Mosaic, Rectangle
+from hcodec.mosaic import Mosaic, Rectangle
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
@@ -133,7 +133,7 @@ def decode(
 
 
 def decode_picture(
-    data: bytes | str | os.PathLike[str] | BinaryIO,
+    data: bytes | str | os.PathLike[str] | BinaryIO | Reader,
     *,
     levels: int | None = None,
     region: Region | None = None,
@@ -144,11 +144,10 @@ def decode_picture(
     strict: bool = False,
     on_progress: Show | None = None,
 ) -> Picture:
-    """Returns what `decode` returns, as a Picture."""
+    """Returns what `decode` returns, as a Picture; data: also a reader, with what it has of a file."""
     if not (np.isfinite(temperature) and temperature >= 0):
         raise HcodecError(f"temperature is {temperature}; it must be 0 or more")
-    reader = Reader()
-    reader.feed(_read(data))
+    reader = data if isinstance(data, Reader) else container.read_all(_read(data))[0]
     header = reader.known_header()
     rectangle = Rectangle.chosen(region, header.height, header.width)
     count = _levels_present(reader, levels, rectangle, strict)
@@ -169,11 +168,11 @@ def _levels_present(reader: Reader, levels: int | None, region: Rectangle, stric
         _report(reader, strict)
     header = reader.known_header()
     size = header.height, header.width
-    needed = Mosaic(windows(*size), *size).touched(region.grown(MARGIN, *size))
-    worst = min((reader.damaged[window] for window in (EVERYWHERE, *needed) if window in reader.damaged), default=None)
+    around = Mosaic(windows(*size), *size).around(region)
+    worst = min((reader.damaged[window] for window in (EVERYWHERE, *around) if window in reader.damaged), default=None)
     if levels is not None and worst is not None and worst <= min(levels, header.num_levels):
         raise FormatError(f"layer {worst} is damaged")
-    return _check_levels(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in needed))
+    return _check_levels(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in around))
 
 
 def _report_faults(decoder: Decoder, strict: bool) -> None:
