@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "demo", "models", "lab")
+_COMMANDS = ("encode", "decode", "info", "truncate", "pack", "unpack", "list", "corpus", "demo", "models", "lab")
 
 
 class _LazyGroup(click.Group):

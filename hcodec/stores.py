@@ -11,7 +11,8 @@ import errno
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
 from hcodec.errors import HcodecError, HcodecWarning
@@ -89,13 +90,11 @@ class _Address:
         self.address = address
         self.num_bytes_read = 0
         self._whole: bytes | None = None
-        self._system, self._path = _file_system(address, options, timeout_s)
-        try:
+        self._system, self._path = file_system(address, options, timeout_s)
+        with failing(address):
             size = self._system.info(self._path)["size"]
             if size is None:
                 self._keep_whole(self._system.cat_file(self._path))
-        except Exception as error:  # fsspec's file systems raise all kinds
-            raise _failure(error, address) from error
         self.size = int(size) if self._whole is None else len(self._whole)
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
@@ -145,8 +144,12 @@ class _Address:
         self._whole = None
 
 
-def _file_system(address: str, options: dict[str, Any], timeout_s: float) -> tuple[Any, str]:
-    """Returns fsspec's file system of an address, and the path in it."""
+def file_system(address: str, options: dict[str, Any] | None = None, timeout_s: float = TIMEOUT_S) -> tuple[Any, str]:
+    """Returns fsspec's file system of an address or a path, and the path in it.
+
+    options, timeout_s: as in `opened`. Raises HcodecError as it does.
+    """
+    options = options or {}
     try:
         import fsspec
 
@@ -166,6 +169,15 @@ def _http_options(timeout_s: float) -> dict[str, Any]:
 
     timeout = ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
     return {"client_kwargs": {"timeout": timeout}, "headers": {"Accept-Encoding": "identity"}}
+
+
+@contextmanager
+def failing(address: str) -> Iterator[None]:
+    """Turns whatever fsspec's file systems raise into an OSError of the address."""
+    try:
+        yield
+    except Exception as error:
+        raise _failure(error, address) from error
 
 
 def _cause(error: Exception) -> BaseException:

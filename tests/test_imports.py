@@ -57,6 +57,8 @@ ARROWS = {
     "photo_chain": {"errors", "container", "models", "codec"},
     "kinds": {"container.directory", "coders.small_chain", "pixels.stored", "photo_chain"},
     "packing": {"errors", "memory", "pixels", "container", "kinds"},
+    "corpus": {"", "errors", "container", "pixels", "models.runtime.threads", "codec", "stores"},
+    "cli.corpus": {"errors", "cli", "corpus", "models.runtime.threads"},
     "cli": {
         "",
         "errors",
@@ -161,6 +163,7 @@ OUTSIDE = {
     "models.runtime.torch_steps": {"torch"},
     "models.runtime.graphs": {"numpy", "torch", "onnx"},
     "models.lab": {"numpy", "torch", "safetensors", "PIL", "matplotlib", "sklearn"},
+    "corpus": {"numpy", "distributed"},
     "cli": {"numpy", "PIL", "click"},
     "cli.lab": {"numpy", "PIL", "click", "torch"},
 }
