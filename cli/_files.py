@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -70,7 +70,7 @@ def _expand(sources: Sequence[str], recursive: bool, accepts: frozenset[str]) ->
 
 def _name(source: str) -> str:
     """The name of the file that a path or an address leads to."""
-    return os.path.basename(urlsplit(source).path) or "remote" if is_address(source) else os.path.basename(source)
+    return os.path.basename(unquote(urlsplit(source).path)) or "remote" if is_address(source) else os.path.basename(source)
 
 
 def _walk(folder: str, accepts: frozenset[str]) -> Iterator[Path]:

@@ -57,7 +57,7 @@ def encode(
 
     Both are folders, or addresses that fsspec opens (s3://..., gs://...). What has been done is written down in DEST, in
     corpus.jsonl: the same command again does what is left, has changed or has failed, and nothing else. A worker that dies
-    costs no picture. Pictures that failed are listed at the end.
+    costs no picture. Pictures that failed are listed at the end. One run at a time may write to DEST.
 
     \b
       hcodec corpus encode holiday/ archive/
@@ -84,6 +84,8 @@ def _corpus(source: str, dest: str, settings: dict[str, Any], force: bool) -> Co
     try_out(settings)
     corpus = Corpus(Folder.at(source), Folder.at(dest), settings, PICTURES, force)
     corpus.plan()
+    if not corpus.left and not corpus.failed and not corpus.num_done:
+        raise click.ClickException(f"{source}: there are no pictures")
     return corpus
 
 

@@ -283,6 +283,14 @@ def test_folders(tmp_path):
         Folder.at(str(tmp_path / "a" / ".x.part")).check()
 
 
+def test_listings_that_lead_out_of_the_folder(tmp_path):
+    from web_server import serving
+
+    page = b'<a href="a.png">a</a><a href="../../b.png">b</a><a href="sub/../../c.png">c</a>'
+    with serving({"in/": page, "in": page, "in/a.png": b"a"}) as site:
+        assert list(Folder.at(f"{site.address}/in/").files([".png"])) == ["a.png"]
+
+
 def test_folders_elsewhere():
     folder = Folder.at("memory://corpus/of/mine")
     folder.write("a/b.png", b"12345")
@@ -343,11 +351,13 @@ def test_command_is_killed(tmp_path, cluster, client):
         (["in", "out", "--levels", "9"], "9 levels were asked for, there are 3"),
         (["in", "out", "--scheduler", "nonsense://x:1"], "there is no cluster: "),
         (["in", "none://x"], "this address cannot be opened: "),
+        (["empty", "out"], "Error: empty: there are no pictures"),
     ],
 )
 def test_mistakes(tmp_path, monkeypatch, arguments, line):
     monkeypatch.chdir(tmp_path)
     fill(Path("in"), 1)
+    Path("empty").mkdir()
     told = CliRunner().invoke(main, ["corpus", "encode", *arguments, "--model", TINY])
     assert told.exit_code == 1
     assert line in told.output.splitlines()[-1]

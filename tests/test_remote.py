@@ -290,8 +290,8 @@ def cli(*arguments):
 
 def test_commands(data, exact, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with serving({"x/a.hcodec": data, "e.hcodec": exact}) as site:
-        address = f"{site.address}/x/a.hcodec"
+    with serving({"x/a%20b.hcodec": data, "e.hcodec": exact}) as site:
+        address = f"{site.address}/x/a%20b.hcodec"
         told = cli("info", address)
         assert told.exit_code == 0
         assert "complete" in told.output and "corrupt" not in told.output and "lost" not in told.output
@@ -300,7 +300,7 @@ def test_commands(data, exact, tmp_path, monkeypatch):
         told = cli("decode", address, "--levels", "2")
         assert told.exit_code == 0
         assert "levels 2 of 3" in told.stderr and "bytes read" in told.stderr
-        assert np.array_equal(np.asarray(Image.open("a.png")), np.asarray(hcodec.decode(data, levels=2)))
+        assert np.array_equal(np.asarray(Image.open("a b.png")), np.asarray(hcodec.decode(data, levels=2)))
         told = cli("decode", f"{site.address}/e.hcodec", "--region", "0,0,20,20", "-o", "part.png")
         assert "lossless" in told.stderr
         assert np.array_equal(np.asarray(Image.open("part.png")), render(120, 180)[:20, :20])

@@ -37,18 +37,16 @@ class Folder:
 
     @classmethod
     def at(cls, address: str) -> Folder:
-        """Returns the folder at an address; one on disk gets its full path, which means the same to other processes."""
+        """Returns the folder at an address or a path; a path is made a full one, which means the same to other processes."""
+        if stores.is_address(address):
+            return cls(address.rstrip("/"))
         system, path = stores.file_system(address)
-        return cls(str(system.unstrip_protocol(path)).rstrip("/"))
+        return cls(str(system.unstrip_protocol(path)))
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
         system, path = stores.file_system(self.address)
         return system, path.rstrip("/")
-
-    @property
-    def _on_disk(self) -> bool:
-        return self.address.startswith("file://")
 
     def check(self) -> None:
         """Raises OSError if it is not there, or is no folder."""
@@ -59,9 +57,9 @@ class Folder:
                 raise OSError(number, os.strerror(number))
 
     def files(self, endings: Collection[str]) -> dict[str, Found]:
-        """Returns the files below the folder with one of these endings, by their path inside it, in order; hidden ones stay out.
+        """Returns the files below the folder with one of these endings, by their path inside it, in order.
 
-        Raises OSError.
+        Hidden ones stay out, and whatever a listing says to be in "..". Raises OSError.
         """
         system, root = self._place
         with stores.failing(self.address):
@@ -76,8 +74,9 @@ class Folder:
 
     def sweep(self) -> None:
         """Removes what processes that were killed have left of files that they wrote. Nobody else may be writing."""
-        if self._on_disk:
-            for path in Path(self._place[1]).rglob(".*.part"):
+        system, root = self._place
+        if _is_local(system):
+            for path in Path(root).rglob(".*.part"):
                 if _PART.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
@@ -91,10 +90,15 @@ class Folder:
         """Writes a file; on disk wholly or not at all, elsewhere as the file system does. Raises OSError."""
         system, root = self._place
         with stores.failing(name):
-            if self._on_disk:
+            if _is_local(system):
                 _replace(Path(root, name), data)
             else:
                 system.pipe_file(f"{root}/{name}", data)
+
+
+def _is_local(system: Any) -> bool:
+    """Whether a file system of fsspec is that of this machine."""
+    return bool(getattr(system, "local_file", False))
 
 
 def _replace(path: Path, data: bytes) -> None:
