@@ -79,8 +79,9 @@ encode.params += [option for option in encode_command.params if option.name in _
 
 def _corpus(source: str, dest: str, settings: dict[str, Any], force: bool) -> Corpus:
     from hcodec.corpus.folder import Folder
-    from hcodec.corpus.run import Corpus, try_out
+    from hcodec.corpus.run import Corpus, dask, try_out
 
+    dask()
     try_out(settings)
     corpus = Corpus(Folder.at(source), Folder.at(dest), settings, PICTURES, force)
     corpus.plan()

@@ -165,24 +165,30 @@ def _record(future: Any, record: Record) -> Record:
     return record.failed(f"the worker failed: {type(error).__name__}: {lines[0]}")
 
 
+def dask() -> tuple[Any, Any]:
+    """Returns the classes of clients and of clusters on this machine. Raises HcodecError if Dask is not installed."""
+    try:
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as error:
+        raise HcodecError('collections need the extra "cluster": pip install "hcodec[cluster]"') from error
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they tell in tracebacks what is told here in a line
+    return Client, LocalCluster
+
+
 @contextmanager
 def connected(scheduler: str | None, num_workers: int) -> Iterator[Any]:
     """Gives a client of the cluster at an address, or of one on this machine that lasts as long as the context.
 
-    Raises HcodecError if Dask is not installed, no scheduler answers, or it has no worker.
+    Raises HcodecError if no scheduler answers, or it has no worker, and what `dask` raises.
     """
-    try:
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise HcodecError('this needs the extra "cluster": pip install "hcodec[cluster]"') from error
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they tell in tracebacks what is told here in a line
+    client_of, cluster_of = dask()
     with ExitStack() as opened:
         try:
             if scheduler is None:
-                client = opened.enter_context(Client(opened.enter_context(_local(LocalCluster, num_workers))))
+                client = opened.enter_context(client_of(opened.enter_context(_local(cluster_of, num_workers))))
             else:
-                client = opened.enter_context(Client(scheduler, timeout=_TIMEOUT_S))
+                client = opened.enter_context(client_of(scheduler, timeout=_TIMEOUT_S))
             client.wait_for_workers(1, timeout=_TIMEOUT_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise HcodecError(f"there is no cluster: {error}") from error
