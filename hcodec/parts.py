@@ -14,6 +14,7 @@ from typing import Self
 
 from hcodec.container import EVERYWHERE, Header, Info, Reader, archive, describe
 from hcodec.container.reader import Wants
+from hcodec.errors import TruncatedError
 from hcodec.stores import Span, Store
 
 _HEAD_BYTES = 4096  # read at first: the header of all but huge pictures
@@ -105,6 +106,8 @@ class PartialFile:
         read = self._store.read([(max(start, head_bytes), end) for start, end in runs])
         for (first, last), data in zip(runs, read, strict=True):
             run = self._head[first:] + data
+            if len(run) < last - first:
+                raise TruncatedError("the file has become shorter since it was opened")
             inside = (span for span in missing if first <= span[0] < last)
             self._held |= {(start, end): run[start - first : end - first] for start, end in inside}
 

@@ -124,7 +124,7 @@ class _Address:
             if isinstance(answer, Exception):
                 fault = answer
                 continue
-            if len(answer) > end - start:
+            if len(answer) == self.size > end - start:
                 self._keep_whole(answer)
                 return None
             self.num_bytes_read += len(answer)

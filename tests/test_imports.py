@@ -23,7 +23,7 @@ ARROWS = {
     "errors": set(),
     "memory": {"errors"},
     "stores": {"errors"},
-    "parts": {"container", "stores"},
+    "parts": {"errors", "container", "stores"},
     "pixels": {"errors", "container.fields", "container.attachments"},
     "pixels.metadata": {"errors"},
     "pixels.image_file": {"errors"},

@@ -258,6 +258,19 @@ def test_server_that_breaks_later(data):
         assert same(file.image(levels=1), first)
 
 
+def test_file_that_becomes_shorter(data, tmp_path):
+    path = tmp_path / "a.hcodec"
+    path.write_bytes(data)
+    with hcodec.open(path) as file:
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(TruncatedError, match="shorter"):
+            file.image()
+    with serving({"a.hcodec": data}) as site, hcodec.open(f"{site.address}/a.hcodec") as file:
+        site.files["/a.hcodec"] = data[: len(data) // 2]
+        with pytest.raises(OSError, match="bytes came where"):
+            file.image()
+
+
 def test_nothing_there(data):
     with serving({"a.hcodec": data}) as site, pytest.raises(FileNotFoundError):
         hcodec.open(f"{site.address}/b.hcodec")
