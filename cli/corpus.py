@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ENCODING = (  # options of `hcodec encode` that are arguments of the function, too
     "levels", "quality", "target_bpp", "target_size", "target_psnr", "lossless", "effort", "model", "metadata",
-    "device", "backend",
+    "strip", "convert", "device", "backend",
 )  # fmt: skip
 _PAUSE_S = 10.0  # between lines that say how far it is, where there is no terminal
 

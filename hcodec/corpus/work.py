@@ -51,7 +51,7 @@ def _encoded(record: Record, source: Folder, dest: Folder, settings: Mapping[str
         encoded = codec.encode(one, **settings)
     info = container.info(encoded)
     dest.write(record.target, encoded)
-    lost = [*one.notes, *(str(entry.message) for entry in caught if issubclass(entry.category, HcodecWarning))]
+    lost = [str(entry.message) for entry in caught if issubclass(entry.category, HcodecWarning)] or one.notes
     return replace(
         record,
         done=True,
