@@ -52,6 +52,9 @@ class HcodecImageFile(ImageFile.ImageFile):
         self._size = header.width, header.height
         self._mode = ("L" if header.gray else "RGB") + ("A" if reader.attachments.alpha else "")
         self.info.update(_info(reader))
+        self._lay_tile()
+
+    def _lay_tile(self) -> None:
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
     def draft(self, mode: str | None = None, size: tuple[int, int] | None = None, *, levels: int | None = None) -> None:
@@ -69,9 +72,12 @@ class HcodecImageFile(ImageFile.ImageFile):
             with _errors(OSError):
                 strict = self.levels is None and not ImageFile.LOAD_TRUNCATED_IMAGES
                 image = self._file.image(levels=self.levels, strict=strict)
+            if image.mode + "A" == self.mode:  # its alpha channel is lost
+                image = image.convert(self.mode)
             if self.fp and self._exclusive_fp:
                 self.fp.close()
-            self.fp = io.BytesIO(image.convert(self.mode).tobytes())  # in another mode only if its alpha channel is lost
+            self._mode, self.fp = image.mode, io.BytesIO(image.tobytes())
+            self._lay_tile()
             del self._file
         return super().load()
 
