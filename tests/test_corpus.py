@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,42 @@ def test_a_picture_that_kills_workers(client):
     assert found["a.png"].done and found["c.png"].done and not found["bad.png"].done
     assert found["bad.png"].error.startswith("the worker failed: KilledWorker: ")
     assert "\n" not in found["bad.png"].error
+
+
+@contextmanager
+def worker_at(address):
+    program = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    worker = subprocess.Popen([*program], stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_a_scheduler_ends(tmp_path):
+    """The run ends with a line, and the manifest is whole."""
+    source, dest = tmp_path / "in", tmp_path / "out"
+    fill(source, 12)
+    program = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    address_file = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen(
+        [*program, "--dashboard-address", ":0", "--scheduler-file", str(address_file)], stderr=subprocess.DEVNULL
+    )
+    try:
+        while not address_file.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+        address = json.loads(address_file.read_text())["address"]
+        lost = pytest.raises(HcodecError, match="connection to the scheduler is lost")
+        with lost, worker_at(address), run.connected(address, 1) as client:
+            for number, _record in enumerate(corpus_of(source, dest).encode(client, 1)):
+                if number == 2:
+                    scheduler.kill()
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    assert sum(record.done for record in records_of(dest).values()) >= 3
 
 
 def test_a_run_ends_early(tmp_path, client):

@@ -31,6 +31,7 @@ ENDING = ".hcodec"
 _ANY = ("device", "backend")  # settings that change no file
 _LIMITS = ("target_bpp", "target_size")  # settings that are too tight for some pictures and not for others
 _AHEAD = 3  # pictures that wait for each thread of a worker
+_LOST = "the connection to the scheduler is lost"
 _TIMEOUT_S = 60.0  # for a scheduler to answer, and for the first worker to be there
 
 
@@ -117,7 +118,7 @@ class Corpus:
             version=__version__,
         )
         try:
-            for record in _each(client, task, self.left):
+            for record in _connected(_each(client, task, self.left)):
                 self.manifest.records[record.name] = record
                 self.manifest.write_at_times(self.dest)
                 self.num_done += record.done
@@ -139,25 +140,54 @@ def _each(client: Any, task: Any, records: Sequence[Record]) -> Iterator[Record]
 
     waiting, ready = iter(records), as_completed(loop=client.loop)
     asked: dict[Any, Record] = {}
+    suspects: list[Record] = []
 
     def ask() -> None:
         """Sees to it that enough pictures wait."""
         for record in islice(waiting, max(_AHEAD * sum(client.nthreads().values()) - len(asked), 1)):
-            future = client.submit(task, record, key=f"hcodec-{secrets.token_hex(8)}")
+            future = _submitted(client, task, record)
             asked[future] = record
             ready.add(future)
 
     ask()
     for future in ready:
-        yield _record(future, asked.pop(future))
+        record = asked.pop(future)
+        if _has_killed(future):
+            suspects.append(record)
+        else:
+            yield _record(future, record)
         ask()
+    for record in suspects:  # alone: Dask blames all that a worker had when it died, and most are innocent
+        yield _record(_submitted(client, task, record), record)
+
+
+def _connected(records: Iterator[Record]) -> Iterator[Record]:
+    """Yields the same; HcodecError when the scheduler is gone."""
+    from distributed.client import ClosedClientError
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield from records
+    except (ClosedClientError, CommClosedError) as error:
+        raise HcodecError(_LOST) from error
+
+
+def _submitted(client: Any, task: Any, record: Record) -> Any:
+    return client.submit(task, record, key=f"hcodec-{secrets.token_hex(8)}")
+
+
+def _has_killed(future: Any) -> bool:
+    """Whether Dask has given up a picture because workers died that had it."""
+    from distributed import KilledWorker
+
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
 
 
 def _record(future: Any, record: Record) -> Record:
-    """Returns what came of a picture."""
-    if future.cancelled():
-        raise HcodecError("the connection to the scheduler is lost")
+    """Returns what came of a picture, when it is ready."""
     error = future.exception()
+    if future.cancelled():
+        raise HcodecError(_LOST)
     if error is None:
         result: Record = future.result()
         return result
