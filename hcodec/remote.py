@@ -47,10 +47,10 @@ class OpenFile(PartialFile):
         return decode_picture(reader, levels=levels, region=region, on_progress=on_progress, **options)
 
 
-def open(source: str | os.PathLike[str] | IO[bytes], *, timeout_s: float = stores.TIMEOUT_S, **options: Any) -> OpenFile:
+def open(source: bytes | str | os.PathLike[str] | IO[bytes], *, timeout_s: float = stores.TIMEOUT_S, **options: Any) -> OpenFile:
     """Returns an hcodec file that is open for reading in parts: its `info`, and `image(levels=..., region=...)`.
 
-    source: a path, an open file that can seek, or an address such as "https://..." or "s3://..." (this needs the extra
+    source: bytes, a path, an open file that can seek, or an address such as "https://..." or "s3://..." (this needs the extra
     "remote"). timeout_s: how long an HTTP server may be silent; it may be slow. options: for fsspec's file system of the
     address. To be closed, or used in `with`. Raises FormatError, TruncatedError (it ends inside the header), OSError,
     HcodecError (an address of an unknown kind).

@@ -8,6 +8,7 @@ beside it.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import time
 import warnings
@@ -43,9 +44,9 @@ def is_address(source: object) -> bool:
 
 
 def opened(
-    source: str | os.PathLike[str] | IO[bytes], options: dict[str, Any] | None = None, timeout_s: float = TIMEOUT_S
+    source: bytes | str | os.PathLike[str] | IO[bytes], options: dict[str, Any] | None = None, timeout_s: float = TIMEOUT_S
 ) -> Store:
-    """Returns the store of a path, an address or an open file that can seek.
+    """Returns the store of bytes, a path, an address or an open file that can seek.
 
     options: for the file system of an address; timeout_s: how long an HTTP server may be silent. Raises OSError, HcodecError
     (fsspec or what it needs for this address is not installed, options for something else).
@@ -56,6 +57,10 @@ def opened(
         raise HcodecError(f"{min(options)} is an option of addresses such as https://..., not of files")
     if isinstance(source, str | os.PathLike):
         return _File(open(source, "rb"), own=True)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _File(io.BytesIO(source), own=True)
+    if not hasattr(source, "seek"):
+        raise HcodecError(f"the source is of type {type(source).__name__}; it must be bytes, a path, an address or an open file")
     return _File(source, own=False)
 
 
@@ -74,6 +79,8 @@ class _File:
     def _read(self, start: int, end: int) -> bytes:
         self._file.seek(start)
         data = self._file.read(end - start)
+        if not isinstance(data, bytes):
+            raise HcodecError(f'the source gives {type(data).__name__} and not bytes; a file must be opened with "rb"')
         self.num_bytes_read += len(data)
         return data
 

@@ -129,13 +129,24 @@ def test_paths_and_open_files(data, tmp_path):
     path = tmp_path / "a.hcodec"
     path.write_bytes(data)
     file = io.BytesIO(data)
-    for source in (path, str(path), file, path.as_uri()):
+    for source in (path, str(path), file, path.as_uri(), data, bytearray(data)):
         with hcodec.open(source) as opened:
             assert same(opened.image(levels=2), hcodec.decode(data, levels=2))
             assert opened.num_bytes_read <= wanted_bytes(data, 2, None) + 256
     assert not file.closed
     with pytest.raises(FileNotFoundError):
         hcodec.open(tmp_path / "none.hcodec")
+
+
+def test_sources_of_other_types(data, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("text")
+    with path.open() as text:
+        for source in (5, None, text):
+            with pytest.raises(HcodecError, match="the source"):
+                hcodec.open(source)
+    with pytest.raises(IsADirectoryError):
+        hcodec.open(tmp_path)
 
 
 def test_other_file_systems(data):
