@@ -323,7 +323,7 @@ def test_commands(data, exact, tmp_path, monkeypatch):
         assert fields["read_bytes"] < fields["file_bytes"] == len(data)
         told = cli("decode", address, "--levels", "2")
         assert told.exit_code == 0
-        assert "levels 2 of 3" in told.stderr and "bytes read" in told.stderr
+        assert "2 of 3" in told.stderr and "bytes read" in told.stderr
         assert np.array_equal(np.asarray(Image.open("a b.png")), np.asarray(hcodec.decode(data, levels=2)))
         told = cli("decode", f"{site.address}/e.hcodec", "--region", "0,0,20,20", "-o", "part.png")
         assert "lossless" in told.stderr
