@@ -25,6 +25,7 @@ _COMMANDS = (
     "demo",
     "inspect",
     "serve",
+    "corpus",
     "models",
     "doctor",
     "lab",

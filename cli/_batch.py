@@ -22,7 +22,7 @@ from hcodec.cli._report import Report, describe, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
 _STEPS = 200  # of the progress bar for each file
-Maker = Callable[[bytes], tuple[bytes, Report]]
+Maker = Callable[[Any], tuple[bytes, Report]]  # of what was read of an input
 Action = Callable[[str], Report]
 
 
@@ -119,8 +119,11 @@ def run(sources: Sequence[str], action: Action, console: Console) -> None:
         click.get_current_context().exit(1)
 
 
-def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, format: Format = OURS, *, force: bool) -> None:
-    """Makes and writes every output, each of the bytes of its input; leaves the program with 1 if one of them failed."""
+def run_jobs(
+    jobs: Sequence[Job], make: Maker, console: Console, format: Format = OURS,
+    *, read: Callable[[str], Any] = read_bytes, force: bool,
+) -> None:  # fmt: skip
+    """Makes and writes every output, each of what is read of its input; leaves the program with 1 if one of them failed."""
     targets, sources = iter(jobs), [job.source for job in jobs]
     written: set[str] = set()
 
@@ -129,7 +132,7 @@ def run_jobs(jobs: Sequence[Job], make: Maker, console: Console, format: Format 
         job = next(targets)
         if job.target in written:
             raise click.ClickException(f"{job.target} was just written from another input")
-        data = read_bytes(job.source)
+        data = read(job.source)
         refuse(job.target, sources, format, force=force)
         report = write_job(job, *make(data), force=force)
         if job.target != STDIO:

@@ -1,7 +1,8 @@
 """Paths of the command line: which input goes to which output, and how bytes are read and written.
 
 Both ends of the data's path. Writing is atomic: bytes go to a temporary file beside the target, which is renamed when
-it is whole, so that neither an error nor Ctrl-C leaves half a file. Stdlib and click only.
+it is whole, so that neither an error nor Ctrl-C leaves half a file. An input may be an address ("https://..."), where a
+command reads those. Stdlib, click and `stores` only.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import click
+
+from hcodec.stores import is_address
 
 STDIO = "-"
 ENDING = ".hcodec"
@@ -90,7 +94,12 @@ def _expand(sources: Sequence[str], recursive: bool, accepts: frozenset[str]) ->
         if recursive and os.path.isdir(source):
             yield from ((str(path), path.relative_to(source)) for path in _walk(source, accepts))
         else:
-            yield source, Path("stdin" if source == STDIO else os.path.basename(source))
+            yield source, Path("stdin" if source == STDIO else _name(source))
+
+
+def _name(source: str) -> str:
+    """The name of the file that a path or an address leads to."""
+    return os.path.basename(unquote(urlsplit(source).path)) or "remote" if is_address(source) else os.path.basename(source)
 
 
 def _walk(folder: str, accepts: frozenset[str]) -> Iterator[Path]:
@@ -106,7 +115,8 @@ def _target(source: str, inside: Path, output: str | None, ending: str, into_fol
         return STDIO
     if output is not None and not into_folder:
         return output
-    folder = Path(source).parent if output is None else output / inside.parent
+    beside = Path() if is_address(source) else Path(source).parent
+    folder = beside if output is None else output / inside.parent
     return str(folder / f"{inside.stem}{ending}")
 
 

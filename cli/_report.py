@@ -43,7 +43,7 @@ def describe(error: Exception, source: str) -> str:
 
 def whole_levels(info: Info) -> int:
     """How many levels are whole, from the first on: none missing, cut or corrupt."""
-    good = takewhile(lambda level: level.present_bytes == level.num_bytes and level.crc_ok, info.levels)
+    good = takewhile(lambda level: level.present_bytes == level.num_bytes and level.crc_ok is not False, info.levels)
     whole = len(list(good))
     return whole - 1 if info.cut and whole == len(info.levels) else whole
 
@@ -51,7 +51,7 @@ def whole_levels(info: Info) -> int:
 def say_lossless(info: Info) -> str:
     """How the lossless layer of a file is coded, as an addition to the levels; empty if it has none that is whole."""
     last = info.lossless
-    if last is None or not last.crc_ok:
+    if last is None or last.crc_ok is False or not last.method:
         return ""
     origin = f" from level {last.start}" if last.start else ""
     return f", lossless ({last.method}{origin})"

@@ -14,6 +14,7 @@ from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import ENDING, Format, named, plan
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Background, Region, set_threads
+from hcodec.cli._read import Parts, read_parts, say_read
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def command(
       hcodec decode logo.hcodec logo.jpg --background white
       hcodec decode img.hcodec -o part.png --region 512,256,300,200
       hcodec decode *.hcodec -o out/ --format webp
+      hcodec decode https://example.org/img.hcodec --levels 2   # reads no more than that
       head -c 5000 img.hcodec | hcodec decode - > preview.png
     """
     inputs, output = named(sources, output, _is_picture)
@@ -58,9 +60,8 @@ def command(
     jobs = plan(inputs, output, ending=ending, recursive=recursive, accepts=frozenset([ENDING]))
     set_threads(threads)
     console = Console(quiet, as_json)
-    run_jobs(
-        jobs, partial(_decode, settings, pillow_format, background, console), console, _format(pillow_format, ending), force=force
-    )
+    make = partial(_decode, settings, pillow_format, background, console)
+    run_jobs(jobs, make, console, _format(pillow_format, ending), read=partial(_read, settings), force=force)
 
 
 def _is_picture(name: str) -> bool:
@@ -85,35 +86,45 @@ def _suffix(output: str | None) -> str:
 
 def _pillow_format(name: str) -> str:
     """Pillow's name of a format that is given as a name or as a file's suffix."""
-    from hcodec.pixels import plugins
+    from PIL import Image
 
-    known = plugins.format_of("." + name.lstrip(".").lower()) or name.upper()
-    if not plugins.can_write(known):
+    endings = Image.registered_extensions()
+    known = endings.get("." + name.lstrip(".").lower(), name.upper())
+    if known not in Image.SAVE:
         raise click.UsageError(f"{name!r} is not a format that pictures can be written in.")
     return known
 
 
+def _read(settings: dict[str, Any], source: str) -> Parts:
+    """What decoding takes of a file."""
+    from hcodec.remote import needed
+
+    return read_parts(source, lambda header: needed(header, settings["levels"], settings["region"]))
+
+
 def _decode(
-    settings: dict[str, Any], pillow_format: str, background: Rgb | None, console: Console, data: bytes
+    settings: dict[str, Any], pillow_format: str, background: Rgb | None, console: Console, parts: Parts
 ) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
     from hcodec.pixels import picture
     from hcodec.pixels.background import on_background
 
-    info = container.info(data)
+    reader, read = parts
+    info = container.describe(reader)
     name = models.find(bytes.fromhex(info.fingerprint))
     models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     *_, width, height = settings["region"] or (info.width, info.height)
     exact = info.lossless is not None and settings["levels"] is None
     expect(console, height, width, "decode_lossless" if exact else "decode", exact)
-    decoded = codec.decode_picture(data, on_progress=console.within, **settings)
+    decoded = codec.decode_picture(reader, on_progress=console.within, **settings)
     if background is not None:
         decoded = on_background(decoded, background)
     target = BytesIO()
     picture.save(picture.to_image(decoded), target, pillow_format)
     seconds = perf_counter() - start
-    return target.getvalue(), _report(info, settings["levels"], decoded, seconds)
+    report = _report(info, settings["levels"], decoded, seconds)
+    return target.getvalue(), Report(report.text + say_read(read), {**report.fields, **read})
 
 
 def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) -> Report:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hcodec.cli._batch import Console, run
-from hcodec.cli._files import read_bytes
 from hcodec.cli._options import INPUTS, JSON
+from hcodec.cli._read import read_parts, say_read
 from hcodec.cli._report import Report, shown, subpixels
 from hcodec.errors import HcodecWarning
 
@@ -27,6 +27,7 @@ def command(sources: tuple[str, ...], as_json: bool) -> None:
     \b
       hcodec info img.hcodec
       hcodec info img.hcodec --json
+      hcodec info https://example.org/img.hcodec   # reads its first bytes only
     """
     run(sources, _describe, Console(as_json=as_json, text_on_stderr=False))
 
@@ -34,12 +35,12 @@ def command(sources: tuple[str, ...], as_json: bool) -> None:
 def _describe(source: str) -> Report:
     from hcodec import container
 
-    data = read_bytes(source)
-    info = container.info(data)
+    reader, read = read_parts(source, lambda _header: lambda _layer, _window: False)
+    info = container.describe(reader)
     for warning in info.warnings:
         warnings.warn(warning, HcodecWarning, stacklevel=1)
-    text = "\n".join([shown(source), *_picture_lines(info), *_level_lines(info)])
-    return Report(text, {"input": source, **info.as_dict()})
+    text = "\n".join([shown(source) + say_read(read), *_picture_lines(info), *_level_lines(info)])
+    return Report(text, {"input": source, **info.as_dict(), **read})
 
 
 def _picture_lines(info: Info) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _level_lines(info: Info) -> Iterator[str]:
     for level in info.levels:
         yield (
             f"  {level.level:>5}  {level.num_bytes:>10,}  {level.bpp:>8.3f}  {level.prefix_bytes:>11,} bytes"
-            f"  {_level_state(level, incomplete=info.cut and level is info.levels[-1])}"
+            f"  {_level_state(info, level, incomplete=info.cut and level is info.levels[-1])}"
         ).rstrip()
     if info.lossless is not None:
         last = info.lossless
@@ -95,16 +96,16 @@ def _level_lines(info: Info) -> Iterator[str]:
 
 
 def _lossless_state(info: Info, last: LosslessInfo) -> str:
-    state = _level_state(last, incomplete=False)
+    state = _level_state(info, last, incomplete=False)
     if state or not last.method:
-        return state or "malformed"
+        return state or ("malformed" if last.crc_ok else "")
     origin = f" from level {last.start}" if last.start else ""
     return f"{8 * last.num_bytes / subpixels(info):.3f} bpsp, {last.method}{origin}"
 
 
-def _level_state(level: LevelInfo | LosslessInfo, *, incomplete: bool) -> str:
+def _level_state(info: Info, level: LevelInfo | LosslessInfo, *, incomplete: bool) -> str:
     if level.present_bytes < level.num_bytes:
         return f"{level.present_bytes:,} bytes present" if level.present_bytes else "missing"
-    if level.crc_ok is None:
+    if level.crc_ok is None and any(other.crc_ok is False for other in info.levels):
         return "lost behind a corrupt level"
-    return "incomplete" if level.crc_ok and incomplete else "" if level.crc_ok else "corrupt"
+    return "corrupt" if level.crc_ok is False else "incomplete" if incomplete else ""

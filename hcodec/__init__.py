@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from hcodec.errors import FormatError, HcodecError, HcodecWarning, ModelError, PictureError, TruncatedError
     from hcodec.packing import pack, unpack
     from hcodec.pixels.picture import Metadata, Picture
+    from hcodec.remote import open
     from hcodec.stream import StreamDecoder
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "decode_picture",
     "encode",
     "info",
+    "open",
     "pack",
     "truncate",
     "unpack",
@@ -82,6 +84,7 @@ _HOMES = {
     "errors": ("FormatError", "HcodecError", "HcodecWarning", "ModelError", "PictureError", "TruncatedError"),
     "packing": ("pack", "unpack"),
     "pixels.picture": ("Metadata", "Picture"),
+    "remote": ("open",),
     "stream": ("StreamDecoder",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

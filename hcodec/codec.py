@@ -23,7 +23,7 @@ from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
-from hcodec.mosaic import MARGIN, Mosaic, Rectangle
+from hcodec.mosaic import Mosaic, Rectangle
 from hcodec.pixels import attachments, faithful, picture
 from hcodec.pixels.background import Color, on_background, rgb
 from hcodec.pixels.faithful import ImageSource
@@ -139,7 +139,7 @@ def decode(
 
 
 def decode_picture(
-    data: Source,
+    data: Source | Reader,
     *,
     levels: int | None = None,
     region: Region | None = None,
@@ -150,14 +150,13 @@ def decode_picture(
     strict: bool = False,
     on_progress: Show | None = None,
 ) -> Picture:
-    """Returns what `decode` returns, as a Picture that keeps its transparency."""
+    """Returns what `decode` returns, as a Picture that keeps its transparency; data: also a reader with some of a file."""
     arguments.number("temperature", temperature, 0, MAX_TEMPERATURE)
     arguments.whole("seed", seed, 0)
     arguments.flag("strict", strict)
     arguments.calls("on_progress", on_progress)
     wanted = None if levels is None else arguments.whole("levels", levels, 1)
-    reader = Reader()
-    reader.feed(read_source(data))
+    reader = data if isinstance(data, Reader) else container.read_all(read_source(data))[0]
     header = reader.known_header()
     rectangle = Rectangle.chosen(region, header.height, header.width)
     count = _levels_present(reader, wanted, rectangle, strict)
@@ -178,11 +177,11 @@ def _levels_present(reader: Reader, levels: int | None, region: Rectangle, stric
         _report(reader, strict)
     header = reader.known_header()
     size = header.height, header.width
-    needed = Mosaic(windows(*size), *size).touched(region.grown(MARGIN, *size))
-    worst = min((reader.damaged[window] for window in (EVERYWHERE, *needed) if window in reader.damaged), default=None)
+    around = Mosaic(windows(*size), *size).around(region)
+    worst = min((reader.damaged[window] for window in (EVERYWHERE, *around) if window in reader.damaged), default=None)
     if levels is not None and worst is not None and worst <= min(levels, header.num_levels):
         raise FormatError(f"layer {worst} is damaged")
-    return at_most(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in needed))
+    return at_most(levels, len(reader.coarse) + min(len(reader.pieces[window]) for window in around))
 
 
 def _report_faults(decoder: Decoder, strict: bool) -> None:

@@ -104,6 +104,10 @@ class Mosaic:
         """Returns the windows that share pixels with a region, in order."""
         return [index for index, place in enumerate(self.places) if not place.shared(region).is_empty]
 
+    def around(self, region: Rectangle) -> list[int]:
+        """Returns the windows whose states the pixels of a region need, in order: its own and those that border on it."""
+        return self.touched(region.grown(MARGIN, *self.size))
+
     def rows(self, region: Rectangle) -> list[list[int]]:
         """Returns the same, row by row."""
         found: dict[int, list[int]] = {}
@@ -131,7 +135,7 @@ class Mosaic:
 
     def _around(self, parts: Sequence[Rectangle]) -> list[int]:
         """Returns the windows whose states the synthesis of parts needs."""
-        return sorted({index for part in parts for index in self.touched(part.grown(MARGIN, *self.size))})
+        return sorted({index for part in parts for index in self.around(part)})
 
     def _shown(self, walk: Walk, held: dict[int, tuple[Array, float]], index: int, part: Rectangle) -> Pixels:
         """Returns the pixels of a part of one window."""

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from web_server import serving
 
 import hcodec
 from hcodec.cli import main
@@ -61,11 +63,19 @@ def test_every_command_is_run_or_sets_up():
     assert [line for line in COMMANDS if not line.startswith(("hcodec ", *SET_UP))] == []
 
 
+@contextmanager
+def put_up(text, folder):
+    """A command or snippet, with the address of a server that has the files of the folder."""
+    with serving({path.name: path.read_bytes() for path in folder.glob("*.hcodec")}) as site:
+        yield text.replace("https://example.org", site.address)
+
+
 def test_commands(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for line in COMMANDS:
         if line.startswith("hcodec "):
-            assert run(line, folder) == 0, line
+            with put_up(line, folder) as command:
+                assert run(command, folder) == 0, line
     assert (folder / "out.png").exists()
     assert (folder / "preview.png").exists()
 
@@ -73,9 +83,10 @@ def test_commands(folder, monkeypatch):
 def test_python_snippets(folder, monkeypatch):
     monkeypatch.chdir(folder)
     snippets = blocks("python")
-    assert len(snippets) == 2
+    assert len(snippets) == 4
     for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), {})
+        with put_up(snippet, folder) as code:
+            exec(compile(code, "README.md", "exec"), {})
     assert list(folder.glob("level-*.png"))
 
 

@@ -23,6 +23,7 @@ CASES = [  # command, streams, exit code, end of what it says
         for line in ("truncate img.hcodec --levels 1 -o -", "pack img.png -o -", "info img.hcodec", "list a.hcodec")
     ),
     *((line, ">&-", 1, CLOSED) for line in ("models", "models photo-1", "demo img.png --model tiny", "--help", "lab --help")),
+    *((line, ">&-", 1, CLOSED) for line in ("inspect img.png --model tiny", "serve . --port 0", "corpus --help")),
     *(
         (line, ">/dev/full", 1, FULL)
         for line in ("encode img.png -o - --model tiny", "decode img.hcodec -o -", "info img.hcodec --json")

@@ -6,7 +6,7 @@ Nothing here knows pixels, networks or entropy coding: a piece of a layer is opa
 
 from hcodec.container.attachments import Attachments
 from hcodec.container.header import Frame, Header
-from hcodec.container.info import Info, LevelInfo, LosslessInfo, info
+from hcodec.container.info import Info, LevelInfo, LosslessInfo, describe, info
 from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.table import Layer, Piece
 from hcodec.container.window import Window, count_windows, windows
@@ -25,6 +25,7 @@ __all__ = [
     "Reader",
     "Window",
     "count_windows",
+    "describe",
     "info",
     "read_all",
     "truncate",

@@ -28,7 +28,7 @@ class LevelInfo:
 
     `num_bytes`: the whole layer; `bpp`: its bits per image pixel; `prefix_bytes`: from the start of the file to the
     layer's end; `present_bytes`: how much of the layer is there; `crc_ok`: False if a piece of it is damaged; None when
-    that is not known, because the layer is not whole or comes, in some window, after a damaged one.
+    that is not known, because the layer is not whole, was not read, or comes, in some window, after a damaged one.
     """
 
     level: int
@@ -44,8 +44,8 @@ class LosslessInfo:
     """What a file says, and holds, of its lossless layer.
 
     `num_bytes`, `bpp`, `prefix_bytes`, `present_bytes`, `crc_ok`: as for levels; `method`: "stored", "coded",
-    several of them with a comma where windows differ, or empty where no piece is whole and well-formed; `start`: the
-    highest level that it builds on, 0 for none.
+    several of them with a comma where windows differ, or empty where no piece was read, is whole and well-formed; `start`:
+    the highest level that it builds on, 0 for none.
     """
 
     num_bytes: int
@@ -112,11 +112,12 @@ def info(source: Source) -> Info:
     Raises FormatError if it is not ours, too new or damaged in its header, TruncatedError if it ends inside the header,
     HcodecError if the source is of another type, and OSError if it cannot be read.
     """
-    return _describe(*read_all(read_source(source)))
+    return describe(read_all(read_source(source))[0])
 
 
-def _describe(reader: Reader, header: Header) -> Info:
-    attached = reader.attachments
+def describe(reader: Reader) -> Info:
+    """What is in a file, as far as a reader has it. Raises TruncatedError if it ends inside the header."""
+    header, attached = reader.known_header(), reader.attachments
     return Info(
         version=header.version,
         width=header.width,
@@ -144,7 +145,7 @@ def _layer_facts(reader: Reader, header: Header, number: int) -> tuple[int, floa
     num_bytes, prefix_bytes = header.layers[number - 1].num_bytes, header.prefix_bytes(number)
     present_bytes = min(max(num_bytes - (prefix_bytes - reader.num_bytes_fed), 0), num_bytes)
     damaged = set(reader.damaged.values())
-    known = present_bytes == num_bytes and all(layer >= number for layer in damaged)
+    known = present_bytes == num_bytes and number not in reader.unread and all(layer >= number for layer in damaged)
     crc_ok = False if number in damaged else True if known else None
     return num_bytes, 8 * num_bytes / (header.width * header.height), prefix_bytes, present_bytes, crc_ok
 

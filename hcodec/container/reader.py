@@ -7,7 +7,7 @@ modules only: no numpy, no torch, no Pillow, no entropy coding.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from hcodec.container import chunks
 from hcodec.container.attachments import NOTHING
@@ -17,6 +17,7 @@ from hcodec.container.window import windows
 from hcodec.errors import FormatError, TruncatedError
 
 EVERYWHERE = -1  # stands for a window where a layer is of the whole picture
+Wants = Callable[[int, int], bool]  # whether the piece of a layer, by its number from 1, and of a window is wanted
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 
 
@@ -27,22 +28,27 @@ class Reader:
     picture, coarse first; `pieces`: for each window the whole and undamaged pieces of the levels after these; `num_levels`:
     how many levels are complete everywhere; `lossless`: for each window its piece of the lossless layer, empty until whole;
     `damaged`: window, or EVERYWHERE -> the number (from 1) of its first layer with a wrong checksum, from which on its
-    pieces are ignored; `attachments`: each empty until whole; `complete`: every promised byte has arrived; `num_bytes_fed`.
-    Memory is taken for bytes that have arrived, never for bytes that are promised.
+    pieces are ignored; `unread`: the layers of which not every piece was wanted; `attachments`: each empty until whole;
+    `complete`: every promised byte has arrived; `num_bytes_fed`. Memory is taken for bytes that have arrived, never for
+    bytes that are promised.
+    wants: which pieces to take, None for all; whoever feeds may `jump` over the others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wants: Wants | None = None) -> None:
         self.header: Header | None = None
         self.coarse: list[bytes] = []
         self.pieces: list[list[bytes]] = []
         self.num_levels = 0
         self.lossless: list[bytes] = []
         self.damaged: dict[int, int] = {}
+        self.unread: set[int] = set()
         self.attachments = NOTHING
         self.complete = False
         self.num_bytes_fed = 0
         self._notes: list[str] = []  # of what else was ignored
+        self._wants = wants
         self._pending = bytearray()  # fed, and not yet part of anything whole
+        self._gap_bytes = 0  # jumped over, after what is pending
         self._arriving: int | None = None  # the window of which a piece is arriving
         self._cut_piece: tuple[int | None, bytes] = None, b""  # its window and its bytes
         self._header_parser = HeaderParser()
@@ -81,6 +87,12 @@ class Reader:
             self._refusal = error
             raise
 
+    def jump(self, num_bytes: int) -> None:
+        """Goes on behind so many bytes, of pieces that are not wanted, as if they had arrived; the header has."""
+        self._gap_bytes += num_bytes
+        self.num_bytes_fed += num_bytes
+        self._advance()
+
     def _advance(self) -> None:
         if self._parser is None:
             try:
@@ -114,7 +126,10 @@ class Reader:
         for number, layer in enumerate(header.layers, start=1):
             first = EVERYWHERE if header.is_coarse(number) else 0
             for window, piece in enumerate(layer.pieces, start=first):
-                if window in self.damaged or EVERYWHERE in self.damaged:
+                wanted = self._wants is None or self._wants(number, window)
+                if not wanted:
+                    self.unread.add(number)
+                if not wanted or window in self.damaged or EVERYWHERE in self.damaged:
                     yield from self._skip(piece.num_bytes)
                 else:
                     yield from self._parse_piece(header, number, window, piece)
@@ -175,10 +190,12 @@ class Reader:
         return taken
 
     def _skip(self, num_bytes: int) -> Iterator[None]:
-        while len(self._pending) < num_bytes:
-            num_bytes -= len(self._pending)
+        while len(self._pending) + self._gap_bytes < num_bytes:
+            num_bytes -= len(self._pending) + self._gap_bytes
             self._pending.clear()
+            self._gap_bytes = 0
             yield
+        self._gap_bytes -= max(num_bytes - len(self._pending), 0)
         del self._pending[:num_bytes]
 
     def _warn(self, line: str) -> None:
