@@ -63,8 +63,10 @@ def subpixels(info: Info) -> int:
 
 
 def say_levels(info: Info, wanted: int | None = None) -> str:
-    """The levels of a file that decoding uses: `levels 8 of 8`, or `levels 3 and a part of 8`."""
+    """The levels of a file that decoding uses: `levels 8 of 8`, or `levels 3 and a part of 8`; or how it is stored."""
     whole = whole_levels(info)
+    if info.stored:
+        return f"{info.stored}: {'' if whole else 'a part of it, '}stored losslessly"
     if wanted is not None and wanted <= whole:
         return f"levels {wanted} of {len(info.levels)}"
     part = whole < len(info.levels) and info.levels[whole].present_bytes and info.levels[whole].crc_ok is not False

@@ -83,8 +83,8 @@ def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job:
     data = read_bytes(job.source)
     archive.refuse(data)
     info = container.info(data)
-    name = models.find(bytes.fromhex(info.fingerprint))
-    models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
+    if not info.stored:  # once, before the clock starts
+        models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"], settings["backend"])
     start = perf_counter()
     *_, width, height = settings["region"] or (info.width, info.height)
     exact = info.lossless is not None and settings["levels"] is None

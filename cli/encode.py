@@ -32,7 +32,9 @@ PICTURES = frozenset([
               help="Keep the longest prefix of at most X bits a pixel.")  # fmt: skip
 @click.option("--target-size", type=Size(), help="Keep the longest prefix of at most this size: 40kB, 40KiB, 40000.")
 @click.option("--target-psnr", type=float, metavar="DB", help="Keep the shortest prefix of at least this quality.")
-@click.option("--lossless", is_flag=True, help="Add the layer that makes the picture exact; keeps the levels it needs, or N.")
+@click.option("--lossless/--lossy", default=None,
+              help="Add the layer that makes the picture exact; keeps the levels it needs, or N. "
+                   "Without either, documents and screens are stored exactly where that is shorter.")  # fmt: skip
 @click.option("--level-cost", is_flag=True, help="With --lossless: say what carrying all levels would cost.")
 @click.option("--effort", type=click.IntRange(1, 4), default=1, show_default=True, metavar="N",
               help="1 to 4: above 1, search for better levels, for about 15, 20 or 50 s a megapixel on two cores.")  # fmt: skip

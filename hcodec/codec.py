@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hcodec import container, models, needs
+from hcodec import container, models, needs, whole_file
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import EVERYWHERE, Reader
 from hcodec.container.window import windows
@@ -41,7 +41,7 @@ def encode(
     image: ImageSource,
     *,
     levels: int | None = None,
-    lossless: bool = False,
+    lossless: bool | None = None,
     target_bpp: float | None = None,
     target_size: int | None = None,
     target_psnr: float | None = None,
@@ -55,8 +55,10 @@ def encode(
     """Returns the picture as an hcodec file.
 
     image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
-    levels: how many levels to keep, from 1; None keeps all. lossless: add the layer that makes the picture exact; then levels
-    None keeps those that make the smallest file. target_bpp (bits per pixel, container included), target_size
+    levels: how many levels to keep, from 1; None keeps all. lossless: True adds the layer that makes the picture exact; then
+    levels None keeps those that make the smallest file. None, with neither levels nor a target nor effort, looks at the
+    picture first: documents, screens and drawings are stored exactly, as a whole, where that is shorter than the levels
+    (then `info` says how, in `stored`); False makes levels of them, too. target_bpp (bits per pixel, container included), target_size
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
@@ -64,19 +66,30 @@ def encode(
     0 to 1. device: "auto", "cpu" or "cuda"; backend: "onnx" or "torch", None for what suits the device.
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
-    _check_options((target_bpp, target_size, target_psnr), lossless, effort)
+    targets = target_bpp, target_size, target_psnr
+    _check_options(targets, bool(lossless), effort)
     if lossless:
         return encode_lossless(
             image, levels=levels, model=model, metadata=metadata, on_progress=on_progress, device=device, backend=backend
         )[0]
     source = _source(image, metadata)
-    encoder = Encoder(models.load(model, device, backend), source.pixels)
-    count = _check_levels(levels, encoder.model.config.num_levels)
-    data = encode_layers(encoder, count, effort, partial(_pack, source), on_progress or ignore)
+    show = on_progress or ignore
+    if lossless is None and levels is None and effort == 1 and not any(targets):
+        return whole_file.shorter(source, lambda: _encode_levels(source, None, model, 1, show, device, backend)[0])
+    data, encoder = _encode_levels(source, levels, model, effort, show, device, backend)
     if target_psnr is not None:
         data = _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
     return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
+
+
+def _encode_levels(
+    source: Picture, levels: int | None, model: str, effort: int, show: Show, device: str, backend: str | None
+) -> tuple[bytes, Encoder]:
+    """Returns a file with the first levels, or all, and what made it."""
+    encoder = Encoder(models.load(model, device, backend), source.pixels)
+    count = _check_levels(levels, encoder.model.config.num_levels)
+    return encode_layers(encoder, count, effort, partial(_pack, source), show), encoder
 
 
 def encode_lossless(
@@ -89,13 +102,22 @@ def encode_lossless(
     device: str = "cpu",
     backend: str | None = None,
 ) -> tuple[bytes, LosslessCode]:
-    """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
+    """Returns what `encode` returns with lossless=True, and how the lossless layer was coded, or the picture as a whole."""
     source = _source(image, metadata)
+    drawn = whole_file.encode_drawn(source) if levels is None else None
+    if drawn is not None and whole_file.has_few_colors(drawn):
+        return drawn, _whole_code(drawn)
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     if levels is not None:
         _check_levels(levels, encoder.model.config.num_levels)
     layers, lossless, code = exact_layers(encoder, source.gray, levels, on_progress or ignore)
-    return _pack(source, encoder, layers, lossless), code
+    data = _pack(source, encoder, layers, lossless)
+    return (data, code) if drawn is None or len(data) <= len(drawn) else (drawn, _whole_code(drawn))
+
+
+def _whole_code(drawn: bytes) -> LosslessCode:
+    """Returns how a picture is coded that is in its file as a whole."""
+    return LosslessCode(container.read_all(drawn)[0].whole, container.info(drawn).stored, 1)
 
 
 def decode(
@@ -151,6 +173,8 @@ def decode_picture(
     reader.feed(_read(data))
     header = reader.known_header()
     rectangle = Rectangle.chosen(region, header.height, header.width)
+    if whole_file.is_whole(reader):
+        return _decode_whole(reader, levels, rectangle, strict)
     count = _levels_present(reader, levels, rectangle, strict)
     decoder = Decoder.open(reader, device, backend, count if levels is not None else None)
     show = on_progress or ignore
@@ -159,6 +183,14 @@ def decode_picture(
     _report_faults(decoder, strict)
     shown = picture_of(reader, pixels, strict, rectangle)
     return replace(shown, exact=exact is not None)
+
+
+def _decode_whole(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> Picture:
+    """Returns the picture of a file that holds it as a whole, which is its only level."""
+    if levels is not None:
+        _check_levels(levels, reader.num_levels)
+    _report(reader, strict)
+    return whole_file.decode(reader, region, strict)
 
 
 def _levels_present(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> int:

@@ -85,7 +85,7 @@ class Stored(Kind):
 
     def coder(self) -> Coder:
         """Returns the module of this kind."""
-        from hcodec.pixels import stored
+        from hcodec.coders import stored
 
         return stored
 

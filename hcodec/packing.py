@@ -24,7 +24,8 @@ from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.directory import STORED
 from hcodec.errors import FormatError, HcodecError, HcodecWarning
 from hcodec.kinds import KINDS, Kind
-from hcodec.pixels import attachments, picture, stored
+from hcodec.coders import stored
+from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture
 

@@ -19,7 +19,7 @@ from hcodec.container.directory import parse_columns
 from hcodec.container.fields import Cursor, Range
 from hcodec.container.header import MAGIC, parse_header
 from hcodec.errors import FormatError, TruncatedError
-from hcodec.pixels import stored
+from hcodec.coders import stored
 
 ANY = Range("number", 0, (1 << 35) - 1)
 

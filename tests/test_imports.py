@@ -51,7 +51,7 @@ ARROWS = {
     },
     "stream": {"errors", "pixels", "container", "mosaic", "session", "presented", "exact"},
     "photo_chain": {"errors", "container", "models", "codec"},
-    "kinds": {"container.directory", "coders.small_chain", "pixels.stored", "photo_chain"},
+    "kinds": {"container.directory", "coders.small_chain", "coders.stored", "photo_chain"},
     "packing": {"errors", "memory", "pixels", "container", "kinds"},
     "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "kinds", "needs"},
     "models": {"errors", "models.registry", "models.weights_file"},
@@ -260,7 +260,7 @@ def test_no_import_hides_in_a_string():
 
 def test_numbers_have_one_reader():
     """Seven bits a byte, and four bytes little-endian: of what belongs to our formats, only fields know them."""
-    ours = {"container", "pixels.stored", "pixels.alpha", "packing", "photo_chain"}
+    ours = {"container", "coders.stored", "pixels.alpha", "packing", "photo_chain"}
     for module, path in SOURCES.items():
         text = path.read_text(encoding="utf-8")
         if module != "container.fields":

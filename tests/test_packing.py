@@ -27,7 +27,8 @@ from hcodec.container.fields import pack_varint
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
 from hcodec.kinds import KINDS, Coder, Kind, Small, Stored
 from hcodec.models import registry
-from hcodec.pixels import image_file, stored
+from hcodec.coders import stored
+from hcodec.pixels import image_file
 from hcodec.pixels.metadata import Metadata
 from hcodec.pixels.picture import Picture, read
 

@@ -22,7 +22,7 @@ from hcodec.models.lossless.walk import Floats
 from hcodec.models.photo.prefix import Prefix
 from hcodec.models.runtime.backend import ANY, Backend
 from hcodec.models.runtime.threads import Show, ignore
-from hcodec.pixels import stored
+from hcodec.coders import stored
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less

@@ -1,0 +1,72 @@
+"""Files that hold a picture as a whole and exactly, in place of levels: documents, screens, drawings.
+
+Room: codec, beside `session`: no model is loaded. FORMAT.md, "Whole pictures".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from hcodec import memory
+from hcodec.coders import whole as coder
+from hcodec.container import Frame, Reader, read_all, whole, write
+from hcodec.errors import FormatError
+from hcodec.mosaic import Rectangle
+from hcodec.pixels import attachments
+from hcodec.pixels.look import look
+from hcodec.pixels.picture import Picture
+from hcodec.presented import picture_of
+
+_BYTES_PER_PIXEL = 24  # peak working memory of decoding, measured
+_SURELY = 0.25  # bits a pixel, below which no file with all levels is
+
+
+def is_whole(reader: Reader) -> bool:
+    """Whether a file holds its picture as a whole."""
+    return reader.header is not None and reader.header.model == whole.MODEL
+
+
+def encode_drawn(source: Picture) -> bytes | None:
+    """Returns the file of a picture that looks like a document, a screen or a drawing; None if it does not."""
+    found = look(source.pixels, whole.MAX_COLORS)
+    return _write(source, coder.encode(found.samples, found.palette)) if found.is_drawn else None
+
+
+def has_few_colors(data: bytes) -> bool:
+    """Whether a file of `encode_drawn` is one of few colors, of which nothing else makes a shorter one."""
+    return whole.parse(read_all(data)[0].whole).form == whole.COLORS
+
+
+def shorter(source: Picture, other: Callable[[], bytes]) -> bytes:
+    """Returns the shorter one of two files: that of `encode_drawn`, if there is one, and what `other` makes, if it is asked."""
+    drawn = encode_drawn(source)
+    if drawn is not None and 8 * len(drawn) <= _SURELY * source.pixels[..., 0].size:
+        return drawn
+    return min(filter(None, (drawn, other())), key=len)
+
+
+def _write(source: Picture, picture: bytes) -> bytes:
+    height, width = source.pixels.shape[:2]
+    frame = Frame(
+        width=width, height=height, model=whole.MODEL, fingerprint=whole.FINGERPRINT, num_coarse=1, gray=source.gray
+    )  # fmt: skip
+    return write(frame, [[b""]], replace(attachments.detach(source), whole=picture))
+
+
+def decode(reader: Reader, region: Rectangle, strict: bool) -> Picture:
+    """Returns the picture of a file, or a region of it, or what its beginning shows.
+
+    Raises FormatError if it is damaged, TruncatedError if nothing of it can be shown yet, PictureError (no memory for it).
+    """
+    header = reader.known_header()
+    memory.check(header.height * header.width, _BYTES_PER_PIXEL)
+    complete = reader.attachments.whole
+    if reader.num_levels and not complete:
+        raise FormatError("the picture is damaged")
+    shown = coder.decode(complete or reader.whole, header.height, header.width, cut=not complete)
+    samples, exact = shown.samples[region.inside], shown.exact[region.inside].all()
+    pixels = np.repeat(samples[..., None], 3, axis=2) if samples.ndim == 2 else samples
+    return replace(picture_of(reader, pixels, strict, region), exact=bool(exact))
