@@ -56,9 +56,8 @@ def encode(
 
     image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
     levels: how many levels to keep, from 1; None keeps all. lossless: True adds the layer that makes the picture exact; then
-    levels None keeps those that make the smallest file. None, with neither levels nor a target nor effort, looks at the
-    picture first: documents, screens and drawings are stored exactly, as a whole, where that is shorter than the levels
-    (then `info` says how, in `stored`); False makes levels of them, too. target_bpp (bits per pixel, container included), target_size
+    levels None keeps those that make the smallest file. None, with neither levels nor target nor effort, stores documents,
+    screens and drawings exactly where that is shorter (`stored` of `info`); False does not. target_bpp (bits per pixel, container included), target_size
     (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
     reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
@@ -66,19 +65,16 @@ def encode(
     0 to 1. device: "auto", "cpu" or "cuda"; backend: "onnx" or "torch", None for what suits the device.
     Raises PictureError, ModelError, TruncatedError (a target smaller than the first level), HcodecError (bad options).
     """
-    targets = target_bpp, target_size, target_psnr
-    _check_options(targets, bool(lossless), effort)
+    _check_options(targets := (target_bpp, target_size, target_psnr), bool(lossless), effort)
     if lossless:
         return encode_lossless(
             image, levels=levels, model=model, metadata=metadata, on_progress=on_progress, device=device, backend=backend
         )[0]
-    source = _source(image, metadata)
-    show = on_progress or ignore
+    source, show = _source(image, metadata), on_progress or ignore
     if lossless is None and levels is None and effort == 1 and not any(targets):
         return whole_file.shorter(source, lambda: _encode_levels(source, None, model, 1, show, device, backend)[0])
     data, encoder = _encode_levels(source, levels, model, effort, show, device, backend)
-    if target_psnr is not None:
-        data = _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
+    data = data if target_psnr is None else _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)
     return data if limit is None or len(data) <= limit else container.truncate(data, num_bytes=limit)
 

@@ -31,7 +31,8 @@ _NEAR = (  # row and column, relative to a pixel, of those that predict it; the 
 _SPANS = (2, 4, 11, 22)  # how many of these make a context
 _TABLE_BITS = (16, 18, 22, 22)  # of the number of counts of each
 _FACTOR = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio
-_ONE = 1 << 24
+_ONE = 1 << 24  # a probability of 1
+_COUNT = np.uint32(1)  # of the tables' type, with which adding is faster
 _ROWS = 16  # of waves that are kept, a power of 2; the farthest neighbor is 10 waves back
 _ABOVE = 3  # rows that neighbors reach
 
@@ -50,17 +51,16 @@ class _Counts:
         mixed = contexts + np.asarray(node).astype(np.uint64) * np.uint64(pow(_FACTOR, len(_NEAR) + 1, 1 << 64))
         mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(_FACTOR)
         places = [(row >> np.uint64(64 - bits)).astype(np.int64) * 2 for row, bits in zip(mixed, _TABLE_BITS, strict=True)]
-        ones: Integers | None = None
-        for table, place in zip(self._tables, places, strict=True):
+        ones = np.zeros(len(places[0]), dtype=np.int64)
+        for level, (table, place) in enumerate(zip(self._tables, places, strict=True)):
             n0, n1 = table[place].astype(np.int64), table[place + 1].astype(np.int64)
-            ones = ((8 * n1 + 1) * _ONE) // (8 * (n0 + n1) + 2) if ones is None else (n1 * _ONE + ones) // (n0 + n1 + 1)
-        assert_never_none: Integers = np.clip(ones, 1, _ONE - 1)
-        return assert_never_none, places
+            ones = ((8 * n1 + 1) * _ONE) // (8 * (n0 + n1) + 2) if level == 0 else (n1 * _ONE + ones) // (n0 + n1 + 1)
+        return np.clip(ones, 1, _ONE - 1), places
 
     def learn(self, places: list[Integers], bits: Integers) -> None:
         """Counts bits where they stood."""
         for table, place in zip(self._tables, places, strict=True):
-            np.add.at(table, place + bits, 1)
+            np.add.at(table, place + bits, _COUNT)
 
 
 class _Waves:
@@ -126,17 +126,19 @@ class _Waves:
 
 def encode(indices: Indices, num_colors: int) -> bytes:
     """Returns the stack of a picture: (H, W) numbers of colors, of which there are 2 .. MAX_COLORS."""
-    true, asked = indices.ravel(), []
+    true = indices.ravel()
+    asked: list[tuple[NDArray[np.int8], NDArray[np.int32]]] = []
 
     def ask(bit: Callable[[Integers], NDArray[np.bool_]], where: Integers, ones: Integers) -> Integers:
         """Notes what is to be pushed."""
         bits = bit(true[where].astype(np.int64)).astype(np.int64)
-        asked.append((bits, ones))
+        asked.append((bits.astype(np.int8), ones.astype(np.int32)))
         return bits
 
     _Waves(*indices.shape, num_colors).walk(ask)
     stack = Stack()
-    stack.push_bits(*(np.concatenate(part) for part in zip(*asked, strict=True)))
+    for part in reversed(asked):
+        stack.push_bits(*part)
     return stack.to_bytes()
 
 

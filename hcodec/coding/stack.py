@@ -44,7 +44,7 @@ def categorical(weights: NDArray[np.int32]) -> Any:
     return constriction.stream.model.Categorical(weights.astype(np.float64), perfect=False)
 
 
-def _weights(ones: NDArray[np.int64]) -> NDArray[np.float64]:
+def _weights(ones: NDArray[np.signedinteger]) -> NDArray[np.float64]:
     """Returns the weights, as those of `categorical`, of tables of two symbols, given the frequency of the second."""
     return np.stack([_TOTAL - 1 - ones, ones - 1], axis=1).astype(np.float64)
 
@@ -121,7 +121,7 @@ class Stack:
             self.exhausted = self._coder.num_words() < _STATE_WORDS + _PAD_WORDS
         return np.concatenate(popped)
 
-    def push_bits(self, bits: NDArray[np.int64], ones: NDArray[np.int64]) -> None:
+    def push_bits(self, bits: NDArray[np.int8], ones: NDArray[np.int32]) -> None:
         """Puts bits on the stack; ones: the frequency of a 1 for each of them, 1 .. 2^24 - 1."""
         self._coder.encode_reverse(bits.astype(np.int32), _BIT, _weights(ones))
 

@@ -14,6 +14,7 @@ from PIL import Image
 _STEP = 3  # of the rows that are looked at for flat areas
 _FLAT = 0.5  # share of pixels that are as one of their neighbors, from which on a picture is no photograph
 _FEW = 2  # colors with which it never is one
+_LEAST_PX = 128 * 128  # below it too little is seen, and all that is there is preview
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Look:
     @property
     def is_drawn(self) -> bool:
         """Whether it is no photograph."""
-        return self.flat >= _FLAT or (self.palette is not None and len(self.palette) <= _FEW)
+        few = self.palette is not None and len(self.palette) <= _FEW
+        return self.samples.shape[0] * self.samples.shape[1] >= _LEAST_PX and (self.flat >= _FLAT or few)
 
 
 def look(pixels: NDArray[np.uint8], max_colors: int) -> Look:

@@ -1,0 +1,54 @@
+"""Documents and screens against exact image files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+from benchmarks.reports import tables
+from benchmarks.reports.parts import Part
+
+_HEAD = ("picture", "best other", "bytes", "levels", "hcodec", "how", "against the best", "seconds", "best other's")
+
+
+def parts(target: Path) -> list[Part]:
+    """One row for each picture, and what they say together."""
+    found: dict[str, Any] = results.read(target / results.DOCUMENTS)
+    if not found:
+        return []
+    rows = [_row(name, row) for name, row in found.items()]
+    return [_say(list(found.values())), tables.markdown(_HEAD, rows), _say_looks(list(found.values()))]
+
+
+def _row(name: str, row: dict[str, Any]) -> list[str]:
+    other, own = _best(row), row["hcodec"]
+    best = row["others"][other]
+    against = tables.percent(100 * (own["bytes"] / best["bytes"] - 1), 1) if row["stored"] else "not exact"
+    return [
+        name, other, f"{best['bytes']:,}", f"{row['levels']['bytes']:,}", f"{own['bytes']:,}", row["stored"] or "levels",
+        against, f"{own['seconds']:.1f}", f"{best['seconds']:.1f}",
+    ]  # fmt: skip
+
+
+def _best(row: dict[str, Any]) -> str:
+    return min(row["others"], key=lambda name: row["others"][name]["bytes"])
+
+
+def _say(rows: Sequence[dict[str, Any]]) -> str:
+    exact = [row for row in rows if row["stored"]]
+    longest = max(row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"] for row in exact)
+    mean = math.exp(sum(math.log(row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"]) for row in exact) / len(exact))
+    return (
+        f"{len(rows)} pages, screens and charts, drawn by `benchmarks/drawn`. `hcodec encode` stores {len(exact)} of them exactly: "
+        f"their files are {tables.percent(100 * (mean - 1), 0)} of the bytes of the best of PNG (optimized), WebP lossless "
+        f"(effort 6, quality 100), JPEG XL lossless (effort 7) and, of one bit, CCITT G4 (geometric mean); the longest against it: "
+        f"{tables.percent(100 * (longest - 1), 1)}. The others are coded in levels, which are shorter:"
+    )
+
+
+def _say_looks(rows: Sequence[dict[str, Any]]) -> str:
+    share = [row["look_seconds"] / row["hcodec"]["seconds"] for row in rows]
+    return f"Looking at a picture takes {100 * sum(share) / len(share):.1f} % of the time of encoding it, {100 * max(share):.1f} % at most."
