@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from time import perf_counter
@@ -78,7 +80,6 @@ def _pillow_format(name: str) -> str:
 def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job: Job) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
     from hcodec.container import archive
-    from hcodec.pixels import picture
 
     data = read_bytes(job.source)
     archive.refuse(data)
@@ -90,10 +91,26 @@ def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job:
     exact = info.lossless is not None and settings["levels"] is None
     expect(console, height, width, "decode_lossless" if exact else "decode", exact)
     decoded = codec.decode_picture(data, on_progress=console.within, **settings)
-    target = BytesIO()
-    picture.save(picture.to_image(decoded), target, pillow_format)
+    written = _written(decoded, pillow_format)
     seconds = perf_counter() - start
-    return target.getvalue(), _report(info, settings["levels"], decoded, seconds)
+    return written, _report(info, settings["levels"], decoded, seconds)
+
+
+def _written(decoded: Picture, pillow_format: str) -> bytes:
+    """Returns the picture as an image file."""
+    from hcodec.errors import HcodecWarning
+    from hcodec.pixels import deep_file, picture
+
+    if decoded.deep is not None and pillow_format in deep_file.FORMATS:
+        lost = deep_file.left_out(decoded.metadata, pillow_format)
+        if lost:
+            warnings.warn(f"left out of the 16-bit {pillow_format} file: {', '.join(lost)}", HcodecWarning, stacklevel=1)
+        return deep_file.encode(decoded.deep, pillow_format, decoded.metadata)
+    if decoded.deep is not None:
+        warnings.warn(f"16-bit samples rounded to 8 bits: {pillow_format} is not written with more", HcodecWarning, stacklevel=1)
+    target = BytesIO()
+    picture.save(picture.to_image(replace(decoded, deep=None)), target, pillow_format)
+    return target.getvalue()
 
 
 def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) -> Report:

@@ -81,8 +81,10 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     models.load(settings["model"], settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source)
+    deep = bool(settings["lossless"]) and settings["levels"] is None and image.deep is not None
     for note in image.notes:
-        warnings.warn(note, HcodecWarning, stacklevel=1)
+        if not (deep and note.startswith("16-bit")):  # it keeps them
+            warnings.warn(note, HcodecWarning, stacklevel=1)
     height, width = image.pixels.shape[:2]
     slow = settings["lossless"] or settings["effort"] > 1
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)

@@ -100,6 +100,9 @@ def encode_lossless(
 ) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded, or the picture as a whole."""
     source = _source(image, metadata)
+    if source.deep is not None and levels is None:
+        deep = whole_file.encode_deep(source)
+        return deep, _whole_code(deep)
     drawn = whole_file.encode_drawn(source) if levels is None else None
     if drawn is not None and whole_file.has_few_colors(drawn):
         return drawn, _whole_code(drawn)
@@ -147,6 +150,8 @@ def decode(
         strict=strict,
         on_progress=on_progress,
     )
+    if shown.deep is not None and shown.deep.shape[2] > 1:
+        warnings.warn("16-bit samples rounded to 8 bits: decode_picture has them, in `deep`", HcodecWarning, stacklevel=2)
     return picture.to_image(shown)
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hcodec import memory
 from hcodec.coders import whole as coder
 from hcodec.container import Frame, Reader, read_all, whole, write
-from hcodec.errors import FormatError
+from hcodec.errors import FormatError, HcodecError
 from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments
 from hcodec.pixels.look import look
@@ -48,10 +49,17 @@ def shorter(source: Picture, other: Callable[[], bytes]) -> bytes:
     return min(filter(None, (drawn, other())), key=len)
 
 
-def _write(source: Picture, picture: bytes) -> bytes:
+def encode_deep(source: Picture) -> bytes:
+    """Returns the file of a picture of 16 bits, exactly."""
+    if source.deep is None:
+        raise HcodecError("the picture has no samples of 16 bits")
+    return _write(replace(source, alpha=None), coder.encode_deep(source.deep), 16)
+
+
+def _write(source: Picture, picture: bytes, depth: int = 8) -> bytes:
     height, width = source.pixels.shape[:2]
     frame = Frame(
-        width=width, height=height, model=whole.MODEL, fingerprint=whole.FINGERPRINT, num_coarse=1, gray=source.gray
+        width=width, height=height, model=whole.MODEL, fingerprint=whole.FINGERPRINT, num_coarse=1, gray=source.gray, depth=depth
     )  # fmt: skip
     return write(frame, [[b""]], replace(attachments.detach(source), whole=picture))
 
@@ -67,6 +75,13 @@ def decode(reader: Reader, region: Rectangle, strict: bool) -> Picture:
     if reader.num_levels and not complete:
         raise FormatError("the picture is damaged")
     shown = coder.decode(complete or reader.whole, header.height, header.width, cut=not complete)
-    samples, exact = shown.samples[region.inside], shown.exact[region.inside].all()
-    pixels = np.repeat(samples[..., None], 3, axis=2) if samples.ndim == 2 else samples
-    return replace(picture_of(reader, pixels, strict, region), exact=bool(exact))
+    samples = shown.samples.reshape(header.height, header.width, -1)[region.inside]
+    pixels = samples if samples.shape[2] == 3 else np.repeat(samples, 3, axis=2)
+    picture = replace(picture_of(reader, pixels, strict, region), exact=bool(shown.exact[region.inside].all()))
+    return picture if shown.deep is None else _with_deep(picture, shown.deep[region.inside])
+
+
+def _with_deep(picture: Picture, samples: NDArray[np.uint16]) -> Picture:
+    """Returns a picture with its samples of 16 bits, and the alpha channel that is among them."""
+    alpha = coder.rounded(samples[..., -1]) if samples.shape[2] % 2 == 0 else None
+    return replace(picture, deep=samples, alpha=alpha)

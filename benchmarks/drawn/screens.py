@@ -115,7 +115,10 @@ def street_map(random: Random) -> Image.Image:
     for _ in range(60):
         corner = random.integers(0, 2400, 2)
         points = corner + np.cumsum(random.integers(-160, 160, (6, 2)), axis=0)
-        draw.polygon([tuple(point) for point in points.tolist()], tuple(random.choice([[200, 230, 190], [170, 210, 230], [225, 220, 210]]).tolist()))
+        draw.polygon(
+            [tuple(point) for point in points.tolist()],
+            tuple(random.choice([[200, 230, 190], [170, 210, 230], [225, 220, 210]]).tolist()),
+        )
     for _ in range(70):
         points = random.integers(0, 2400, 2) + np.cumsum(random.integers(-300, 300, (5, 2)), axis=0)
         draw.line([tuple(point) for point in points.tolist()], (255, 255, 255), int(random.integers(6, 22)), "curve")

@@ -43,7 +43,7 @@ def _say(rows: Sequence[dict[str, Any]]) -> str:
     mean = math.exp(sum(math.log(row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"]) for row in exact) / len(exact))
     return (
         f"{len(rows)} pages, screens and charts, drawn by `benchmarks/drawn`. `hcodec encode` stores {len(exact)} of them exactly: "
-        f"their files are {tables.percent(100 * (mean - 1), 0)} of the bytes of the best of PNG (optimized), WebP lossless "
+        f"{tables.percent(100 * (mean - 1), 0)} bytes against the best of PNG (optimized), WebP lossless "
         f"(effort 6, quality 100), JPEG XL lossless (effort 7) and, of one bit, CCITT G4 (geometric mean); the longest against it: "
         f"{tables.percent(100 * (longest - 1), 1)}. The others are coded in levels, which are shorter:"
     )

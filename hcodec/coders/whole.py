@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from PIL.WebPImagePlugin import WebPImageFile
 
-from hcodec.coders import colors, stored
+from hcodec.coders import colors, deep, stored
+from hcodec.coders.deep import Deep
 from hcodec.container import whole
 from hcodec.container.whole import Palette, Whole
 from hcodec.errors import FormatError, TruncatedError
@@ -29,10 +30,14 @@ _THOROUGH = 1.5  # by how much a thorough attempt at a WebP file is shorter than
 
 @dataclass(frozen=True)
 class Shown:
-    """What is known of a picture: its samples, and which of them are exact (H, W); the others are those of the preview."""
+    """What is known of a picture: its samples, and which of them are exact (H, W); the others are those of the preview.
+
+    deep: uint16 (H, W, 1 to 4), if the picture has 16 bits; the samples are these, rounded.
+    """
 
     samples: Samples
     exact: NDArray[np.bool_]
+    deep: Deep | None = None
 
 
 def encode(samples: Samples, palette: Samples | None) -> bytes:
@@ -44,6 +49,19 @@ def encode(samples: Samples, palette: Samples | None) -> bytes:
         found.append(Whole(b"", form, None, body))
     best = min(found, key=lambda way: len(way.pack()))
     return Whole(_preview(samples, int(len(best.body) * _PREVIEW_SHARE)), best.form, best.palette, best.body).pack()
+
+
+def encode_deep(samples: Deep) -> bytes:
+    """Returns a picture of 16 bits, uint16 (H, W, 1 to 4)."""
+    body = deep.encode(samples)
+    color = rounded(samples)[..., : 1 if samples.shape[2] < 3 else 3]
+    preview = _preview(color[..., 0] if color.shape[2] == 1 else np.ascontiguousarray(color), int(len(body) * _PREVIEW_SHARE))
+    return Whole(preview, whole.DEEP, None, body).pack()
+
+
+def rounded(samples: Deep) -> Samples:
+    """Returns samples of 16 bits as the nearest ones of 8 bits."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
 
 
 def _file(samples: Samples) -> tuple[int, bytes]:
@@ -91,6 +109,9 @@ def decode(data: bytes, height: int, width: int, cut: bool = False) -> Shown:
         parts = Whole(whole.preview_of(data), whole.FILE, None, b"")
     if cut:
         return Shown(_background(parts.preview, height, width), np.zeros((height, width), dtype=bool))
+    if parts.form == whole.DEEP:
+        found = deep.decode(parts.body, height, width)
+        return Shown(rounded(found[..., : 1 if found.shape[2] < 3 else 3]), np.ones((height, width), dtype=bool), found)
     samples = stored.decode(bytes([parts.form]) + parts.body, height, width)
     return Shown(samples, np.ones((height, width), dtype=bool))
 

@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
 from hcodec.errors import HcodecError, PictureError
+from hcodec.pixels import deep
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.metadata import Metadata
 
@@ -71,7 +72,8 @@ class Picture:
 
     `pixels`: uint8 (H, W, 3), 0..255; `alpha`: uint8 (H, W), 0 transparent .. 255 opaque, or None; `gray`: one
     channel, then the three planes of `pixels` are equal; `notes`: one line for each thing that could not be kept
-    exactly; `exact`: of a decoded picture, whether a lossless layer gave the very pixels that were encoded.
+    exactly; `exact`: of a decoded picture, whether a lossless layer gave the very pixels that were encoded; `deep`: uint16
+    (H, W, 1 to 4), the samples where they have 16 bits, alpha included, of which `pixels` and `alpha` are rounded.
     """
 
     pixels: NDArray[np.uint8]
@@ -80,6 +82,7 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
     exact: bool = False
+    deep: NDArray[np.uint16] | None = None
 
 
 def read(
@@ -131,6 +134,7 @@ def _from_image(image: Image.Image) -> Picture:
     _check_size(image.width, image.height)
     notes = _describe_losses(image)
     rawmode = _rawmode(image)
+    halves = deep.halves(image, rawmode)
     image.load()
     metadata, orientation, metadata_notes = blobs.collect(image)
     notes += metadata_notes
@@ -139,7 +143,8 @@ def _from_image(image: Image.Image) -> Picture:
     upright = _convert(image, rawmode, notes)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
-    return _from_channels(np.asarray(upright), metadata, notes)
+    samples = deep.joined(image, halves, _UPRIGHT.get(orientation))
+    return replace(_from_channels(np.asarray(upright), metadata, notes), deep=samples)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -226,7 +231,8 @@ def _from_array(array: NDArray[np.generic]) -> Picture:
         raise PictureError(f"an array of shape {array.shape} is no picture; (H, W) or (H, W, 1 to 4) is")
     _check_size(channels.shape[1], channels.shape[0])
     if array.dtype == np.uint16:
-        return _from_channels(_round_16_bits(channels), Metadata(), ["16-bit samples rounded to 8 bits"])
+        rounded = _from_channels(_round_16_bits(channels), Metadata(), ["16-bit samples rounded to 8 bits"])
+        return replace(rounded, deep=np.array(channels, order="C"))
     if array.dtype != np.uint8:
         raise PictureError(f"an array of {array.dtype} cannot be coded; uint8 (0..255) or uint16 can")
     return _from_channels(channels, Metadata(), [])
@@ -244,11 +250,15 @@ def _from_channels(channels: NDArray[Any], metadata: Metadata, notes: list[str])
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, with `icc_profile`, `exif` and `xmp` in its `info` where present."""
-    pixels = picture.pixels
+    """A Pillow image of mode L, LA, RGB, RGBA or I;16, with `icc_profile`, `exif` and `xmp` in its `info` where present.
+
+    Pillow has no mode for other samples of 16 bits than gray ones without alpha: such are rounded.
+    """
+    pixels: NDArray[Any] = picture.pixels
     if picture.gray:
         pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
-    image = Image.fromarray(pixels)
+    is_deep = picture.deep is not None and picture.deep.shape[2] == 1
+    image = Image.fromarray(picture.deep[..., 0] if picture.deep is not None and is_deep else pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     blobs.attach(image, picture.metadata)
