@@ -61,7 +61,7 @@ def _picture_lines(info: Info) -> Iterator[str]:
 
 def _windows(info: Info) -> str:
     begin = f" from level {info.num_coarse + 1} on" if info.num_coarse else ""
-    return f", {info.num_windows} windows{begin}" if info.num_windows > 1 else ""
+    return f", {info.num_windows} windows{begin}" if info.num_windows > 1 and not info.stored else ""
 
 
 def _values(info: Info) -> Iterator[str]:

@@ -57,9 +57,9 @@ def encode(
     image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
     levels: how many levels to keep, from 1; None keeps all. lossless: True adds the layer that makes the picture exact; then
     levels None keeps those that make the smallest file. None, with neither levels nor target nor effort, stores documents,
-    screens and drawings exactly where that is shorter (`stored` of `info`); False does not. target_bpp (bits per pixel, container included), target_size
-    (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the shortest that
-    reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
+    screens and drawings exactly where that is shorter (`stored` of `info`); False does not. target_bpp (bits a pixel, in all),
+    target_size (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the
+    shortest that reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
     seconds a megapixel on two cores; decoding takes no longer. It excludes lossless. on_progress: gets the share that is done,
     0 to 1. device: "auto", "cpu" or "cuda"; backend: "onnx" or "torch", None for what suits the device.

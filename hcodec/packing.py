@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec import memory
+from hcodec.coders import stored
 from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.directory import STORED
 from hcodec.errors import FormatError, HcodecError, HcodecWarning
 from hcodec.kinds import KINDS, Kind
-from hcodec.coders import stored
 from hcodec.pixels import attachments, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.picture import Picture

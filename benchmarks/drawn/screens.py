@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -141,7 +142,7 @@ def game(random: Random) -> Image.Image:
     return image.resize((960, 720), Image.Resampling.NEAREST)
 
 
-def _chart(plot: Callable[[object], None], size: tuple[float, float] = (10, 6.5)) -> Image.Image:
+def _chart(plot: Callable[[Any], object], size: tuple[float, float] = (10, 6.5)) -> Image.Image:
     """Returns what matplotlib makes of a function that draws into axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -156,9 +157,9 @@ def _chart(plot: Callable[[object], None], size: tuple[float, float] = (10, 6.5)
 def chart_lines(random: Random) -> Image.Image:
     """Curves with a legend and a grid."""
 
-    def plot(axes) -> None:
+    def plot(axes: Any) -> None:
         """Draws."""
-        for name in range(6):
+        for _ in range(6):
             axes.plot(np.cumsum(random.normal(size=400)), label=words(random, 2))
         axes.legend()
         axes.grid()
@@ -174,7 +175,7 @@ def chart_heat(random: Random) -> Image.Image:
 def chart_points(random: Random) -> Image.Image:
     """Many points that shine through each other."""
 
-    def plot(axes) -> None:
+    def plot(axes: Any) -> None:
         """Draws."""
         axes.scatter(*random.normal(size=(2, 3000)), c=random.random(3000), s=30, alpha=0.4)
         axes.set_title(words(random, 5))

@@ -67,7 +67,7 @@ def _file(data: bytes, seconds: float) -> File:
 def _others(image: Image.Image) -> dict[str, Callable[[], bytes]]:
     """Returns what writes the picture without loss in other formats, by their names; each in the mode that suits it."""
     plain = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    found = {
+    found: dict[str, Callable[[], bytes]] = {
         "PNG": partial(_saved, image, format="PNG", optimize=True),
         "WebP lossless": partial(_saved, plain, format="WEBP", lossless=True, quality=100, method=6, exact=True),
         "JPEG XL lossless": partial(_saved, plain, format="JXL", lossless=True, effort=7, num_threads=num_threads()),

@@ -38,17 +38,17 @@ def _best(row: dict[str, Any]) -> str:
 
 
 def _say(rows: Sequence[dict[str, Any]]) -> str:
-    exact = [row for row in rows if row["stored"]]
-    longest = max(row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"] for row in exact)
-    mean = math.exp(sum(math.log(row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"]) for row in exact) / len(exact))
+    shares = [row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"] for row in rows if row["stored"]]
+    mean = math.exp(sum(map(math.log, shares)) / len(shares))
     return (
-        f"{len(rows)} pages, screens and charts, drawn by `benchmarks/drawn`. `hcodec encode` stores {len(exact)} of them exactly: "
-        f"{tables.percent(100 * (mean - 1), 0)} bytes against the best of PNG (optimized), WebP lossless "
-        f"(effort 6, quality 100), JPEG XL lossless (effort 7) and, of one bit, CCITT G4 (geometric mean); the longest against it: "
-        f"{tables.percent(100 * (longest - 1), 1)}. The others are coded in levels, which are shorter:"
+        f"{len(rows)} pages, screens and charts, drawn by `benchmarks/drawn`. `hcodec encode` stores {len(shares)} of them "
+        f"exactly: {tables.percent(100 * (mean - 1), 0)} bytes (geometric mean; {tables.percent(100 * (max(shares) - 1), 1)} at worst) "
+        "against the best of PNG (optimized), WebP lossless (method 6, quality 100), JPEG XL lossless (effort 7) and, of one "
+        "bit, CCITT G4. The others are coded in levels, with a loss, which are shorter:"
     )
 
 
 def _say_looks(rows: Sequence[dict[str, Any]]) -> str:
-    share = [row["look_seconds"] / row["hcodec"]["seconds"] for row in rows]
-    return f"Looking at a picture takes {100 * sum(share) / len(share):.1f} % of the time of encoding it, {100 * max(share):.1f} % at most."
+    shares = [100 * row["look_seconds"] / row["hcodec"]["seconds"] for row in rows]
+    mean = sum(shares) / len(shares)
+    return f"Looking at a picture takes {mean:.1f} % of the time of encoding it, {max(shares):.1f} % at most."

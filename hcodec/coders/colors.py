@@ -8,6 +8,8 @@ one number: none of them needs another, so they are coded at once. FORMAT.md, "F
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,8 @@ Indices = NDArray[np.uint16]
 Integers = NDArray[np.int64]
 _Hashes = NDArray[np.uint64]
 # which bits the values of some pixels have, in a wave; the pixels; how probable a 1 is, in 2^-24 -> the bits
-_Ask = Callable[[Callable[[Integers], NDArray[np.bool_]], Integers, Integers], Integers]
+_BitOf = Callable[[Integers], Integers]
+_Ask = Callable[[_BitOf, Integers, Integers], Integers]
 
 MAX_COLORS = 4096  # format, as those below
 _DELAY = 3  # waves from a pixel to the one below it
@@ -99,7 +102,7 @@ class _Waves:
     def _wave(self, ask: _Ask, where: Integers, found: _Hashes) -> Integers:
         """Returns the values of the pixels of a wave: that of the pixel to the left, or another one, bit by bit."""
         contexts, values = found[:-1], found[-1].astype(np.int64)
-        same = self._bits(ask, lambda true, left=values: true == left, where, contexts, 0)
+        same = self._bits(ask, partial(_equal, values), where, contexts, 0)
         others = np.flatnonzero(same == 0)
         if len(others):
             values[others] = self._others(ask, where[others], contexts[:, others], values[others])
@@ -111,12 +114,10 @@ class _Waves:
             return 1 - left
         node = np.ones(len(where), dtype=np.int64)
         for shift in range(self._depth - 1, -1, -1):
-            node = 2 * node + self._bits(ask, lambda true, by=shift: (true >> by & 1) > 0, where, contexts, node)
+            node = 2 * node + self._bits(ask, partial(_digit, shift), where, contexts, node)
         return node - (1 << self._depth)
 
-    def _bits(
-        self, ask: _Ask, bit: Callable[[Integers], NDArray[np.bool_]], where: Integers, contexts: _Hashes, node: Integers | int
-    ) -> Integers:
+    def _bits(self, ask: _Ask, bit: _BitOf, where: Integers, contexts: _Hashes, node: Integers | int) -> Integers:
         """Returns bits, and counts them."""
         ones, places = self._counts.predict(contexts, node)
         bits = ask(bit, where, ones)
@@ -124,18 +125,28 @@ class _Waves:
         return bits
 
 
+def _equal(left: Integers, values: Integers) -> Integers:
+    """Returns 1 where two values are one."""
+    return (values == left).astype(np.int64)
+
+
+def _digit(shift: int, values: Integers) -> Integers:
+    """Returns one binary digit of each value."""
+    return values >> shift & 1
+
+
 def encode(indices: Indices, num_colors: int) -> bytes:
     """Returns the stack of a picture: (H, W) numbers of colors, of which there are 2 .. MAX_COLORS."""
     true = indices.ravel()
     asked: list[tuple[NDArray[np.int8], NDArray[np.int32]]] = []
 
-    def ask(bit: Callable[[Integers], NDArray[np.bool_]], where: Integers, ones: Integers) -> Integers:
+    def ask(bit: _BitOf, where: Integers, ones: Integers) -> Integers:
         """Notes what is to be pushed."""
-        bits = bit(true[where].astype(np.int64)).astype(np.int64)
+        bits = bit(true[where].astype(np.int64))
         asked.append((bits.astype(np.int8), ones.astype(np.int32)))
         return bits
 
-    _Waves(*indices.shape, num_colors).walk(ask)
+    _Waves(indices.shape[0], indices.shape[1], num_colors).walk(ask)
     stack = Stack()
     for part in reversed(asked):
         stack.push_bits(*part)
@@ -160,10 +171,8 @@ def decode(data: bytes, height: int, width: int, num_colors: int, cut: bool) -> 
             raise _Exhausted
         return bits
 
-    try:
+    with suppress(_Exhausted):
         waves.walk(ask)
-    except _Exhausted:
-        pass
     stack.close()
     row, column = np.arange(height)[:, None], np.arange(width)
     return waves.indices.reshape(height, width), column + _DELAY * row < waves.known

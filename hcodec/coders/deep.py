@@ -37,7 +37,7 @@ def _parts(samples: Deep) -> list[Deep]:
 def _encode_part(samples: Deep) -> tuple[bytes, bytes]:
     """Returns what says how a part is coded, and the two pictures of its high and low bytes."""
     step = max(1, int(np.gcd.reduce(samples.ravel())))  # of 8 bits in 16 it is 257, of 12 bits 16
-    values = samples // step
+    values = (samples // step).astype(np.uint16)
     bodies = [_encode_bytes(filtered) for filtered in (values, _gradient(values))]
     best = _PLAIN if len(bodies[_PLAIN]) <= len(bodies[_GRADIENT]) else _GRADIENT
     return bytes([best]) + pack_varint(step), bodies[best]
@@ -52,7 +52,7 @@ def _gradient(values: Deep) -> Deep:
     rest = values.copy()
     rest[1:] -= values[:-1]
     rest[:, 1:] -= rest[:, :-1].copy()
-    return (rest << 1) ^ np.negative(rest >> 15)
+    return ((rest << 1) ^ np.negative(rest >> 15)).astype(np.uint16)
 
 
 def _ungradient(rest: Deep) -> Deep:
@@ -75,11 +75,11 @@ def decode(data: bytes, height: int, width: int) -> Deep:
 
 def _decode_part(head: tuple[int, int], halves: Iterable[NDArray[np.uint8]], shape: tuple[int, int, int]) -> Deep:
     high, low = (_channels(half, shape[2]).astype(np.uint16) for half in halves)
-    values = high << 8 | low
+    values = (high << 8 | low).astype(np.uint16)
     values = _ungradient(values) if head[0] == _GRADIENT else values
     if int(values.max()) * head[1] > 65535:
         raise FormatError("the picture is damaged: it has samples of more than 16 bits")
-    return values * np.uint16(head[1])
+    return (values * np.uint16(head[1])).astype(np.uint16)
 
 
 def _channels(half: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -56,5 +56,5 @@ def joined(image: Image.Image, found: Halves | None, turn: Image.Transpose | Non
     if found is None:
         return None
     high, low = (np.asarray(half if turn is None else half.transpose(turn)).astype(np.uint16) for half in found)
-    deep = high << 8 | low
+    deep = (high << 8 | low).astype(np.uint16)
     return deep[..., None] if deep.ndim == 2 else deep
