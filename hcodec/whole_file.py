@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hcodec import memory
 from hcodec.coders import whole as coder
-from hcodec.container import Frame, Reader, read_all, whole, write
-from hcodec.errors import FormatError, HcodecError
+from hcodec.container import Frame, Header, Reader, read_all, whole, write
+from hcodec.errors import FormatError, HcodecError, TruncatedError
 from hcodec.mosaic import Rectangle
 from hcodec.pixels import attachments
 from hcodec.pixels.look import look
@@ -72,13 +72,23 @@ def decode(reader: Reader, region: Rectangle, strict: bool) -> Picture:
     header = reader.known_header()
     memory.check(header.height * header.width, _BYTES_PER_PIXEL)
     complete = reader.attachments.whole
-    if reader.num_levels and not complete:
-        raise FormatError("the picture is damaged")
+    if not complete and (reader.num_levels or not reader.whole_bytes):
+        raise FormatError("the picture is damaged") if reader.num_levels else TruncatedError("the file ends before its picture")
     shown = coder.decode(complete or reader.whole, header.height, header.width, cut=not complete)
+    if complete:
+        _check(header, shown)
     samples = shown.samples.reshape(header.height, header.width, -1)[region.inside]
     pixels = samples if samples.shape[2] == 3 else np.repeat(samples, 3, axis=2)
     picture = replace(picture_of(reader, pixels, strict, region), exact=bool(shown.exact[region.inside].all()))
     return picture if shown.deep is None else _with_deep(picture, shown.deep[region.inside])
+
+
+def _check(header: Header, shown: coder.Shown) -> None:
+    """Raises FormatError if a picture is not what the header says of it."""
+    channels = 1 if header.gray else 3
+    found = shown.samples.shape[2] if shown.samples.ndim == 3 else 1
+    if (header.depth == 16) != (shown.deep is not None) or found > channels:
+        raise FormatError("the picture is damaged: it is not of the form that the header says")
 
 
 def _with_deep(picture: Picture, samples: NDArray[np.uint16]) -> Picture:

@@ -39,12 +39,12 @@ def _best(row: dict[str, Any]) -> str:
 
 def _say(rows: Sequence[dict[str, Any]]) -> str:
     shares = [row["hcodec"]["bytes"] / row["others"][_best(row)]["bytes"] for row in rows if row["stored"]]
-    mean = math.exp(sum(map(math.log, shares)) / len(shares))
+    mean, worst = math.exp(sum(map(math.log, shares)) / len(shares)), max(shares)
     return (
         f"{len(rows)} pages, screens and charts, drawn by `benchmarks/drawn`. `hcodec encode` stores {len(shares)} of them "
-        f"exactly: {tables.percent(100 * (mean - 1), 0)} bytes (geometric mean; {tables.percent(100 * (max(shares) - 1), 1)} at worst) "
-        "against the best of PNG (optimized), WebP lossless (method 6, quality 100), JPEG XL lossless (effort 7) and, of one "
-        "bit, CCITT G4. The others are coded in levels, with a loss, which are shorter:"
+        f"exactly: {tables.percent(100 * (mean - 1), 0)} bytes (geometric mean; {tables.percent(100 * (worst - 1), 1)} at "
+        "worst) against the best of PNG (optimized), WebP lossless (method 6, quality 100), JPEG XL lossless (effort 7) and, "
+        "of one bit, CCITT G4. The others are coded in levels, with a loss, which are shorter:"
     )
 
 
