@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +12,7 @@ import click
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
+from hcodec.cli._image_files import file_of
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Region, set_threads
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
 
@@ -91,26 +89,9 @@ def _decode(settings: dict[str, Any], pillow_format: str, console: Console, job:
     exact = info.lossless is not None and settings["levels"] is None
     expect(console, height, width, "decode_lossless" if exact else "decode", exact)
     decoded = codec.decode_picture(data, on_progress=console.within, **settings)
-    written = _written(decoded, pillow_format)
+    written = file_of(decoded, pillow_format)
     seconds = perf_counter() - start
     return written, _report(info, settings["levels"], decoded, seconds)
-
-
-def _written(decoded: Picture, pillow_format: str) -> bytes:
-    """Returns the picture as an image file."""
-    from hcodec.errors import HcodecWarning
-    from hcodec.pixels import deep_file, picture
-
-    if decoded.deep is not None and pillow_format in deep_file.FORMATS:
-        lost = deep_file.left_out(decoded.metadata, pillow_format)
-        if lost:
-            warnings.warn(f"left out of the 16-bit {pillow_format} file: {', '.join(lost)}", HcodecWarning, stacklevel=1)
-        return deep_file.encode(decoded.deep, pillow_format, decoded.metadata)
-    if decoded.deep is not None:
-        warnings.warn(f"16-bit samples rounded to 8 bits: {pillow_format} is not written with more", HcodecWarning, stacklevel=1)
-    target = BytesIO()
-    picture.save(picture.to_image(replace(decoded, deep=None)), target, pillow_format)
-    return target.getvalue()
 
 
 def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) -> Report:

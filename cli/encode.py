@@ -81,7 +81,7 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     models.load(settings["model"], settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source)
-    deep = bool(settings["lossless"]) and settings["levels"] is None and image.deep is not None
+    deep = bool(settings["lossless"]) and image.deep is not None
     for note in image.notes:
         if not (deep and note.startswith("16-bit")):  # it keeps them
             warnings.warn(note, HcodecWarning, stacklevel=1)

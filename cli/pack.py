@@ -143,6 +143,8 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
         else:
             taken[name] = path
             for note in image.notes:
+                if image.deep is not None and note.startswith("16-bit"):  # they are kept
+                    continue
                 wanted.console.warn(path, note)
             yield name, image
         wanted.console.advance()

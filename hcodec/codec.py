@@ -21,7 +21,7 @@ from hcodec.coders.lossless import LosslessCode
 from hcodec.container import EVERYWHERE, Reader
 from hcodec.container.window import windows
 from hcodec.effort import encode_layers
-from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import MARGIN, Mosaic, Rectangle
@@ -100,7 +100,9 @@ def encode_lossless(
 ) -> tuple[bytes, LosslessCode]:
     """Returns what `encode` returns with lossless=True, and how the lossless layer was coded, or the picture as a whole."""
     source = _source(image, metadata)
-    if source.deep is not None and levels is None:
+    if source.deep is not None:
+        if levels is not None:
+            raise PictureError("levels hold 8 bits, the picture has 16: it is lossless without levels only")
         deep = whole_file.encode_deep(source)
         return deep, _whole_code(deep)
     drawn = whole_file.encode_drawn(source) if levels is None else None

@@ -54,7 +54,7 @@ ARROWS = {
     },
     "stream": {"errors", "pixels", "container", "mosaic", "session", "presented", "exact", "whole_file"},
     "photo_chain": {"errors", "container", "models", "codec"},
-    "kinds": {"container.directory", "coders.small_chain", "coders.stored", "photo_chain"},
+    "kinds": {"container.directory", "coders.small_chain", "coders.stored", "coders.whole_chain", "photo_chain"},
     "packing": {"errors", "memory", "pixels", "container", "coders.stored", "kinds"},
     "cli": {"", "errors", "memory", "pixels", "container", "models", "codec", "stream", "packing", "kinds", "needs"},
     "models": {"errors", "models.registry", "models.weights_file"},

@@ -19,32 +19,22 @@ from hcodec.pixels.metadata import Metadata
 FORMATS = ("PNG", "TIFF")
 _PNG_COLOR = (0, 4, 2, 6)  # color types by number of channels
 _UP = 2  # PNG filter: the difference from the sample above
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _CHANNELS, _ROWS, _COUNTS = (
-    256,
-    257,
-    258,
-    259,
-    262,
-    273,
-    277,
-    278,
-    279,
-)
-_EXTRA, _ICC, _DEFLATE, _NOT_PREMULTIPLIED = 338, 34675, 8, 2
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262  # TIFF tags
+_OFFSETS, _CHANNELS, _ROWS, _COUNTS, _EXTRA, _XMP, _ICC = 273, 277, 278, 279, 338, 700, 34675
+_DEFLATE, _NOT_PREMULTIPLIED, _BYTE, _UNDEFINED = 8, 2, 1, 7  # and their values and types
 
 
 def encode(samples: Deep, image_format: str, metadata: Metadata) -> bytes:
     """Returns samples (H, W, 1 to 4) as a file, "PNG" or "TIFF", with the metadata that `left_out` does not name."""
-    return _png(samples, metadata.icc, metadata.exif) if image_format == "PNG" else _tiff(samples, metadata.icc)
+    return _png(samples, metadata) if image_format == "PNG" else _tiff(samples, metadata)
 
 
 def left_out(metadata: Metadata, image_format: str) -> list[str]:
     """Returns the names of what such a file is written without."""
-    found = {"Exif": metadata.exif if image_format == "TIFF" else b"", "XMP": metadata.xmp}
-    return [name for name, value in found.items() if value]
+    return ["Exif"] if metadata.exif and image_format == "TIFF" else []
 
 
-def _png(samples: Deep, icc: bytes, exif: bytes) -> bytes:
+def _png(samples: Deep, metadata: Metadata) -> bytes:
     height, width, channels = samples.shape
     rows = samples.astype(">u2").reshape(height, -1).view(np.uint8)
     filtered = np.full((height, rows.shape[1] + 1), _UP, dtype=np.uint8)
@@ -52,16 +42,18 @@ def _png(samples: Deep, icc: bytes, exif: bytes) -> bytes:
     file = BytesIO(b"\x89PNG\r\n\x1a\n")
     file.seek(0, 2)
     putchunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOR[channels - 1], 0, 0, 0))
-    if icc:
-        putchunk(file, b"iCCP", b"ICC Profile\0\0", zlib.compress(icc))
-    if exif:
-        putchunk(file, b"eXIf", exif)
+    if metadata.icc:
+        putchunk(file, b"iCCP", b"ICC Profile\0\0", zlib.compress(metadata.icc))
+    if metadata.exif:
+        putchunk(file, b"eXIf", metadata.exif)
+    if metadata.xmp:
+        putchunk(file, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0", metadata.xmp)
     putchunk(file, b"IDAT", zlib.compress(filtered.tobytes()))
     putchunk(file, b"IEND", b"")
     return file.getvalue()
 
 
-def _tiff(samples: Deep, icc: bytes) -> bytes:
+def _tiff(samples: Deep, metadata: Metadata) -> bytes:
     height, width, channels = samples.shape
     strip = zlib.compress(samples.astype("<u2").tobytes())
     tags = ImageFileDirectory_v2(prefix=b"II")
@@ -70,9 +62,10 @@ def _tiff(samples: Deep, icc: bytes) -> bytes:
     tags[_OFFSETS], tags[_ROWS], tags[_COUNTS] = 0, height, len(strip)  # Pillow puts in where the tags end
     if channels % 2 == 0:
         tags[_EXTRA] = _NOT_PREMULTIPLIED
-    if icc:
-        tags.tagtype[_ICC] = 7
-        tags[_ICC] = icc
+    for tag, kind, value in ((_ICC, _UNDEFINED, metadata.icc), (_XMP, _BYTE, metadata.xmp)):
+        if value:
+            tags.tagtype[tag] = kind
+            tags[tag] = value
     file = BytesIO()
     tags.save(file)
     return file.getvalue() + strip
