@@ -77,7 +77,7 @@ def _run(image: str | None, model: str, compute: Compute, quiet: bool) -> tuple[
     height, width = picture.pixels.shape[:2]
     codec.encode(picture, model=model, **compute, levels=1)  # loads the model, so that the clock sees coding only
     start = perf_counter()
-    data = codec.encode(picture, model=model, **compute)
+    data = codec.encode(picture, model=model, **compute, lossless=False)
     if not quiet:
         origin = image or "drawn by hcodec itself"
         click.echo(f"A picture of {width}x{height} pixels, {origin}, encoded in {perf_counter() - start:.2f} s")

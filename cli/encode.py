@@ -13,7 +13,7 @@ from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import Job, plan, read_bytes
 from hcodec.cli._options import COMPUTE, MODEL, SEVERAL_INPUTS, MetadataKinds, Size, at_most_one, set_threads
-from hcodec.cli._report import Report, say_levels, say_lossless, subpixels, whole_levels
+from hcodec.cli._report import Report, say_levels, say_lossless, shown, subpixels, whole_levels
 
 if TYPE_CHECKING:
     from hcodec.coders.lossless import LosslessCode
@@ -73,7 +73,7 @@ def command(
 
 
 def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: Job) -> tuple[bytes, Report]:
-    from hcodec import codec, models
+    from hcodec import codec, models, whole_file
     from hcodec.errors import HcodecWarning
     from hcodec.pixels import picture
 
@@ -88,6 +88,10 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     height, width = image.pixels.shape[:2]
     slow = settings["lossless"] or settings["effort"] > 1
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
+    if _wants_levels(settings) and whole_file.is_drawn(image):
+        console.note(
+            f"{shown(job.source)}: looks drawn; with no option that asks for levels, it is stored exactly if that is shorter"
+        )
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)
         return data, _report(len(source), data, perf_counter() - start)
@@ -98,6 +102,12 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
         every, _ = codec.encode_lossless(image, levels=models.summary(settings["model"]).num_levels, **options)
         report = _with_level_cost(report, len(every) - len(data), len(data))
     return data, report
+
+
+def _wants_levels(settings: dict[str, Any]) -> bool:
+    """Whether levels were asked for, by an option that says how many, how long or how good."""
+    asked = [value for name, value in settings.items() if name.startswith("target_") or name == "levels"]
+    return settings["lossless"] is None and (settings["effort"] > 1 or any(value is not None for value in asked))
 
 
 def _report(input_bytes: int, data: bytes, seconds: float) -> Report:

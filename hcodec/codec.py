@@ -108,12 +108,19 @@ def encode_lossless(
     drawn = whole_file.encode_drawn(source) if levels is None else None
     if drawn is not None and whole_file.has_few_colors(drawn):
         return drawn, _whole_code(drawn)
+    data, code = encode_exact_layers(source, levels, model, on_progress or ignore, device, backend)
+    return (data, code) if drawn is None or len(data) <= len(drawn) else (drawn, _whole_code(drawn))
+
+
+def encode_exact_layers(
+    source: Picture, levels: int | None, model: str, show: Show = ignore, device: str = "cpu", backend: str | None = None
+) -> tuple[bytes, LosslessCode]:
+    """Returns a file with levels and the lossless layer, whatever the picture looks like; else as `encode_lossless`."""
     encoder = Encoder(models.load(model, device, backend), source.pixels)
     if levels is not None:
         _check_levels(levels, encoder.model.config.num_levels)
-    layers, lossless, code = exact_layers(encoder, source.gray, levels, on_progress or ignore)
-    data = _pack(source, encoder, layers, lossless)
-    return (data, code) if drawn is None or len(data) <= len(drawn) else (drawn, _whole_code(drawn))
+    layers, lossless, code = exact_layers(encoder, source.gray, levels, show)
+    return _pack(source, encoder, layers, lossless), code
 
 
 def _whole_code(drawn: bytes) -> LosslessCode:

@@ -30,6 +30,11 @@ def is_whole(reader: Reader) -> bool:
     return reader.header is not None and reader.header.model == whole.MODEL
 
 
+def is_drawn(source: Picture) -> bool:
+    """Whether a picture looks like a document, a screen or a drawing."""
+    return look(source.pixels, whole.MAX_COLORS).is_drawn
+
+
 def encode_drawn(source: Picture) -> bytes | None:
     """Returns the file of a picture that looks like a document, a screen or a drawing; None if it does not."""
     found = look(source.pixels, whole.MAX_COLORS)

@@ -19,13 +19,13 @@ from hcodec.coders.deep import Deep
 from hcodec.container import whole
 from hcodec.container.whole import Palette, Whole
 from hcodec.errors import FormatError, TruncatedError
-from hcodec.pixels import image_file
 
 Samples = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 _PREVIEWS = ((224, 30), (160, 25), (112, 20), (80, 15), (56, 10))  # longer side in pixels and quality, the best first
 _PREVIEW_SHARE = 0.01  # of the picture's bytes at most
 _MAX_PREVIEW_PX = 1024  # format: of a side
 _THOROUGH = 1.5  # by how much a thorough attempt at a WebP file is shorter than a quick one, at most
+_HOPELESS = 4  # bits a pixel, above which a picture is no drawing, and a thorough attempt takes minutes
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,11 @@ def encode(samples: Samples, palette: Samples | None) -> bytes:
     """Returns a picture, uint8 (H, W) or (H, W, 3); palette: all of its colors, (N) or (N, 3), if there are few, rising."""
     found = [] if palette is None else [_few_colors(samples, palette)]
     least = len(found[0].body) if found else math.inf
-    if len(image_file.encode(samples, quality=75)) < _THOROUGH * least:
-        form, body = _file(samples)
-        found.append(Whole(b"", form, None, body))
+    quick = stored.encode(samples)
+    if len(quick) < _THOROUGH * least:
+        hopeless = 8 * len(quick) > _HOPELESS * samples.shape[0] * samples.shape[1]
+        plain = quick if hopeless else stored.encode(samples, quality=100, method=6)
+        found.append(Whole(b"", plain[0], None, plain[1:]))
     best = min(found, key=lambda way: len(way.pack()))
     return Whole(_preview(samples, int(len(best.body) * _PREVIEW_SHARE)), best.form, best.palette, best.body).pack()
 
@@ -62,12 +64,6 @@ def encode_deep(samples: Deep) -> bytes:
 def rounded(samples: Deep) -> Samples:
     """Returns samples of 16 bits as the nearest ones of 8 bits."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
-
-
-def _file(samples: Samples) -> tuple[int, bytes]:
-    """Returns form and bytes of a picture by itself: a thorough WebP file, or its samples where that is longer."""
-    plain = stored.encode(samples, quality=100, method=6)
-    return plain[0], plain[1:]
 
 
 def _few_colors(samples: Samples, palette: Samples) -> Whole:
