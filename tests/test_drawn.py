@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
-pytest.importorskip("matplotlib")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+for needed in ("matplotlib", "bjontegaard"):
+    pytest.importorskip(needed, reason="needs the extra `bench`")
 
-from benchmarks.drawn import drawn
-from benchmarks.reports import documents
+from benchmarks.drawn import drawn  # noqa: E402
+from benchmarks.reports import documents  # noqa: E402
 
 
 def test_drawings_are_always_the_same():

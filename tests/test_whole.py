@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,3 +217,29 @@ def test_one_color_needs_no_pixels():
     data = hcodec.encode(flat)
     assert len(data) < 80 and (codec.decode_picture(data).pixels == flat).all()
     assert hcodec.decode(hcodec.encode(flat[..., 0])).mode == "L"
+
+
+# Golden files: made once, never again
+
+GOLDEN = Path(__file__).parent / "golden-whole"
+SAMPLES = {  # SHA-256 of the samples that each gave when it was made
+    "bilevel": "3326b9b4fa786653",
+    "colors": "d60aa2760a1f0a69",
+    "smooth-edges": "390df03b5f2733bf",
+    "one-color": "af0b8020498a1010",
+    "image-file": "f27bcf93367f600f",
+    "deep-gray": "0803cff7a177d212",
+    "deep-color-alpha": "3f1c462a77a04b0a",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_golden_files_give_the_same_samples(name):
+    shown = codec.decode_picture((GOLDEN / f"{name}.hcodec").read_bytes(), strict=True)
+    samples = shown.pixels if shown.deep is None else shown.deep.astype("<u2")
+    assert shown.exact and hashlib.sha256(samples.tobytes()).hexdigest()[:16] == SAMPLES[name]
+
+
+def test_there_is_a_golden_file_of_every_form():
+    forms = [whole.parse(container.read_all(path.read_bytes())[0].whole).form for path in sorted(GOLDEN.glob("*.hcodec"))]
+    assert set(forms) == {whole.FILE, whole.COLORS, whole.DEEP} and len(forms) == len(SAMPLES)
