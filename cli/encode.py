@@ -34,7 +34,7 @@ PICTURES = frozenset([
 @click.option("--target-psnr", type=float, metavar="DB", help="Keep the shortest prefix of at least this quality.")
 @click.option("--lossless/--lossy", default=None,
               help="Add the layer that makes the picture exact; keeps the levels it needs, or N. "
-                   "Without either, documents and screens are stored exactly where that is shorter.")  # fmt: skip
+                   "Without either, documents and screens are stored exactly where that is hardly longer.")  # fmt: skip
 @click.option("--level-cost", is_flag=True, help="With --lossless: say what carrying all levels would cost.")
 @click.option("--effort", type=click.IntRange(1, 4), default=1, show_default=True, metavar="N",
               help="1 to 4: above 1, search for better levels, for about 15, 20 or 50 s a megapixel on two cores.")  # fmt: skip
@@ -90,7 +90,7 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
     if _wants_levels(settings) and whole_file.is_drawn(image):
         console.note(
-            f"{shown(job.source)}: looks drawn; with no option that asks for levels, it is stored exactly if that is shorter"
+            f"{shown(job.source)}: looks drawn; with no option that asks for levels, it is stored exactly if that is hardly longer"
         )
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)

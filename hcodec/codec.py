@@ -57,7 +57,7 @@ def encode(
     image: a path, an open file, the bytes of an image file, a Pillow image, a uint8 array (H, W[, 1..4]) or a Picture.
     levels: how many levels to keep, from 1; None keeps all. lossless: True adds the layer that makes the picture exact; then
     levels None keeps those that make the smallest file. None, with neither levels nor target nor effort, stores documents,
-    screens and drawings exactly where that is shorter (`stored` of `info`); False does not. target_bpp (bits a pixel, in all),
+    screens and drawings exactly where that is hardly longer (`stored` of `info`); False does not. target_bpp (bits a pixel),
     target_size (bytes) and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that fits, or the
     shortest that reaches the PSNR. metadata: which of "icc", "exif", "xmp" to keep.
     effort: 1 to 4; above 1, symbols are searched for that make every prefix better (this needs torch), in about 15, 20 or 50
@@ -72,7 +72,7 @@ def encode(
         )[0]
     source, show = _source(image, metadata), on_progress or ignore
     if lossless is None and levels is None and effort == 1 and not any(targets):
-        return whole_file.shorter(source, lambda: _encode_levels(source, None, model, 1, show, device, backend)[0])
+        return whole_file.better(source, lambda: _encode_levels(source, None, model, 1, show, device, backend)[0])
     data, encoder = _encode_levels(source, levels, model, effort, show, device, backend)
     data = data if target_psnr is None else _cut_to_psnr(data, source.pixels, encoder.model, target_psnr)
     limit = _byte_limit(source, target_bpp, target_size)

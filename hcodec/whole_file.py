@@ -23,6 +23,7 @@ from hcodec.presented import picture_of
 
 _BYTES_PER_PIXEL = 24  # peak working memory of decoding, measured
 _SURELY = 0.25  # bits a pixel, below which no file with all levels is
+_WORTH = 1.1  # by how much an exact file may be longer than one with a loss
 
 
 def is_whole(reader: Reader) -> bool:
@@ -46,12 +47,15 @@ def has_few_colors(data: bytes) -> bool:
     return whole.parse(read_all(data)[0].whole).form == whole.COLORS
 
 
-def shorter(source: Picture, other: Callable[[], bytes]) -> bytes:
-    """Returns the shorter one of two files: that of `encode_drawn`, if there is one, and what `other` makes, if it is asked."""
+def better(source: Picture, other: Callable[[], bytes]) -> bytes:
+    """Returns the better one of two files: that of `encode_drawn`, if it is not much longer, or what `other` makes."""
     drawn = encode_drawn(source)
-    if drawn is not None and 8 * len(drawn) <= _SURELY * source.pixels[..., 0].size:
+    if drawn is None:
+        return other()
+    if 8 * len(drawn) <= _SURELY * source.pixels[..., 0].size:
         return drawn
-    return min(filter(None, (drawn, other())), key=len)
+    levels = other()
+    return drawn if len(drawn) <= _WORTH * len(levels) else levels
 
 
 def encode_deep(source: Picture) -> bytes:

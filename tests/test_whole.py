@@ -100,7 +100,7 @@ def test_photographs_are_not_looked_at_twice(monkeypatch):
 
 
 def test_levels_are_kept_where_they_are_shorter():
-    """A flat frame around a photograph."""
+    """A flat frame around noise."""
     picture = np.full((160, 160, 3), 255, dtype=np.uint8)
     picture[30:130, 30:130] = np.random.default_rng(0).integers(0, 256, (100, 100, 3))
     assert look(picture, 4096).is_drawn and hcodec.info(hcodec.encode(picture, model="tiny")).stored == ""

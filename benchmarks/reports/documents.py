@@ -20,7 +20,20 @@ def parts(target: Path) -> list[Part]:
     if not found:
         return []
     rows = [_row(name, row) for name, row in found.items()]
-    return [_say(list(found.values())), tables.markdown(_HEAD, rows), _say_looks(list(found.values()))]
+    return [_say(list(found.values())), tables.markdown(_HEAD, rows), _say_looks(list(found.values())), *_deep(target)]
+
+
+def _deep(target: Path) -> list[Part]:
+    """Files of 16 bits a sample."""
+    found: dict[str, Any] = results.read(target / results.DEEP) or {}
+    rows = [_deep_row(name, row) for name, row in found.items()]
+    text = "Samples of 16 bits, 768x512, with `--lossless` (PNG and JPEG XL by Pillow; of color, the PNG of `hcodec decode`):"
+    return [text, tables.markdown(("picture", "samples", "PNG", "JPEG XL lossless", "hcodec", "seconds"), rows)] if rows else []
+
+
+def _deep_row(name: str, row: dict[str, Any]) -> list[str]:
+    others = [f"{row['others'][other]['bytes']:,}" if other in row["others"] else "–" for other in ("PNG", "JPEG XL lossless")]
+    return [name, f"{row['bytes']:,}", *others, f"{row['hcodec']['bytes']:,}", f"{row['hcodec']['seconds']:.2f}"]
 
 
 def _row(name: str, row: dict[str, Any]) -> list[str]:
@@ -44,7 +57,7 @@ def _say(rows: Sequence[dict[str, Any]]) -> str:
         f"{len(rows)} pages, screens and charts, drawn by `benchmarks/drawn`. `hcodec encode` stores {len(shares)} of them "
         f"exactly: {tables.percent(100 * (mean - 1), 0)} bytes (geometric mean; {tables.percent(100 * (worst - 1), 1)} at "
         "worst) against the best of PNG (optimized), WebP lossless (method 6, quality 100), JPEG XL lossless (effort 7) and, "
-        "of one bit, CCITT G4. The others are coded in levels, with a loss, which are shorter:"
+        "of one bit, CCITT G4. The others are coded in levels, with a loss, which are shorter. Seconds are those of processors:"
     )
 
 

@@ -47,7 +47,7 @@ def encode(samples: Samples, palette: Samples | None) -> bytes:
     quick = stored.encode(samples)
     if len(quick) < _THOROUGH * least:
         hopeless = 8 * len(quick) > _HOPELESS * samples.shape[0] * samples.shape[1]
-        plain = quick if hopeless else stored.encode(samples, quality=100, method=6)
+        plain = quick if hopeless else min(quick, stored.encode(samples, quality=100, method=6), key=len)
         found.append(Whole(b"", plain[0], None, plain[1:]))
     best = min(found, key=lambda way: len(way.pack()))
     return Whole(_preview(samples, int(len(best.body) * _PREVIEW_SHARE)), best.form, best.palette, best.body).pack()

@@ -58,7 +58,7 @@ class Whole:
         """Says in a word or two how it is coded."""
         if self.palette is None:
             return _NAMES[self.form]
-        return "bilevel" if self.palette.num_colors == 2 else f"{self.palette.num_colors} colors"
+        return {1: "one color", 2: "bilevel"}.get(self.palette.num_colors, f"{self.palette.num_colors} colors")
 
 
 def parse(data: bytes) -> Whole:
