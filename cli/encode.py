@@ -90,7 +90,7 @@ def _encode(settings: dict[str, Any], level_cost: bool, console: Console, job: J
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
     if _wants_levels(settings) and whole_file.is_drawn(image):
         console.note(
-            f"{shown(job.source)}: looks drawn; with no option that asks for levels, it is stored exactly if that is hardly longer"
+            f"{shown(job.source)}: looks drawn; with no option that asks for levels, it may be stored exactly, and shorter"
         )
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)

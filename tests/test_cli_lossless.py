@@ -118,3 +118,17 @@ def test_a_damaged_layer_costs_a_warning_and_the_exact_picture():
     assert result.exit_code == 0 and "Warning: bad.hcodec: the lossless layer is damaged" in result.stderr
     assert "lossless (" not in result.stderr and not fields("decode", "bad.hcodec", "-f")["lossless"]
     assert hcodec("decode", "bad.hcodec", "--strict", "-f").exit_code == 1
+
+
+def test_documents_are_stored_and_it_is_said():
+    said = hcodec("encode", "drawing.png", "--model", "tiny").stderr
+    assert "stored losslessly" in said and "looks drawn" not in said
+    assert "stored     losslessly, without a model" in hcodec("info", "drawing.hcodec").stdout
+    assert hcodec("decode", "drawing.hcodec", "-o", "again.png").exit_code == 0
+    assert (np.asarray(Image.open("again.png")) == drawing()).all()
+    for options in (("--levels", 2), ("--target-size", "2kB")):
+        said = hcodec("encode", "drawing.png", "--model", "tiny", "-f", *options).stderr
+        assert "looks drawn" in said and "stored losslessly" not in said
+    said = hcodec("encode", "drawing.png", "--model", "tiny", "-f", "--lossy").stderr
+    assert "levels 3 of 3" in said and "looks drawn" not in said
+    assert hcodec("encode", "drawing.png", "--lossless", "--target-size", "2kB").exit_code == 2
