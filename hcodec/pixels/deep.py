@@ -12,7 +12,9 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 Halves = tuple[Image.Image, Image.Image]  # the high and the low bytes, both of mode L, LA, RGB or RGBA
 Deep = NDArray[np.uint16]  # (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha
@@ -24,7 +26,8 @@ _GRAY_ALPHA = "LA;16B"
 def halves(image: Image.Image, rawmode: str) -> Halves | None:
     """Returns the samples of an image that is not loaded yet, given its raw mode, if they are of color and have 16 bits."""
     file = getattr(image, "fp", None)
-    if file is None or (rawmode[:-1] not in _COLOR and rawmode != _GRAY_ALPHA):
+    known = isinstance(image, PngImageFile | TiffImageFile) and image.tell() == 0  # the first frame, if there are several
+    if file is None or not known or (rawmode[:-1] not in _COLOR and rawmode != _GRAY_ALPHA):
         return None
     position = file.tell()
     try:
@@ -40,9 +43,7 @@ def halves(image: Image.Image, rawmode: str) -> Halves | None:
 def _reread(image: Image.Image, file: BinaryIO, rawmode: str) -> Image.Image:
     """Returns the same picture with its bytes taken in another way."""
     file.seek(0)
-    twin = type(image)(file)  # type: ignore[call-arg]
-    if not isinstance(twin, ImageFile.ImageFile):
-        raise ValueError(f"{type(image).__name__} cannot be read again")
+    twin = PngImageFile(file) if isinstance(image, PngImageFile) else TiffImageFile(file)
     twin.tile = [tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode) for tile in twin.tile]
     twin.load()
     return twin
