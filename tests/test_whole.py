@@ -197,6 +197,18 @@ def test_strange_payloads_are_refused(payload):
         assert hcodec.info(data).complete
 
 
+def test_long_pictures_take_another_way():
+    """A wave takes its time, even one of a single pixel."""
+    ribbon = np.zeros((1, (1 << 17) + 1, 3), np.uint8)
+    ribbon[0, ::7] = 255
+    payload = coder.encode(ribbon[..., 0], np.array([0, 255], np.uint8))
+    assert whole.parse(payload).form != whole.COLORS
+    assert (codec.decode_picture(forged(payload, size=(ribbon.shape[1], 1))).pixels == ribbon).all()
+    claimed = whole.Whole(b"", whole.COLORS, PALETTE, bytes(4)).pack()
+    with pytest.raises(FormatError, match="too large for this way"):
+        hcodec.decode(forged(claimed, size=(1 << 24, 1)))
+
+
 def test_what_the_header_says_must_be_true():
     samples = np.zeros((30, 40, 3), np.uint8)
     samples[3, 4] = 1, 2, 3

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcodec.coding.stack import Stack
+from hcodec.errors import FormatError
 
 Indices = NDArray[np.uint16]
 Integers = NDArray[np.int64]
@@ -23,7 +24,7 @@ _Hashes = NDArray[np.uint64]
 _BitOf = Callable[[Integers], Integers]
 _Ask = Callable[[_BitOf, Integers, Integers], Integers]
 
-MAX_COLORS = 4096  # format, as those below
+MAX_WAVES = 1 << 17  # format, as those below: each takes its time, however few pixels it has
 _DELAY = 3  # waves from a pixel to the one below it
 _NEAR = (  # row and column, relative to a pixel, of those that predict it; the first ones count most
     (0, -1), (-1, 0),
@@ -80,7 +81,7 @@ class _Waves:
 
     def walk(self, ask: _Ask) -> None:
         """Asks for the bits of all pixels, until there are none left or `ask` raises."""
-        for wave in range(self._width + _DELAY * (self._height - 1)):
+        for wave in range(count_waves(self._height, self._width)):
             rows = slice(max(0, -(-(wave - self._width + 1) // _DELAY)), min(self._height - 1, wave // _DELAY) + 1)
             where = wave + np.arange(rows.start, rows.stop) * (self._width - _DELAY)
             values = self._wave(ask, where, self._contexts(wave, rows))
@@ -135,8 +136,13 @@ def _digit(shift: int, values: Integers) -> Integers:
     return values >> shift & 1
 
 
+def count_waves(height: int, width: int) -> int:
+    """Returns how many waves a picture has."""
+    return width + _DELAY * (height - 1)
+
+
 def encode(indices: Indices, num_colors: int) -> bytes:
-    """Returns the stack of a picture: (H, W) numbers of colors, of which there are 2 .. MAX_COLORS."""
+    """Returns the stack of a picture of at most MAX_WAVES: (H, W) numbers of colors, of which there are 2 .. 4096."""
     true = indices.ravel()
     asked: list[tuple[NDArray[np.int8], NDArray[np.int32]]] = []
 
@@ -160,8 +166,10 @@ class _Exhausted(Exception):
 def decode(data: bytes, height: int, width: int, num_colors: int, cut: bool) -> tuple[Indices, NDArray[np.bool_]]:
     """Returns the numbers of colors (H, W), and which of them are known: all, unless the stack is cut.
 
-    Raises FormatError if the stack does not end where the picture does, or holds colors that there are not.
+    Raises FormatError if the stack does not end where the picture does, or the picture has more than MAX_WAVES.
     """
+    if count_waves(height, width) > MAX_WAVES:
+        raise FormatError(f"a picture of {width}x{height} pixels is too large for this way of coding")
     waves, stack = _Waves(height, width, num_colors), Stack(data, cut)
 
     def ask(bit: object, where: Integers, ones: Integers) -> Integers:

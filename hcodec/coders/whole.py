@@ -42,7 +42,8 @@ class Shown:
 
 def encode(samples: Samples, palette: Samples | None) -> bytes:
     """Returns a picture, uint8 (H, W) or (H, W, 3); palette: all of its colors, (N) or (N, 3), if there are few, rising."""
-    found = [] if palette is None else [_few_colors(samples, palette)]
+    few = palette is not None and (len(palette) == 1 or colors.count_waves(*samples.shape[:2]) <= colors.MAX_WAVES)
+    found = [_few_colors(samples, palette)] if few and palette is not None else []
     least = len(found[0].body) if found else math.inf
     quick = stored.encode(samples)
     if len(quick) < _THOROUGH * least:
