@@ -102,6 +102,20 @@ def bits_back(mnist: Path, color: Path, results: Path) -> None:
     _show("bits-back", results, chains.run(mnist, color, results))
 
 
+@main.command()
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS / "documents", help="[benchmarks/results/documents]")
+@_limit
+def documents(results: Path, limit: int | None) -> None:
+    """Documents, screens and charts, and samples of 16 bits, all drawn first, against exact image files.
+
+    The exit status is 1 when a file that should be exact was not.
+    """
+    from benchmarks.measurements import documents
+
+    wrong = [documents.run_deep(results), documents.run(results, limit)]
+    _show("documents", results, any(wrong))
+
+
 @_measures("lossless-layer")
 def lossless_layer(task: Task) -> bool:
     """What the lossless layer costs from each level. Also known as last-layer."""

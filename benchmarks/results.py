@@ -17,6 +17,7 @@ PUBLISHED = Path(__file__).parent / "published"
 RESULTS = Path(__file__).parent / "results"
 # names that those who measure and those who report agree on: files and folders within a results folder
 ABSENT, CHAINS, CHECK, EFFORT = "absent.json", "bits-back.json", "check.json", "effort.json"
+DEEP, DOCUMENTS = "deep.json", "documents.json"
 INTEGERS, LOSSLESS_LAYER, NUM_PX = "integers.json", "lossless-layer.json", "pixels.json"
 OPERATION, SPEED = "operation.json", "speed.json"
 LOSSLESS, PROGRESSIVE = "lossless", "progressive"

@@ -63,8 +63,13 @@ def subpixels(info: Info) -> int:
 
 
 def say_levels(info: Info, wanted: int | None = None) -> str:
-    """The levels of a file that decoding uses: `all 7 levels`, or `levels 1 to 4 complete, a part of level 5 of 7`."""
+    """The levels of a file that decoding uses: `all 7 levels`, or `levels 1 to 4 complete, a part of level 5 of 7`.
+
+    Of a picture that is stored as a whole: how.
+    """
     whole, total = whole_levels(info), _levels_of_model(info)
+    if info.stored:
+        return f"{info.stored}: {'' if whole else 'a part of it, '}stored losslessly"
     if wanted is not None and wanted <= whole:
         return f"{_span(wanted)} of {total}"
     part = whole < len(info.levels) and info.levels[whole].present_bytes and info.levels[whole].crc_ok is not False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from io import BytesIO
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 from hcodec.cli._ahead import expect
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import ENDING, Format, named, plan
+from hcodec.cli._image_files import file_of
 from hcodec.cli._options import COMPUTE, SEVERAL_INPUTS, Background, Region, set_threads
 from hcodec.cli._read import Parts, read_parts, say_read
 from hcodec.cli._report import Report, say_levels, say_lossless, whole_levels
@@ -106,13 +106,12 @@ def _decode(
     settings: dict[str, Any], pillow_format: str, background: Rgb | None, console: Console, parts: Parts
 ) -> tuple[bytes, Report]:
     from hcodec import codec, container, models
-    from hcodec.pixels import picture
     from hcodec.pixels.background import on_background
 
     reader, read = parts
     info = container.describe(reader)
-    name = models.find(bytes.fromhex(info.fingerprint))
-    models.load(name, settings["device"], settings["backend"])  # once, before the clock starts
+    if not info.stored:  # once, before the clock starts
+        models.load(models.find(bytes.fromhex(info.fingerprint)), settings["device"], settings["backend"])
     start = perf_counter()
     *_, width, height = settings["region"] or (info.width, info.height)
     exact = info.lossless is not None and settings["levels"] is None
@@ -120,11 +119,10 @@ def _decode(
     decoded = codec.decode_picture(reader, on_progress=console.within, **settings)
     if background is not None:
         decoded = on_background(decoded, background)
-    target = BytesIO()
-    picture.save(picture.to_image(decoded), target, pillow_format)
+    written = file_of(decoded, pillow_format)
     seconds = perf_counter() - start
     report = _report(info, settings["levels"], decoded, seconds)
-    return target.getvalue(), Report(report.text + say_read(read), {**report.fields, **read})
+    return written, Report(report.text + say_read(read), {**report.fields, **read})
 
 
 def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) -> Report:

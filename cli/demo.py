@@ -79,7 +79,7 @@ def _run(picture: Picture, origin: str, model: str, compute: Compute, quiet: boo
     height, width = picture.pixels.shape[:2]
     codec.encode(picture, model=model, **compute, levels=1)  # loads the model, so that the clock sees coding only
     start = perf_counter()
-    data = codec.encode(picture, model=model, **compute)
+    data = codec.encode(picture, model=model, **compute, lossless=False)
     if not quiet:
         click.echo(f"A picture of {width}x{height} pixels, {origin}, encoded in {perf_counter() - start:.2f} s")
         click.echo(f"with model {model} to one file of {len(data):,} bytes. Each level is a prefix of it:\n")

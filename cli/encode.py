@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ PICTURES = frozenset([
     ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl", ".pbm",
     ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp",
 ])  # fmt: skip
+_LOOKS_DRAWN = "looks drawn; with no option that asks for levels, it may be stored exactly, and shorter"
 
 
 @click.command()
@@ -32,7 +34,9 @@ PICTURES = frozenset([
               help="Keep the longest prefix of at most X bits a pixel.")  # fmt: skip
 @click.option("--target-size", type=Size(), help="Keep the longest prefix of at most this size: 40kB, 40KiB, 40000.")
 @click.option("--target-psnr", type=float, metavar="DB", help="Keep the shortest prefix of at least this quality.")
-@click.option("--lossless", is_flag=True, help="Add the layer that makes the picture exact; keeps the levels it needs, or N.")
+@click.option("--lossless/--lossy", default=None,
+              help="Add the layer that makes the picture exact; keeps the levels it needs, or N. "
+                   "Without either, documents and screens are stored exactly where that is hardly longer.")  # fmt: skip
 @click.option("--level-cost", is_flag=True, help="With --lossless: say what carrying all levels would cost.")
 @click.option("--effort", type=click.IntRange(1, 4), default=1, show_default=True, metavar="N",
               help="1 to 4: above 1, search for better levels, for about 15, 20 or 50 s a megapixel on two cores.")  # fmt: skip
@@ -96,8 +100,9 @@ def _check(settings: dict[str, Any], level_cost: bool) -> None:
 def _encode(
     settings: dict[str, Any], level_cost: bool, allow_truncated: bool, console: Console, source: bytes
 ) -> tuple[bytes, Report]:
-    from hcodec import codec, models
+    from hcodec import codec, models, whole_file
     from hcodec.container.header import MAGIC
+    from hcodec.errors import HcodecWarning
     from hcodec.pixels import picture
 
     if source.startswith(MAGIC):
@@ -108,6 +113,8 @@ def _encode(
     height, width = image.pixels.shape[:2]
     slow = settings["lossless"] or settings["effort"] > 1
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
+    if _wants_levels(settings) and whole_file.is_drawn(image):
+        warnings.warn(_LOOKS_DRAWN, HcodecWarning, stacklevel=1)
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)
         return data, _report(len(source), data, perf_counter() - start)
@@ -118,6 +125,12 @@ def _encode(
         every, _ = codec.encode_lossless(image, levels=models.summary(settings["model"]).num_levels, **options)
         report = _with_level_cost(report, len(every) - len(data), len(data))
     return data, report
+
+
+def _wants_levels(settings: dict[str, Any]) -> bool:
+    """Whether levels were asked for, by an option that says how many, how long or how good."""
+    asked = [value for name, value in settings.items() if name.startswith("target_") or name in ("levels", "quality")]
+    return settings["lossless"] is None and (settings["effort"] > 1 or any(value is not None for value in asked))
 
 
 def _report(input_bytes: int, data: bytes, seconds: float) -> Report:

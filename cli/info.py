@@ -44,12 +44,15 @@ def _describe(source: str) -> Report:
 
 
 def _picture_lines(info: Info) -> Iterator[str]:
-    pixels = "gray" if info.gray else "RGB"
+    pixels = ("gray" if info.gray else "RGB") + (f" of {info.depth} bits" if info.depth > 8 else "")
     bpp = 8 * info.file_bytes / (info.width * info.height)
     state = "complete" if info.complete else f"the first of {info.total_bytes:,}"
     yield f"  picture    {info.width}x{info.height}, {pixels}{' with alpha' if info.has_alpha else ''}{_windows(info)}"
     yield f"  file       {info.file_bytes:,} bytes, {bpp:.3f} bpp, {state}"
-    yield f"  model      {info.model} {info.fingerprint}{_lack(info.fingerprint)}, file format {info.version}"
+    if info.stored:
+        yield f"  stored     losslessly, without a model: {info.stored}, file format {info.version}"
+    else:
+        yield f"  model      {info.model} {info.fingerprint}{_lack(info.fingerprint)}, file format {info.version}"
     sizes = {"alpha": info.alpha_bytes, "ICC": info.icc_bytes, "Exif": info.exif_bytes, "XMP": info.xmp_bytes}
     extras = [*(f"{name} {num_bytes:,} bytes" for name, num_bytes in sizes.items() if num_bytes), *_values(info)]
     yield f"  container  {info.container_bytes:,} bytes" + "".join(f", {extra}" for extra in extras)
@@ -57,7 +60,7 @@ def _picture_lines(info: Info) -> Iterator[str]:
 
 def _windows(info: Info) -> str:
     begin = f" from level {info.num_coarse + 1} on" if info.num_coarse else ""
-    return f", {info.num_windows} windows{begin}" if info.num_windows > 1 else ""
+    return f", {info.num_windows} windows{begin}" if info.num_windows > 1 and not info.stored else ""
 
 
 def _values(info: Info) -> Iterator[str]:

@@ -13,6 +13,7 @@ import click
 
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
+from hcodec.cli._image_files import file_of
 from hcodec.cli._options import FILE, FORCE, JSON, QUIET, set_threads
 from hcodec.cli._report import Report, shown
 
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
     from hcodec.container.archive import Entry
     from hcodec.pixels.picture import Picture
 
-_ALPHA, _GRAY, _BLOBS = "alpha", "gray", "metadata"
+_ALPHA, _GRAY, _BLOBS, _DEEP = "alpha", "gray", "metadata", "16 bits"
 _HOLDS = {  # suffixes of formats without loss, and what they hold beside RGB; all else comes out as PNG
     ".bmp": {_GRAY},
     ".dib": {_GRAY},
     ".pgm": {_GRAY},
-    ".png": {_ALPHA, _GRAY, _BLOBS},
+    ".png": {_ALPHA, _GRAY, _BLOBS, _DEEP},
     ".pnm": {_GRAY},
     ".ppm": {_GRAY},
     ".tga": {_ALPHA, _GRAY},
-    ".tif": {_ALPHA, _GRAY, _BLOBS},
-    ".tiff": {_ALPHA, _GRAY, _BLOBS},
+    ".tif": {_ALPHA, _GRAY, _BLOBS, _DEEP},
+    ".tiff": {_ALPHA, _GRAY, _BLOBS, _DEEP},
     ".webp": {_ALPHA, _BLOBS},
 }
 _BESIDE = ".png"
@@ -101,12 +102,14 @@ def _open(source: str) -> Iterator[BinaryIO]:
 
 def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> dict[str, str]:
     """Where each picture goes, by name; refuses before anything is written."""
-    from hcodec.container import archive
+    from hcodec.container import archive, directory
 
     targets: dict[str, str] = {}
-    for entry in archive.listing(file).pictures:
+    found = archive.listing(file)
+    for entry in found.pictures:
         if not only or entry.name in only:
-            targets[entry.name] = os.path.join(folder, _file_name(entry))
+            is_deep = found.segments[entry.segment].kind == directory.DEEP
+            targets[entry.name] = os.path.join(folder, _file_name(entry, is_deep))
     if missing := [name for name in only if name not in targets]:
         raise click.ClickException(f"there is no picture {missing[0]!r} in the archive")
     if len(set(targets.values())) < len(targets):
@@ -119,10 +122,10 @@ def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> d
     return targets
 
 
-def _file_name(entry: Entry) -> str:
+def _file_name(entry: Entry, is_deep: bool) -> str:
     """The name of a picture, with .png added where its own format would lose something."""
     *blobs, alpha = entry.attached_bytes
-    needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs))) if there}
+    needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs)), (_DEEP, is_deep)) if there}
     held = _HOLDS.get(os.path.splitext(entry.name)[1].lower())
     return entry.name if held is not None and needed <= held else entry.name + _BESIDE
 
@@ -146,11 +149,7 @@ def _write_all(
 def _packed(image: Picture, target: str) -> bytes:
     from PIL import Image
 
-    from hcodec.pixels import picture
-
-    packed = BytesIO()
-    picture.save(picture.to_image(image), packed, Image.registered_extensions()[os.path.splitext(target)[1].lower()])
-    return packed.getvalue()
+    return file_of(image, Image.registered_extensions()[os.path.splitext(target)[1].lower()])
 
 
 def _report(source: str, folder: str, targets: Mapping[str, str], lost: Sequence[str], seconds: float) -> Report:

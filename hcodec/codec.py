@@ -13,14 +13,14 @@ from functools import partial
 
 from PIL import Image
 
-from hcodec import arguments, container, models, needs
+from hcodec import arguments, container, models, needs, whole_file
 from hcodec.coders.lossless import LosslessCode
 from hcodec.container import EVERYWHERE, Reader
 from hcodec.container.attachments import METADATA_KINDS
 from hcodec.container.source import Source, read_source
 from hcodec.container.window import windows
 from hcodec.effort import encode_layers
-from hcodec.errors import FormatError, HcodecError, HcodecWarning, TruncatedError
+from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import Mosaic, Rectangle
@@ -42,7 +42,7 @@ def encode(
     image: ImageSource,
     *,
     levels: int | None = None,
-    lossless: bool = False,
+    lossless: bool | None = None,
     quality: float | None = None,
     target_bpp: float | None = None,
     target_size: int | str | None = None,
@@ -58,26 +58,37 @@ def encode(
 ) -> bytes:
     """Returns the picture as an hcodec file.
 
-    image: a path, an open file, the bytes of an image file, a Pillow image, an array (H, W[, 1..4]) of uint8, or a Picture.
-    levels: how many levels to keep, from 1; None keeps all. quality: 0 to 100, in equal steps from the first level alone to all.
-    lossless: add the layer that makes the picture exact; then levels None keeps those that make the smallest file, and what
-    8 bits of gray or RGB cannot hold is refused, unless `convert` allows to change it.
-    target_bpp (bits per pixel, container included), target_size (bytes, or text such as "40kB") and target_psnr (dB on 8-bit RGB)
-    each cut the file at the byte: the longest that fits, or the shortest that reaches the PSNR. metadata: what to keep, strip:
-    what not to keep of that: "icc", "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all".
-    effort: 1 to 4; above 1, symbols are searched for that make every prefix better (with torch; 15 to 50 s a megapixel).
-    on_progress: gets the share that is done. device: "auto", "cpu" or "cuda"; backend: "onnx", "torch" or None, what suits it.
+    image: a path, an open file, the bytes of an image file, a Pillow image, an array (H, W[, 1..4]) of uint8 or bool (uint16 when
+    lossless), or a Picture. levels: how many to keep, from 1; None keeps all. lossless: True makes the file exact; then levels
+    None keeps those that make it smallest, and what it cannot hold is refused, unless `convert` allows to change it. None, with
+    no levels, quality, target or effort, stores documents, screens and drawings exactly where that is hardly longer (`stored` of
+    `info`); False does not. quality: 0 to 100, in equal steps from the first level alone to all. target_bpp (bits a pixel),
+    target_size (bytes, or text such as "40kB") and target_psnr (dB on 8-bit RGB) each cut the file at the byte: the longest that
+    fits, or the shortest that reaches the PSNR. metadata: what to keep, strip: what not to keep of that: "icc", "color", "exif",
+    "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all". effort: 1 to 4; above 1, symbols are searched for
+    that make every prefix better (with torch; 15 to 50 s a megapixel). on_progress: gets the share that is done. device: "auto",
+    "cpu" or "cuda"; backend: "onnx", "torch" or None, what suits it.
     Warns (HcodecWarning) of changes. Raises PictureError, ModelError, TruncatedError (a target below level 1), HcodecError.
     """
-    targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, arguments.flag("lossless", lossless))
-    source = _source(image, metadata, strip, convert, exact=lossless)
+    targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, lossless)
+    source = _source(image, metadata, strip, convert, exact=bool(lossless))
     if lossless:
         _refuse_search(effort)
         source = source.without_notes()  # warned of already
         return encode_lossless(source, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
+    compute = model, device, backend, on_progress
+    if lossless is None and effort == 1 and targets == Targets():
+        return whole_file.better(source, lambda: _encode_levels(source, targets, 1, *compute))
+    return _encode_levels(source, targets, effort, *compute)
+
+
+def _encode_levels(
+    source: Picture, targets: Targets, effort: int, model: str, device: str, backend: str | None, on_progress: Show | None
+) -> bytes:
+    """Returns a file with levels, as many as the targets want."""
     encoder, show = _begin(source, model, device, backend, on_progress)
-    count = targets.count(encoder.model)
-    return targets.cut(encode_layers(encoder, count, effort, partial(_pack, source), show), source.pixels, encoder.model)
+    data = encode_layers(encoder, targets.count(encoder.model), effort, partial(_pack, source), show)
+    return targets.cut(data, source.pixels, encoder.model)
 
 
 def encode_lossless(
@@ -92,13 +103,35 @@ def encode_lossless(
     device: str = "cpu",
     backend: str | None = None,
 ) -> tuple[bytes, LosslessCode]:
-    """Returns what `encode` returns with lossless=True, and how the lossless layer was coded and what it cost."""
+    """Returns what `encode` returns with lossless=True, and how the lossless layer was coded, or the picture as a whole."""
     source = _source(image, metadata, strip, convert, exact=True)
+    if source.deep is not None:
+        if levels is not None:
+            raise PictureError("levels hold 8 bits, the picture has 16: it is lossless without levels only")
+        deep = whole_file.encode_deep(source)
+        return deep, _whole_code(deep)
+    drawn = whole_file.encode_drawn(source) if levels is None else None
+    if drawn is not None and whole_file.has_few_colors(drawn):
+        return drawn, _whole_code(drawn)
+    data, code = encode_exact_layers(source, levels, model, on_progress, device, backend)
+    return (data, code) if drawn is None or len(data) <= len(drawn) else (drawn, _whole_code(drawn))
+
+
+def encode_exact_layers(
+    source: Picture, levels: int | None, model: str, on_progress: Show | None = None, device: str = "cpu",
+    backend: str | None = None,
+) -> tuple[bytes, LosslessCode]:  # fmt: skip
+    """Returns a file with levels and the lossless layer, whatever the picture looks like; else as `encode_lossless`."""
     encoder, show = _begin(source, model, device, backend, on_progress)
     if levels is not None:
         at_most(arguments.whole("levels", levels, 1), encoder.model.config.num_levels)
     layers, lossless, code = exact_layers(encoder, source.gray, levels, show)
     return _pack(source, encoder, layers, lossless), code
+
+
+def _whole_code(drawn: bytes) -> LosslessCode:
+    """Returns how a picture is coded that is in its file as a whole."""
+    return LosslessCode(container.read_all(drawn)[0].whole, container.info(drawn).stored, 1)
 
 
 def decode(
@@ -135,7 +168,10 @@ def decode(
         strict=strict,
         on_progress=on_progress,
     )
-    return picture.to_image(shown if color is None else on_background(shown, color))
+    shown = shown if color is None else on_background(shown, color)
+    if shown.deep is not None and shown.deep.shape[2] > 1:
+        warnings.warn("16-bit samples rounded to 8 bits: decode_picture has them, in `deep`", HcodecWarning, stacklevel=2)
+    return picture.to_image(shown)
 
 
 def decode_picture(
@@ -159,6 +195,8 @@ def decode_picture(
     reader = data if isinstance(data, Reader) else container.read_all(read_source(data))[0]
     header = reader.known_header()
     rectangle = Rectangle.chosen(region, header.height, header.width)
+    if whole_file.is_whole(reader):
+        return _decode_whole(reader, wanted, rectangle, strict)
     count = _levels_present(reader, wanted, rectangle, strict)
     decoder = Decoder.open(reader, device, backend, count if wanted is not None else None)
     show = on_progress or ignore
@@ -167,6 +205,14 @@ def decode_picture(
     _report_faults(decoder, strict)
     shown = picture_of(reader, pixels, strict, rectangle)
     return replace(shown, exact=exact is not None)
+
+
+def _decode_whole(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> Picture:
+    """Returns the picture of a file that holds it as a whole, which is its only level."""
+    if levels is not None:
+        at_most(levels, reader.num_levels)
+    _report(reader, strict)
+    return whole_file.decode(reader, region, strict)
 
 
 def _levels_present(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> int:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hcodec.container.directory import PHOTO, SMALL, STORED
+from hcodec.container.directory import DEEP, DRAWN, PHOTO, SMALL, STORED
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from hcodec.pixels.picture import Picture
@@ -31,10 +30,10 @@ class Coder(Protocol):
     def find(self, fingerprint: bytes) -> str:
         """Returns the name of the model with a fingerprint. Raises ModelError if there is none."""
 
-    def encode_chain(self, pixels: Sequence[NDArray[np.uint8]], model: str) -> bytes:
-        """Returns the chain of pictures, uint8 (H, W) or (H, W, 3)."""
+    def encode_chain(self, pixels: Sequence[NDArray[Any]], model: str) -> bytes:
+        """Returns the chain of pictures, uint8 (H, W) or (H, W, 3); or uint16 (H, W, 1 to 4), where it takes such."""
 
-    def decode_chain(self, data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> list[NDArray[np.uint8]]:
+    def decode_chain(self, data: bytes, sizes: Sequence[tuple[int, int]], model: str) -> Sequence[NDArray[Any]]:
         """Returns the pictures of a chain, of these heights and widths. Raises FormatError, ModelError."""
 
 
@@ -85,9 +84,39 @@ class Stored(Kind):
 
     def coder(self) -> Coder:
         """Returns the module of this kind."""
-        from hcodec.pixels import stored
+        from hcodec.coders import stored
 
         return stored
 
 
-KINDS: tuple[Kind, ...] = (Small(), Photo(), Stored())  # in order of preference; the last one takes every picture
+class Drawn(Kind):
+    """Documents, screens and drawings of few colors, without a model."""
+
+    number, name, bytes_per_pixel = DRAWN, "drawn", 24
+
+    def coder(self) -> Coder:
+        """Returns the coder of this kind."""
+        from hcodec.coders import whole_chain
+
+        return whole_chain.DRAWN
+
+
+class Deep(Kind):
+    """Pictures of 16 bits, without a model."""
+
+    number, name, bytes_per_pixel = DEEP, "16-bit", 48
+
+    def coder(self) -> Coder:
+        """Returns the coder of this kind."""
+        from hcodec.coders import whole_chain
+
+        return whole_chain.DEEP
+
+
+KINDS: tuple[Kind, ...] = (
+    Deep(),
+    Drawn(),
+    Small(),
+    Photo(),
+    Stored(),
+)  # in order of preference; the last one takes every picture

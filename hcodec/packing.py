@@ -11,19 +11,20 @@ import warnings
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hcodec import arguments, memory
+from hcodec.coders import stored
 from hcodec.container.archive import Archive, Entry, Segment, listing, opened, seal, write
 from hcodec.container.attachments import ARCHIVE_KINDS, METADATA_KINDS, NOTHING, Attachments
-from hcodec.container.directory import STORED
+from hcodec.container.directory import DEEP, STORED
 from hcodec.container.source import Source
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError
 from hcodec.kinds import KINDS, Kind
-from hcodec.pixels import attachments, faithful, stored
+from hcodec.pixels import attachments, faithful, picture
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.faithful import ImageSource
 from hcodec.pixels.metadata import Names
@@ -31,7 +32,6 @@ from hcodec.pixels.picture import Picture
 
 __all__ = ["METADATA_KINDS", "RESTART", "listing", "pack", "unpack"]
 
-Pixels = NDArray[np.uint8]
 
 RESTART = 64  # pictures between restart points, unless said otherwise
 _RESTART_PX = 1 << 18  # and pixels, beyond which a longer chain gains nothing and makes access slow
@@ -46,7 +46,7 @@ class _Item(NamedTuple):
 
     place: int
     name: str
-    pixels: Pixels
+    pixels: NDArray[Any]  # uint8 (H, W) or (H, W, 3), or uint16 (H, W, 1 to 4)
     quick_bytes: int  # about as many as it takes stored
     attachments: Attachments
 
@@ -145,14 +145,20 @@ class _Packer:
 
 
 def _item(place: int, name: str, one: Picture) -> _Item:
+    if one.deep is not None:
+        return _Item(place, name, one.deep, 8 * one.deep.nbytes, attachments.detach(replace(one, alpha=None)))
     pixels = np.ascontiguousarray(one.pixels[..., 0] if one.gray else one.pixels)
     return _Item(place, name, pixels, min(stored.fast_size(pixels), pixels.size), attachments.detach(one))
 
 
 def _entry(item: _Item, segment: int) -> Entry:
     height, width = item.pixels.shape[:2]
-    crc32, gray = zlib.crc32(item.pixels.data), item.pixels.ndim == 2
+    crc32, gray = zlib.crc32(_little_endian(item.pixels)), item.pixels.ndim == 2 or item.pixels.shape[2] < 3
     return Entry(item.name, width, height, segment, crc32, gray, item.attachments.sizes)
+
+
+def _little_endian(pixels: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).tobytes()
 
 
 def _num_px(items: Sequence[_Item]) -> int:
@@ -171,7 +177,7 @@ def _code(choice: _Choice, items: Sequence[_Item]) -> tuple[Segment, bytes]:
     coder, pixels = choice.kind.coder(), [item.pixels for item in items]
     fingerprint, chain = coder.fingerprint(choice.model), coder.encode_chain(pixels, choice.model)
     number, beside = choice.kind.number, [item.attachments for item in items]
-    if number != STORED and (choice.flat or sum(item.quick_bytes for item in items) <= _NEARLY * len(chain)):
+    if number not in (STORED, DEEP) and (choice.flat or sum(item.quick_bytes for item in items) <= _NEARLY * len(chain)):
         plain = stored.encode_chain(pixels)
         if len(plain) <= len(fingerprint) + len(chain):
             return seal(STORED, b"", plain, beside)
@@ -214,7 +220,7 @@ def _decode_segment(archive: Archive, index: int, wanted: set[str], strict: bool
             _lose(error, f"{_say([entry.name])} lost", strict)
 
 
-def _decode_chain(archive: Archive, index: int) -> list[Pixels]:
+def _decode_chain(archive: Archive, index: int) -> Sequence[NDArray[Any]]:
     segment, entries = archive.directory.segments[index], archive.directory.in_segment(index)
     sizes = [(entry.height, entry.width) for entry in entries]
     memory.check(sum(height * width for height, width in sizes), _BYTES_PER_PIXEL)
@@ -236,16 +242,16 @@ def _read_attachments(archive: Archive, index: int, strict: bool) -> tuple[Seque
         return [NOTHING] * len(entries), ("alpha channel and metadata, which are lost",)
 
 
-def _assemble(entry: Entry, pixels: Pixels, beside: Attachments, notes: tuple[str, ...]) -> Picture:
+def _assemble(entry: Entry, pixels: NDArray[Any], beside: Attachments, notes: tuple[str, ...]) -> Picture:
     """Returns a picture of decoded pixels. Raises FormatError if they are not those of the entry, or alpha is damaged."""
-    if entry.gray and pixels.ndim == 3:
+    if entry.gray and pixels.ndim == 3 and pixels.dtype == np.uint8:
         pixels = pixels[..., 0]
-    shape = (entry.height, entry.width) if entry.gray else (entry.height, entry.width, 3)
-    if pixels.shape != shape or zlib.crc32(np.ascontiguousarray(pixels).data) != entry.crc32:
+    size, everything = (entry.height, entry.width), (slice(None), slice(None))
+    whole = replace(picture.read(pixels), rounding=(), left_out=notes)
+    if (pixels.shape[:2], whole.gray) != (size, entry.gray) or zlib.crc32(_little_endian(pixels)) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
-    planes = np.repeat(pixels[..., np.newaxis], 3, axis=2) if entry.gray else pixels
-    everything = (slice(None), slice(None))
-    return attachments.attach(Picture(planes, gray=entry.gray, left_out=notes), beside, (entry.height, entry.width), everything)
+    attached = attachments.attach(whole, beside, size, everything)
+    return attached if whole.deep is None else replace(attached, alpha=whole.alpha)
 
 
 def _say(names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from hcodec import codec, container, models
 from hcodec.container.fields import MAX_LENGTH_BYTES, Cursor, Range, pack_varint
 from hcodec.errors import FormatError, HcodecError
 from hcodec.models import registry
+from hcodec.pixels import picture
 
 if TYPE_CHECKING:
     from hcodec.pixels.picture import Picture
@@ -44,7 +45,7 @@ def find(fingerprint: bytes) -> str:
 
 def encode_chain(pixels: Sequence[Pixels], model: str) -> bytes:
     """Returns the chain of pictures uint8 (H, W, 3) or (H, W)."""
-    files = [codec.encode_lossless(picture, model=model, metadata=())[0] for picture in pixels]
+    files = [codec.encode_exact_layers(picture.read(one), None, model)[0] for one in pixels]
     return b"".join(pack_varint(len(file)) + file for file in files)
 
 
@@ -66,7 +67,7 @@ def _decoded(file: bytes, size: tuple[int, int]) -> Pixels:
     header = reader.known_header()
     if (header.height, header.width) != size:
         raise FormatError(f"a chain's picture has {header.width}x{header.height} pixels, not {size[1]}x{size[0]}")
-    picture = codec.decode_picture(file, strict=True)
-    if not picture.exact:
+    decoded = codec.decode_picture(file, strict=True)
+    if not decoded.exact:
         raise FormatError("a chain's picture is not exact")
-    return picture.pixels
+    return decoded.pixels

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from PIL import Image
 
-from hcodec import arguments
+from hcodec import arguments, whole_file
 from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_pixels
@@ -58,6 +58,8 @@ class StreamDecoder:
     @property
     def levels_decoded(self) -> int:
         """How many whole levels the present state holds, everywhere in the picture."""
+        if whole_file.is_whole(self._reader):
+            return self._reader.num_levels
         return self._decoder.num_levels if self._decoder else 0
 
     def feed(self, data: bytes) -> int:
@@ -68,7 +70,7 @@ class StreamDecoder:
         """
         before = self.levels_decoded
         self._reader.feed(arguments.data("data", data))
-        if self._reader.coarse or any(self._reader.pieces):
+        if (self._reader.coarse or any(self._reader.pieces)) and not whole_file.is_whole(self._reader):
             self._open()
         after = self.levels_decoded
         self._warn(self._reader.damage)
@@ -80,15 +82,21 @@ class StreamDecoder:
 
         Raises TruncatedError before the first level, FormatError if that level is damaged, HcodecError (a region beyond it).
         """
+        if whole_file.is_whole(self._reader):
+            return picture.to_image(whole_file.decode(self._reader, self._rectangle(region), strict=False))
         decoder = self._decoder
         if decoder is None or not any(decoder.prefix(index).levels for index in range(len(decoder.windows))):
             faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
             raise FormatError(faults[0]) if faults else TruncatedError("the first level has not arrived yet")
-        rectangle = Rectangle.chosen(region, decoder.header.height, decoder.header.width)
+        rectangle = self._rectangle(region)
         exact = exact_pixels(decoder, rectangle, strict=False)
         pixels = decoder.pixels(rectangle) if exact is None else exact
         self._warn(decoder.faults.values())
         return picture.to_image(picture_of(self._reader, pixels, region=rectangle))
+
+    def _rectangle(self, region: tuple[int, int, int, int] | None) -> Rectangle:
+        header = self._reader.known_header()
+        return Rectangle.chosen(region, header.height, header.width)
 
     def close(self) -> None:
         """Says that no more bytes will come; TruncatedError if something that the file promises is missing."""

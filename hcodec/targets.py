@@ -35,7 +35,7 @@ class Targets:
 
     @classmethod
     def checked(
-        cls, levels: object, quality: object, target_bpp: object, target_size: object, target_psnr: object, lossless: bool
+        cls, levels: object, quality: object, target_bpp: object, target_size: object, target_psnr: object, lossless: object
     ) -> Targets:
         """Returns them, as they come from a caller. Raises HcodecError if one is wrong, or if two exclude each other."""
         given = cls(
@@ -45,7 +45,7 @@ class Targets:
             size=None if target_size is None else arguments.size("target_size", target_size),
             psnr=None if target_psnr is None else arguments.target("target_psnr", target_psnr),
         )
-        if lossless and given != cls(levels=given.levels):
+        if lossless is not None and arguments.flag("lossless", lossless) and given != cls(levels=given.levels):
             raise HcodecError("a quality or target and lossless exclude each other")
         if given.quality is not None and given != cls(quality=given.quality):
             raise HcodecError("quality excludes levels and targets")

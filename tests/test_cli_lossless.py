@@ -35,9 +35,10 @@ def fields(*argv):
 
 def test_there_and_back(pixels):
     result = hcodec("encode", "img.png", "drawing.png", "--lossless", "--model", "tiny", "-o", "out/")
-    assert result.exit_code == 0 and result.stderr.count(", lossless (") == 2 and result.stderr.count(" bpsp") == 2
+    assert result.exit_code == 0 and result.stderr.count(", lossless (") == 1 and result.stderr.count(" bpsp") == 2
+    assert result.stderr.count(": stored losslessly") == 1
     result = hcodec("decode", "out/img.hcodec", "out/drawing.hcodec")
-    assert result.stderr.count(", lossless (") == 2
+    assert result.stderr.count(", lossless (") == 1 and result.stderr.count(": stored losslessly") == 1
     for name, wanted in (("img", pixels), ("drawing", drawing())):
         assert (np.asarray(Image.open(f"out/{name}.png")) == wanted).all()
     assert ", lossless" not in hcodec("decode", "out/img.hcodec", "--levels", 1, "-f").stderr
@@ -52,7 +53,7 @@ def test_the_report_tells_method_and_level():
     assert report["bpsp"] == 8 * info.file_bytes / (3 * 40 * 400) and report["levels"] == len(info.levels)
     assert "level_cost_bytes" not in report
     stored = fields("encode", "drawing.png", "--lossless", "--model", "tiny")
-    assert (stored["method"], stored["start_level"]) == ("stored", 0)
+    assert (stored["method"], stored["start_level"]) == (container.info("drawing.hcodec").stored, 0)
     assert "method" not in fields("encode", "img.png", "--model", "tiny", "-f")
 
 
@@ -117,3 +118,17 @@ def test_a_damaged_layer_costs_a_warning_and_the_exact_picture():
     assert result.exit_code == 0 and "Warning: bad.hcodec: the lossless layer is damaged" in result.stderr
     assert "lossless (" not in result.stderr and not fields("decode", "bad.hcodec", "-f")["lossless"]
     assert hcodec("decode", "bad.hcodec", "--strict", "-f").exit_code == 1
+
+
+def test_documents_are_stored_and_it_is_said():
+    said = hcodec("encode", "drawing.png", "--model", "tiny").stderr
+    assert "stored losslessly" in said and "looks drawn" not in said
+    assert "stored     losslessly, without a model" in hcodec("info", "drawing.hcodec").stdout
+    assert hcodec("decode", "drawing.hcodec", "-o", "again.png").exit_code == 0
+    assert (np.asarray(Image.open("again.png")) == drawing()).all()
+    for options in (("--levels", 2), ("--target-size", "2kB")):
+        said = hcodec("encode", "drawing.png", "--model", "tiny", "-f", *options).stderr
+        assert "looks drawn" in said and "stored losslessly" not in said
+    said = hcodec("encode", "drawing.png", "--model", "tiny", "-f", "--lossy").stderr
+    assert "levels 3 of 3" in said and "looks drawn" not in said
+    assert hcodec("encode", "drawing.png", "--lossless", "--target-size", "2kB").exit_code == 2

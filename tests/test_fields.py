@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hcodec.coders import stored
 from hcodec.container import fields
 from hcodec.container.archive import MAGIC as ARCHIVE_MAGIC
 from hcodec.container.archive import listing
@@ -19,7 +20,6 @@ from hcodec.container.directory import parse_columns
 from hcodec.container.fields import Cursor, Range
 from hcodec.container.header import MAGIC, parse_header
 from hcodec.errors import FormatError, TruncatedError
-from hcodec.pixels import stored
 
 ANY = Range("number", 0, (1 << 35) - 1)
 

@@ -34,8 +34,9 @@ ARROWS = {
     "stores": {"errors"},
     "parts": {"container", "errors", "stores"},
     "pixels.image_file": {"errors"},
-    "container": {"errors", "arguments"},
+    "container": {"arguments", "errors"},
     "container.source": {"errors"},
+    "pixels.look": set(),
     "container.fields": {"errors"},
     "container.attachments": set(),
     "coding": {"errors", "models.tables"},
@@ -44,6 +45,7 @@ ARROWS = {
     "mosaic": {"errors", "container.window", "models.photo", "models.runtime"},
     "session": {"errors", "container", "coders.levels", "models", "mosaic", "needs"},
     "presented": {"errors", "container", "pixels", "mosaic", "session"},
+    "whole_file": {"errors", "memory", "container", "coders.whole", "mosaic", "pixels", "presented"},
     "exact": {"errors", "container.window", "coders.lossless", "models.registry", "models.runtime.threads", "mosaic", "session"},
     "effort": {
         "errors",
@@ -70,12 +72,13 @@ ARROWS = {
         "exact",
         "effort",
         "targets",
+        "whole_file",
     },
-    "stream": {"arguments", "container", "errors", "exact", "mosaic", "pixels", "presented", "session"},
+    "stream": {"arguments", "container", "errors", "exact", "mosaic", "pixels", "presented", "session", "whole_file"},
     "inspection": {"coders.levels", "coding", "container.window", "models", "mosaic", "session"},
-    "photo_chain": {"codec", "container", "errors", "models"},
-    "kinds": {"coders.small_chain", "container.directory", "photo_chain", "pixels.stored"},
-    "packing": {"arguments", "container", "errors", "kinds", "memory", "pixels"},
+    "photo_chain": {"codec", "container", "errors", "models", "pixels.picture"},
+    "kinds": {"coders.small_chain", "coders.stored", "coders.whole_chain", "container.directory", "photo_chain", "pixels.stored"},
+    "packing": {"arguments", "coders.stored", "container", "errors", "kinds", "memory", "pixels"},
     "cli": {
         "",
         "arguments",
@@ -93,6 +96,7 @@ ARROWS = {
         "remote",
         "stores",
         "stream",
+        "whole_file",
     },
     "gallery": {"codec", "container.archive", "container.header", "errors", "pixels"},
     "server": {"errors", "gallery", "models.registry"},
@@ -173,6 +177,7 @@ OUTSIDE = {
     "coding": {"numpy", "constriction"},
     "packing": {"numpy", "PIL"},
     "coders": {"numpy"},
+    "coders.whole": {"numpy", "PIL"},
     "kinds": set(),
     "photo_chain": {"numpy"},
     "needs": set(),
@@ -181,6 +186,7 @@ OUTSIDE = {
     "inspection": {"numpy"},
     "presented": set(),
     "exact": {"numpy"},
+    "whole_file": {"numpy"},
     "effort": {"numpy"},
     "targets": set(),
     "codec": {"numpy", "PIL"},
@@ -319,7 +325,7 @@ def test_no_import_hides_in_a_string():
 
 def test_numbers_have_one_reader():
     """Seven bits a byte, and four bytes little-endian: of what belongs to our formats, only fields know them."""
-    ours = {"container", "pixels.stored", "pixels.alpha", "packing", "photo_chain"}
+    ours = {"container", "coders.stored", "pixels.alpha", "packing", "photo_chain"}
     for module, path in SOURCES.items():
         text = path.read_text(encoding="utf-8")
         if module != "container.fields":

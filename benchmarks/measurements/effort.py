@@ -40,7 +40,7 @@ def _measure(photo: Photo, effort: int) -> File:
 
     pixels = read(photo.path)
     hcodec.encode(pixels[:64, :64])  # loads the model
-    data, seconds = timed(lambda: hcodec.encode(pixels, effort=effort))
+    data, seconds = timed(lambda: hcodec.encode(pixels, effort=effort, lossless=False))
     levels = hcodec.info(data).levels
     decoded = [np.asarray(hcodec.decode(io.BytesIO(data), levels=level.level).convert("RGB")) for level in levels]
     return File(

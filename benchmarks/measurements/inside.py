@@ -112,7 +112,7 @@ def rate(pixels: Pixels) -> Rate:
     """What encoding a picture costs, and what the model said that it would."""
     import hcodec
 
-    data, pushed = _listening(lambda: hcodec.encode(pixels))
+    data, pushed = _listening(lambda: hcodec.encode(pixels, lossless=False))
     layer_bits = 8.0 * sum(level.num_bytes for level in hcodec.info(data).levels)
     table_bits = sum(tables.estimate(*part) for tables, part in pushed)
     model_bits = sum(_model_bits(tables, *part) for tables, part in pushed)
@@ -174,7 +174,7 @@ def steps(checkpoint: Path, model: str, pixels: Pixels) -> dict[str, Points]:
     from hcodec import models
 
     loaded = models.load(model)
-    data = hcodec.encode(pixels, model=model)
+    data = hcodec.encode(pixels, model=model, lossless=False)
     levels = hcodec.info(data).levels
     decoded = [psnr(pixels, np.asarray(hcodec.decode(data, levels=level.level))) for level in levels]
     layers = accumulate(8.0 * level.num_bytes for level in levels)

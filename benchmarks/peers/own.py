@@ -55,7 +55,7 @@ def encode(pixels: Pixels, _: float) -> bytes:
     """The whole file, all lossy levels."""
     import hcodec
 
-    return hcodec.encode(pixels)
+    return hcodec.encode(pixels, lossless=False)
 
 
 def decode(data: bytes) -> Pixels:

@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import results
 from benchmarks.reports import (
     chains,
+    documents,
     effort,
     integers,
     lossless,
@@ -52,6 +53,7 @@ REPORTS = (
     Report("progressive", "While a file arrives", progressive.parts),
     Report("lossless", "Lossless files", lossless.files),
     Report("lossless-layer", "The lossless layer", lossless.layer),
+    Report("documents", "Documents and screens", documents.parts, folder="documents"),
     Report("bits-back", "Chains of small pictures", chains.parts, folder="small"),
     Report("speed", "Time", speed.parts),
     Report("operation", "In operation", operation.parts),

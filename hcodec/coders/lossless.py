@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.coders import tiles
+from hcodec.coders import stored, tiles
 from hcodec.coders.tiles import Source
 from hcodec.container import lossless_layer
 from hcodec.container.lossless_layer import CELL, CODED, METHODS, STORED, LosslessLayer
@@ -22,7 +22,6 @@ from hcodec.models.lossless.walk import Floats
 from hcodec.models.photo.prefix import Prefix
 from hcodec.models.runtime.backend import ANY, Backend
 from hcodec.models.runtime.threads import Show, ignore
-from hcodec.pixels import stored
 
 _RUN, _RUNS = 6, 3  # ways to code a picture are compared on so many runs of so many cells in each direction
 _SLACK = 1.05  # by which a quick attempt at storing may be longer; a proper one is shorter by up to a fifth, mostly less

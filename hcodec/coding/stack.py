@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from hcodec.errors import FormatError
 
+_TOTAL = 1 << 24  # format: frequencies of a table together
 _STATE_WORDS = 2  # of constriction's coder
 _PAD_WORDS = 4  # stand-ins below a cut stack, so that running dry shows
+
+_BIT = constriction.stream.model.Categorical(perfect=False)  # a table of two symbols for each bit
 
 Symbols = NDArray[np.int32]
 Part = tuple[Symbols, NDArray[Any]]  # symbols and, of the same shape, which table codes each
@@ -39,6 +42,11 @@ def categorical(weights: NDArray[np.int32]) -> Any:
     """Returns constriction's model of a table, int32 weights that sum to 2^24 - their number; each counts one more."""
     # integer weights whose sum leaves one for each symbol make constriction's table exactly weight + 1
     return constriction.stream.model.Categorical(weights.astype(np.float64), perfect=False)
+
+
+def _weights(ones: NDArray[np.signedinteger]) -> NDArray[np.float64]:
+    """Returns the weights, as those of `categorical`, of tables of two symbols, given the frequency of the second."""
+    return np.stack([_TOTAL - 1 - ones, ones - 1], axis=1).astype(np.float64)
 
 
 class Stack:
@@ -112,6 +120,16 @@ class Stack:
             # the symbol that needed the refill was still read from true bits, the next one would not be
             self.exhausted = self._coder.num_words() < _STATE_WORDS + _PAD_WORDS
         return np.concatenate(popped)
+
+    def push_bits(self, bits: NDArray[np.int8], ones: NDArray[np.int32]) -> None:
+        """Puts bits on the stack; ones: the frequency of a 1 for each of them, 1 .. 2^24 - 1."""
+        self._coder.encode_reverse(bits.astype(np.int32), _BIT, _weights(ones))
+
+    def pop_bits(self, ones: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Takes what `push_bits` put there. Once a cut stack is exhausted, all of them are arbitrary."""
+        bits: NDArray[np.int64] = self._coder.decode(_BIT, _weights(ones)).astype(np.int64)
+        self.exhausted |= self.cut and self._coder.num_words() < _STATE_WORDS + _PAD_WORDS
+        return bits
 
     def close(self) -> None:
         """Raises FormatError if a whole stack holds more than was popped, which no encoder writes."""

@@ -4,6 +4,7 @@ Nothing here knows pixels, networks or entropy coding: a piece of a layer is opa
 `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 """
 
+from hcodec.container import whole
 from hcodec.container.attachments import Attachments
 from hcodec.container.header import Frame, Header
 from hcodec.container.info import Info, LevelInfo, LosslessInfo, describe, info
@@ -29,6 +30,7 @@ __all__ = [
     "info",
     "read_all",
     "truncate",
+    "whole",
     "windows",
     "write",
 ]

@@ -61,7 +61,8 @@ class Attachments:
 
     `icc`: a color profile; `exif`: a TIFF structure; `xmp`: an XMP packet; `alpha`: an alpha channel as from
     `pixels.alpha.encode_alpha`; `gamma`: of the file, in units of 1/100000; `orientation`: 1 .. 8 as in Exif, how the
-    source was stored (the pixels here are upright); `text`: keys, each different, and values.
+    source was stored (the pixels here are upright); `text`: keys, each different, and values; `whole`: the picture itself,
+    in files that have it in place of levels.
     """
 
     icc: bytes = b""
@@ -74,6 +75,7 @@ class Attachments:
     density: Density | None = None
     orientation: int | None = None
     text: tuple[tuple[str, str], ...] = ()
+    whole: bytes = b""
 
     @property
     def blobs(self) -> tuple[bytes, bytes, bytes, bytes]:

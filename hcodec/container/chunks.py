@@ -101,6 +101,7 @@ def _parse_text(payload: bytes) -> tuple[str, str]:
 _BYTE, _FLAG = Range("code point", 0, 255), Range("flag", 0, 1)  # format, as those below
 _COORDINATE, _NUMBER = Range("coordinate", 0, (1 << 31) - 1), Range("number", 1, (1 << 31) - 1)
 _ORIENTATION = Range("orientation", 1, 8)
+WHOLE = Kind("whole", True)
 KINDS = {
     b"alph": Kind("alpha", True),
     b"iccp": Kind("icc", True),
@@ -109,6 +110,7 @@ KINDS = {
     b"gama": _numbers("gamma", True, int, _NUMBER),
     b"phys": _numbers("density", True, Density, _NUMBER, _NUMBER, _FLAG),
     b"ornt": _numbers("orientation", True, int, _ORIENTATION),
+    b"PICT": WHOLE,  # the last one before the layers, so that alpha and color are there while it arrives
     b"text": Kind("text", False, _pack_text, _parse_text),
     b"exif": Kind("exif", False),
     b"xmp ": Kind("xmp", False),

@@ -29,7 +29,7 @@ from hcodec.container.fields import (
 )
 from hcodec.errors import FormatError
 
-STORED, SMALL, PHOTO = range(3)  # format: the kinds of segments; all but STORED have a fingerprint
+STORED, SMALL, PHOTO, DRAWN, DEEP = range(5)  # format: the kinds of segments; all but STORED have a fingerprint
 MAX_PICTURES = 1 << 20  # format
 MAX_NAME_BYTES = 1024  # format
 MAX_DIRECTORY_BYTES = 1 << 26  # format

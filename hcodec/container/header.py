@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from hcodec.container import chunks
+from hcodec.container import chunks, whole
 from hcodec.container.fields import (
     FINGERPRINT_BYTES,
     HEIGHT,
@@ -40,7 +40,7 @@ _NAME = Range("length of the model's name", 1, 32)
 _FINGERPRINT = Range("length of the fingerprint", FINGERPRINT_BYTES, FINGERPRINT_BYTES)
 _NUM_PIXELS = Range("width * height", 1, MAX_PIXELS)
 _SECTION = Range("length of the chunks", chunks.HEAD_BYTES, MAX_LENGTH_BYTES)
-_DEPTH, _NEWER_DEPTH = Range("bits a sample", 8, 8), 16
+_DEPTHS = (8, 16)  # bits a sample; 16 of a whole picture only
 _NUM_COARSE = Range("number of coarse layers", 0, MAX_LAYERS - 1)
 _NUM_FRAMES = Range("number of frames", 1, MAX_LENGTH_BYTES)
 
@@ -52,7 +52,7 @@ class Frame:
     `width`, `height` in pixels, 1 .. 2^24, together at most 2^31; `model`: its name, of 1 to 32 lower-case letters, digits
     and hyphens; `fingerprint`: the first 4 bytes of its digest; `num_coarse`: how many of the first levels are of the whole
     picture and not of windows, 0 to 31, be they in the file or not; `gray`: the picture has one channel; `offsets`: latents
-    bring scale offsets.
+    bring scale offsets; `depth`: bits a sample, 8 or, of a whole picture, 16.
     """
 
     width: int
@@ -62,6 +62,7 @@ class Frame:
     num_coarse: int = 0
     gray: bool = False
     offsets: bool = False
+    depth: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,8 @@ class Header(Frame):
         for section_bytes in filter(None, (self.front_bytes, self.back_bytes)):
             _SECTION.check(section_bytes)
         _NUM_COARSE.check(self.num_coarse)
+        if fault := _fault_of_depth(self.depth, self.model):
+            raise FormatError(fault)
         Shape(self.num_windows, self.num_coarse, self.cut, self.lossless).check(self.layers)
 
     @property
@@ -148,7 +151,7 @@ def pack_header(header: Header) -> bytes:
     """Returns the bytes of a header."""
     packed = bytearray(MAGIC)
     packed += bytes((header.version, _flags(header), len(header.model))) + header.model.encode() + header.fingerprint
-    packed += pack_varint(header.width) + pack_varint(header.height) + bytes((_DEPTH.low,)) + pack_varint(_NUM_FRAMES.low)
+    packed += pack_varint(header.width) + pack_varint(header.height) + bytes((header.depth,)) + pack_varint(_NUM_FRAMES.low)
     packed.append(header.num_coarse)
     for section_bytes in filter(None, (header.front_bytes, header.back_bytes)):
         packed += pack_varint(section_bytes)
@@ -200,13 +203,14 @@ def _parse_start(cursor: Cursor) -> dict[str, Any]:
     version, flags = _parse_version(cursor)
     model, fingerprint = _parse_name(cursor), cursor.take(FINGERPRINT_BYTES)
     width, height = _parse_size(cursor)
-    _refuse_newer(cursor)
+    depth = _parse_depth(cursor, model)
     return {
         "version": version,
         "model": model,
         "fingerprint": fingerprint,
         "width": width,
         "height": height,
+        "depth": depth,
         "num_coarse": cursor.byte(_NUM_COARSE),
         "gray": bool(flags & _GRAY),
         "offsets": bool(flags & _OFFSETS),
@@ -258,13 +262,19 @@ def _parse_size(cursor: Cursor) -> tuple[int, int]:
     return width, height
 
 
-def _refuse_newer(cursor: Cursor) -> None:
-    """Reads bits a sample and the number of frames. Raises FormatError if they are not 8 and 1."""
+def _fault_of_depth(depth: int, model: str) -> str:
+    """Says what is wrong with the bits a sample; empty if nothing is."""
+    if depth not in _DEPTHS:
+        return f"bits a sample is {depth}, allowed is {_DEPTHS[0]} or {_DEPTHS[1]}"
+    return f"the file has {depth} bits a sample, which needs a newer hcodec" if depth > 8 and model != whole.MODEL else ""
+
+
+def _parse_depth(cursor: Cursor, model: str) -> int:
+    """Returns the bits a sample. Raises FormatError if that or the number of frames, which follows, is none that is read."""
     depth = cursor.byte()
-    if depth == _NEWER_DEPTH:
-        raise FormatError(f"the file has {depth} bits a sample, which needs a newer hcodec")
-    if fault := _DEPTH.fault(depth):
+    if fault := _fault_of_depth(depth, model):
         raise cursor.error(fault)
     num_frames = cursor.varint(_NUM_FRAMES)
     if num_frames > 1:
         raise FormatError(f"the file has {num_frames} frames, which needs a newer hcodec")
+    return depth

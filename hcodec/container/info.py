@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hcodec.container import lossless_layer
+from hcodec.container import lossless_layer, whole
 from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
 from hcodec.container.source import Source, read_source
 from hcodec.container.window import windows
-from hcodec.errors import FormatError
+from hcodec.errors import FormatError, HcodecError
 
 _NAMED = (Cicp, Chromaticities, Density)
 _VALUES = ("cicp", "chromaticities", "gamma", "density", "orientation", "text")
@@ -65,7 +65,8 @@ class Info:
     picture has; `num_coarse`: how many of its first levels are not of windows, but of the whole picture; `alpha_bytes`,
     `icc_bytes`, `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent; `cicp` to `text`: as in `Attachments`;
     `container_bytes`: everything but the layers, in the whole file; `file_bytes`: what was read; `total_bytes`: what the
-    header promises; `warnings`: as in `Reader`.
+    header promises; `warnings`: as in `Reader`; `depth`: bits a sample; `stored`: how the picture is coded where it is stored as
+    a whole ("bilevel", "5 colors", "16-bit", "image file"), and is all of level 1; else empty.
     """
 
     version: int
@@ -77,6 +78,8 @@ class Info:
     cut: bool
     num_windows: int
     num_coarse: int
+    depth: int
+    stored: str
     levels: tuple[LevelInfo, ...]
     lossless: LosslessInfo | None
     alpha_bytes: int
@@ -128,16 +131,35 @@ def describe(reader: Reader) -> Info:
         cut=header.cut,
         num_windows=header.num_windows,
         num_coarse=header.num_coarse,
-        levels=tuple(LevelInfo(level, *_layer_facts(reader, header, level)) for level in range(1, header.num_levels + 1)),
+        depth=header.depth,
+        stored=_say_stored(reader) if header.model == whole.MODEL else "",
+        levels=_levels(reader, header),
         lossless=_describe_lossless(reader, header) if header.lossless else None,
         **{f"{name}_bytes": num_bytes for name, num_bytes in attached.sizes._asdict().items()},
         **{name: getattr(attached, name) for name in _VALUES},
-        container_bytes=header.file_bytes - sum(layer.num_bytes for layer in header.layers),
+        container_bytes=header.file_bytes - sum(layer.num_bytes for layer in header.layers) - reader.whole_bytes,
         file_bytes=reader.num_bytes_fed,
         total_bytes=header.file_bytes,
         complete=reader.complete,
         warnings=tuple(reader.warnings),
     )
+
+
+def _levels(reader: Reader, header: Header) -> tuple[LevelInfo, ...]:
+    """Returns what there is to say of each level; a picture that is stored as a whole is one level."""
+    if header.model != whole.MODEL:
+        return tuple(LevelInfo(level, *_layer_facts(reader, header, level)) for level in range(1, header.num_levels + 1))
+    promised, present = reader.whole_bytes, len(reader.whole)
+    crc_ok = bool(reader.attachments.whole) if reader.num_levels else None
+    bpp = 8 * promised / (header.width * header.height)
+    return (LevelInfo(1, promised, bpp, header.prefix_bytes(0), present if crc_ok is not False else promised, crc_ok),)
+
+
+def _say_stored(reader: Reader) -> str:
+    try:
+        return whole.parse(reader.whole).describe()
+    except HcodecError:  # it has hardly begun, or is malformed in spite of its checksum
+        return "unknown"
 
 
 def _layer_facts(reader: Reader, header: Header, number: int) -> tuple[int, float, int, int, bool | None]:

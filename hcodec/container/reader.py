@@ -51,6 +51,8 @@ class Reader:
         self._gap_bytes = 0  # jumped over, after what is pending
         self._arriving: int | None = None  # the window of which a piece is arriving
         self._cut_piece: tuple[int | None, bytes] = None, b""  # its window and its bytes
+        self.whole_bytes = 0  # of the picture that is a chunk, as it promises
+        self._head: chunks.Head | None = None  # of the chunk that is arriving
         self._header_parser = HeaderParser()
         self._parser: Iterator[None] | None = None
         self._refusal: FormatError | None = None
@@ -74,6 +76,16 @@ class Reader:
             return bytes(self._pending)
         cut, piece = self._cut_piece
         return piece if window == cut else b""
+
+    @property
+    def whole(self) -> bytes:
+        """The bytes so far of the picture that is a chunk, in place of levels; empty if there are none."""
+        return bytes(self._pending) if self._is_whole else self.attachments.whole
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether it is arriving now."""
+        return self._head is not None and chunks.KINDS.get(self._head.tag) is chunks.WHOLE
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises FormatError if the file is not ours, too new, or damaged in its header."""
@@ -163,7 +175,10 @@ class Reader:
             num_bytes -= chunks.HEAD_BYTES
             if head.num_bytes > num_bytes:
                 break
+            self._head = head
+            self.whole_bytes += head.num_bytes * self._is_whole
             payload = yield from self._take(head.num_bytes)
+            self._head = None
             num_bytes -= head.num_bytes
             self._keep_chunk(head, payload)
         if num_bytes:  # also after the break: the section's end is known from the header, so the layers are not lost

@@ -39,4 +39,4 @@ def on_background(picture: Picture, color: Rgb) -> Picture:
     cover = picture.alpha[..., np.newaxis].astype(np.uint16)
     mixed = picture.pixels * cover + np.array(color, np.uint16) * (255 - cover)  # at most 255 * 255
     pixels = ((mixed + 127) // 255).astype(np.uint8)
-    return replace(picture, pixels=pixels, alpha=None, gray=picture.gray and len(set(color)) == 1)
+    return replace(picture, pixels=pixels, alpha=None, deep=None, gray=picture.gray and len(set(color)) == 1)

@@ -51,7 +51,8 @@ def prepare(
     if exact and not convert and not is_held(source):
         changes = "; ".join(source.changes)
         raise PictureError(f"it cannot be coded without loss: {changes}; --convert (convert=True) codes that")
-    return replace(source, metadata=blobs.keep(source.metadata, metadata, strip))
+    kept = replace(source, metadata=blobs.keep(source.metadata, metadata, strip))
+    return replace(kept, rounding=()) if exact else kept  # without loss, the samples of 16 bits are what is coded
 
 
 def is_held(source: Picture) -> bool:

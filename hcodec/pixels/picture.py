@@ -23,8 +23,8 @@ from PIL import Image, UnidentifiedImageError
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
 from hcodec.container.source import open_path, read_source
 from hcodec.errors import HcodecError, HcodecWarning, PictureError
+from hcodec.pixels import deep, plugins, samples, writing
 from hcodec.pixels import metadata as blobs
-from hcodec.pixels import plugins, samples, writing
 from hcodec.pixels.facts import Facts, facts_of
 from hcodec.pixels.lenient import lenient
 from hcodec.pixels.metadata import Metadata
@@ -67,8 +67,9 @@ class Picture:
 
     `pixels`: uint8 (H, W, 3), 0..255; `alpha`: uint8 (H, W), 0 transparent .. 255 opaque, or None; `gray`: one
     channel, then the three planes of `pixels` are equal; `changes`: how the samples differ from those of the source, which
-    8 bits of gray or RGB cannot hold; `left_out`: what else of the source is not here, beside `metadata.other`; `exact`: of
-    a decoded picture, whether a lossless layer gave the very pixels that were encoded.
+    no file of ours can hold; `left_out`: what else of the source is not here, beside `metadata.other`; `exact`: of a decoded
+    picture, whether `pixels` are the very ones that were encoded; `deep`: uint16 (H, W, 1 to 4), the samples where they have
+    16 bits, alpha included; `rounding`: how `pixels` and `alpha` differ from those.
     """
 
     pixels: NDArray[np.uint8]
@@ -78,6 +79,8 @@ class Picture:
     changes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     exact: bool = False
+    deep: NDArray[np.uint16] | None = None
+    rounding: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -85,11 +88,11 @@ class Picture:
         names = [*self.left_out, *self.metadata.other]
         more = len(names) - _MAX_NAMES
         left_out = ", ".join([*names[:_MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
-        return tuple(line for line in ("; ".join(self.changes), left_out and f"left out: {left_out}") if line)
+        return tuple(line for line in ("; ".join((*self.changes, *self.rounding)), left_out and f"left out: {left_out}") if line)
 
     def without_notes(self) -> Picture:
         """Returns the same picture, of which there is nothing to be warned of any more."""
-        return replace(self, changes=(), left_out=(), metadata=replace(self.metadata, other=()))
+        return replace(self, changes=(), rounding=(), left_out=(), metadata=replace(self.metadata, other=()))
 
 
 def read(
@@ -157,14 +160,15 @@ def _from_image(image: Image.Image) -> Picture:
     _check_size(image.width, image.height)
     left_out, facts, rawmode = _say_frames(image), facts_of(image), samples.rawmode(image)
     with _pillow_errors("the image is damaged", _HINT):
+        halves = deep.halves(image, rawmode)
         image.load()
     metadata, orientation = blobs.collect(image, facts)
     if image.mode == "CMYK":  # its profile tells of colors that are gone
         metadata = blobs.keep(metadata, strip=("icc", "color"))
+    turn = _UPRIGHT.get(orientation)
     converted, changes = samples.convert(image, rawmode, facts.bits)
-    if orientation in _UPRIGHT:
-        converted = converted.transpose(_UPRIGHT[orientation])
-    return _from_channels(np.asarray(converted), metadata, tuple(changes), left_out)
+    upright = np.asarray(converted if turn is None else converted.transpose(turn))
+    return _rounded(_from_channels(upright, metadata, tuple(changes), left_out), deep.joined(image, halves, turn))
 
 
 def _check_size(width: int, height: int) -> None:
@@ -189,7 +193,13 @@ def _from_array(array: NDArray[np.generic]) -> Picture:
         raise PictureError(f"an array of shape {array.shape} is no picture; (H, W) or (H, W, 1 to 4) is")
     _check_size(channels.shape[1], channels.shape[0])
     eight_bits, changes = samples.convert_array(channels)
-    return _from_channels(eight_bits, Metadata(), tuple(changes), ())
+    rounded = _from_channels(eight_bits, Metadata(), tuple(changes), ())
+    return _rounded(rounded, channels.astype(np.uint16) if array.dtype.kind == "u" and array.dtype.itemsize == 2 else None)
+
+
+def _rounded(picture: Picture, samples: NDArray[np.uint16] | None) -> Picture:
+    """Returns a picture with the samples of 16 bits of which it was rounded, if there are such."""
+    return picture if samples is None else replace(picture, deep=samples, rounding=picture.changes, changes=())
 
 
 def _from_channels(channels: NDArray[Any], metadata: Metadata, changes: tuple[str, ...], left_out: tuple[str, ...]) -> Picture:
@@ -204,15 +214,17 @@ def _from_channels(channels: NDArray[Any], metadata: Metadata, changes: tuple[st
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB or RGBA, with what comes along in its `info`.
+    """A Pillow image of mode L, LA, RGB, RGBA or I;16, with what comes along in its `info`.
 
     Under Pillow's keys: `icc_profile`, `exif`, `xmp`, `gamma`, `chromaticity`, `dpi` or `aspect`; and under those that it does
-    not have: `cicp` (four numbers) and `text` (a dict).
+    not have: `cicp` (four numbers) and `text` (a dict). It has no mode for other samples of 16 bits than gray ones without
+    alpha: such are rounded.
     """
-    pixels = picture.pixels
+    pixels: NDArray[Any] = picture.pixels
     if picture.gray:
         pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
-    image = Image.fromarray(pixels)
+    is_deep = picture.deep is not None and picture.deep.shape[2] == 1
+    image = Image.fromarray(picture.deep[..., 0] if picture.deep is not None and is_deep else pixels)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(picture.alpha))
     blobs.attach(image, picture.metadata)

@@ -15,7 +15,7 @@ def measure(task: Task, extent: Extent) -> dict[str, Any]:
     """Seconds of every round: `first`, `all` levels shown one after the other, `decode` at once."""
     import hcodec
 
-    data = hcodec.encode(read(task.photos[0].path))
+    data = hcodec.encode(read(task.photos[0].path), lossless=False)
     ends = [level.prefix_bytes for level in hcodec.info(data).levels]
     seconds: dict[str, list[float]] = {"first": [], "all": [], "decode": []}
     for number in each("first picture", range(extent.rounds + 1)):

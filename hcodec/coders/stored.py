@@ -1,6 +1,6 @@
 """Pictures as ordinary lossless files, one after the other: the chain of an archive that needs no model.
 
-Room: pixels: to bytes without a network, beside `alpha`. It has the functions that every coder of chains has, and is what
+Room: coders: to bytes without a network. It has the functions that every coder of chains has, and is what
 a chain must be shorter than to be kept. FORMAT.md, "Stored pictures". Imports numpy, `image_file`, `fields` only.
 """
 
@@ -25,9 +25,12 @@ _LENGTH = Range("its length", 1, MAX_LENGTH_BYTES)  # format
 _QUALITY = 75  # of WebP; more effort: 1 % less for 3 to 20 times the time
 
 
-def encode(pixels: NDArray[np.uint8]) -> bytes:
-    """Returns one picture, uint8 (H, W) or (H, W, 3): its samples as they are, or a lossless file if that is shorter."""
-    packed = image_file.encode(pixels, _QUALITY)
+def encode(pixels: NDArray[np.uint8], quality: int = _QUALITY, method: int = 4) -> bytes:
+    """Returns one picture, uint8 (H, W) or (H, W, 3): its samples as they are, or a lossless file if that is shorter.
+
+    quality, method: as `image_file.encode` takes them.
+    """
+    packed = image_file.encode(pixels, quality, method)
     if len(packed) < pixels.size:
         return bytes((_FILE,)) + pack_varint(len(packed)) + packed
     return bytes((_GRAY_SAMPLES if pixels.ndim == 2 else _RGB_SAMPLES,)) + pixels.tobytes()
@@ -69,6 +72,11 @@ def decode_chain(data: bytes, sizes: Sequence[tuple[int, int]], model: str = "")
     pictures = [_decode(cursor, height, width) for height, width in sizes]
     cursor.end()
     return pictures
+
+
+def decode(data: bytes, height: int, width: int) -> NDArray[np.uint8]:
+    """Returns the picture of `encode`, as `decode_chain` does."""
+    return decode_chain(data, [(height, width)])[0]
 
 
 def _decode(cursor: Cursor, height: int, width: int) -> NDArray[np.uint8]:

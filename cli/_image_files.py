@@ -1,0 +1,28 @@
+"""Pictures to image files. Stdlib only until it is asked."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hcodec.pixels.picture import Picture
+
+
+def file_of(decoded: Picture, pillow_format: str) -> bytes:
+    """Returns a picture as an image file in one of Pillow's formats; warns of what it leaves out."""
+    from hcodec.errors import HcodecWarning
+    from hcodec.pixels import deep_file, picture
+
+    if decoded.deep is not None and pillow_format in deep_file.FORMATS:
+        lost = deep_file.left_out(decoded.metadata, pillow_format)
+        if lost:
+            warnings.warn(f"left out of the 16-bit {pillow_format} file: {', '.join(lost)}", HcodecWarning, stacklevel=1)
+        return deep_file.encode(decoded.deep, pillow_format, decoded.metadata)
+    if decoded.deep is not None:
+        warnings.warn(f"16-bit samples rounded to 8 bits: {pillow_format} is not written with more", HcodecWarning, stacklevel=1)
+    target = BytesIO()
+    picture.save(picture.to_image(replace(decoded, deep=None)), target, pillow_format)
+    return target.getvalue()
