@@ -29,6 +29,11 @@ Look into a file and cut it, without decoding:
     sizes = [level.num_bytes for level in hcodec.info(data).levels]
     shorter = hcodec.truncate(data, levels=2)             # or num_bytes="20kB"
 
+Open a file at an address, reading only what is asked for (with the extra `remote`):
+
+    with hcodec.open(data) as file:                       # or a path, or "https://example.org/img.hcodec"
+        preview = file.image(levels=1)
+
 Put many pictures into one archive, without loss, and take them out:
 
     archive = hcodec.pack([("a.png", "img.png"), ("b.png", image)])
