@@ -212,7 +212,7 @@ def test_quality_on_the_command_line():
 
 
 def test_the_tables_of_qualities_are_what_was_measured():
-    """Those in the help of `encode` and in README: where whole levels lie, and what they reach on photographs."""
+    """Those in the help of `encode` and in the guide: where whole levels lie, and what they reach on photographs."""
     measured = json.loads((ROOT / "benchmarks/results/kodak/hcodec.json").read_text())["results"]
     last = models.summary("photo-1").num_levels - 1
     wanted = [
@@ -221,7 +221,7 @@ def test_the_tables_of_qualities_are_what_was_measured():
     ]
     helped = [line.split()[:4] for line in run("encode", "--help").stdout.splitlines() if " dB " in line or line.endswith(" dB")]
     assert helped == wanted
-    rows = re.findall(r"^\| (?:`-q`|levels|bits a pixel|PSNR, dB) \|(.*)\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (?:`-q`|levels|bits a pixel|PSNR, dB) \|(.*)\|$", (ROOT / "docs" / "guide.md").read_text(), re.MULTILINE)
     assert [list(row) for row in zip(*([cell.strip() for cell in row.split("|")] for row in rows), strict=True)] == wanted
 
 
@@ -309,7 +309,7 @@ def test_completion():
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_get_their_script(shell):
     line = f"_HCODEC_COMPLETE={shell}_source hcodec"
-    assert line in run("--help").stdout and line in (ROOT / "README.md").read_text()
+    assert line in run("--help").stdout and line in (ROOT / "docs" / "guide.md").read_text()
     script = "import sys; sys.argv = ['hcodec']; from hcodec.cli import main; main(prog_name='hcodec')"
     env = {**os.environ, "_HCODEC_COMPLETE": f"{shell}_source"}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
