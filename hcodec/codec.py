@@ -77,7 +77,7 @@ def encode(
         source = source.without_notes()  # warned of already
         return encode_lossless(source, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
     compute = model, device, backend, on_progress
-    if lossless is None and effort == 1 and targets == Targets():
+    if lossless is None and targets == Targets() and arguments.is_whole(effort) and effort == 1:
         return whole_file.better(source, lambda: _encode_levels(source, targets, 1, *compute))
     return _encode_levels(source, targets, effort, *compute)
 
