@@ -302,7 +302,7 @@ def test_cut_and_corrupt_files_decode_with_a_warning(stream, pixels):
     Path("cut.hcodec").write_bytes(stream[: levels[1].prefix_bytes])
     Path("bad.hcodec").write_bytes(damaged(stream, levels[2].prefix_bytes - 1))
     result = hcodec("decode", "cut.hcodec", "bad.hcodec")
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.stderr
     assert "Warning: cut.hcodec: " in result.stderr
     assert "Warning: bad.hcodec: " in result.stderr
     assert hcodec("decode", "img.hcodec", "--levels", 2, "-o", "two.png").exit_code == 0
