@@ -221,7 +221,9 @@ def test_the_tables_of_qualities_are_what_was_measured():
     ]
     helped = [line.split()[:4] for line in run("encode", "--help").stdout.splitlines() if " dB " in line or line.endswith(" dB")]
     assert helped == wanted
-    rows = re.findall(r"^\| (?:`-q`|levels|bits a pixel|PSNR, dB) \|(.*)\|$", (ROOT / "docs" / "guide.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (?:`-q`|levels|bits a pixel|PSNR, dB) \|(.*)\|$", (ROOT / "docs" / "guide.md").read_text(), re.MULTILINE
+    )
     assert [list(row) for row in zip(*([cell.strip() for cell in row.split("|")] for row in rows), strict=True)] == wanted
 
 

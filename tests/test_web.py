@@ -21,9 +21,10 @@ from PIL import Image
 from test_golden import EXACT, FOLDER, SHOWN, golden, shown
 
 from hcodec import codec, container, packing
+from hcodec.container.attachments import Cicp
 from hcodec.gallery import Gallery
 from hcodec.models import registry, weights_file
-from hcodec.pixels.picture import psnr
+from hcodec.pixels.picture import Metadata, Picture, psnr
 from hcodec.server import PictureServer
 
 ROOT = Path(__file__).parent.parent
@@ -112,6 +113,18 @@ def test_damaged_files_are_refused_or_shown_without_what_is_damaged_in_node():
         assert found.get("error") if place < header_bytes else found["warnings"], place
     ends = [*range(0, header_bytes, 5), header_bytes, header_bytes + 1]
     assert all("error" in found or found["digest"] for found in decoded([job(name, bytes=end) for end in ends]))
+
+
+@in_node
+def test_only_colors_other_than_srgb_are_warned_of_in_node(tmp_path):
+    jobs = []
+    for name, cicp in (("srgb", (1, 13, 0, 1)), ("pq", (9, 16, 0, 1))):
+        path = tmp_path / f"{name}.hcodec"
+        source = Picture(render(32, 40), metadata=Metadata(cicp=Cicp(*cicp)))
+        path.write_bytes(codec.encode(source, levels=1))
+        jobs.append({"path": str(path)})
+    quiet, warned = decoded(jobs)
+    assert quiet["warnings"] == [] and ["color space" in line for line in warned["warnings"]] == [True]
 
 
 @in_node

@@ -8,6 +8,11 @@ const HEAD_BYTES = 12; // of a chunk: tag, length, checksum
 const COLORS = "the file brings a color space; its colors are shown as if that were sRGB";
 const KNOWN = ["alph", "iccp", "cicp", "chrm", "gama", "phys", "ornt", "text", "exif", "xmp "];
 
+/** Whether the primaries and the transfer of a `cicp` chunk are those of sRGB. */
+function isSrgb([primaries, transfer]) {
+  return primaries === 1 && transfer === 13;
+}
+
 /**
  * Takes a file as it arrives and gives out its parts as soon as they are whole and their checksums right.
  *
@@ -114,7 +119,7 @@ export class Reader {
     if (crc32(tag, payload) !== crc) this._warn(`the chunk ${name} is damaged, it was ignored`);
     else if (name === "alph") this.alpha ??= payload.slice();
     else if (/^[A-Z]/.test(name)) throw new FormatError(`the file has the mandatory chunk ${name}, which needs a newer viewer`);
-    else if (name === "iccp" || name === "cicp") this._warn(COLORS);
+    else if (name === "iccp" || (name === "cicp" && !isSrgb(payload))) this._warn(COLORS);
     else if (!KNOWN.includes(name)) this._warn(`the chunk ${name} is not known, it was ignored`);
   }
 
