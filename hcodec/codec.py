@@ -66,8 +66,7 @@ def encode(
     longest file that fits, or the shortest that reaches it. metadata: what to keep, strip: what not to keep of that: "icc",
     "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all". effort: 1 to 4; above 1, better
     symbols are searched for (with torch). on_progress: gets the share done. device: "auto", "cpu" or "cuda"; backend: "onnx",
-    "torch" or None. Warns (HcodecWarning) of changes. Raises PictureError, ModelError, TruncatedError (a target below level 1),
-    HcodecError.
+    "torch" or None. Warns (HcodecWarning) of changes. Raises HcodecError: PictureError, ModelError, TruncatedError, ...
     """
     targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, lossless)
     source = _source(image, metadata, strip, convert, exact=bool(lossless))

@@ -77,5 +77,5 @@ def _tags(options: writing.Options) -> ImageFileDirectory_v2:
         tags.tagtype[_ICC] = _UNDEFINED
         tags[_ICC] = options["icc_profile"]
     if "dpi" in options:
-        tags[_X_RESOLUTION], tags[_Y_RESOLUTION], tags[_RESOLUTION_UNIT] = *options["dpi"], _INCH
+        (tags[_X_RESOLUTION], tags[_Y_RESOLUTION]), tags[_RESOLUTION_UNIT] = options["dpi"], _INCH
     return tags
