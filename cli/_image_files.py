@@ -17,10 +17,11 @@ def file_of(decoded: Picture, pillow_format: str) -> bytes:
     from hcodec.pixels import deep_file, picture
 
     if decoded.deep is not None and pillow_format in deep_file.FORMATS:
-        lost = deep_file.left_out(decoded.metadata, pillow_format)
-        if lost:
-            warnings.warn(f"left out of the 16-bit {pillow_format} file: {', '.join(lost)}", HcodecWarning, stacklevel=1)
-        return deep_file.encode(decoded.deep, pillow_format, decoded.metadata)
+        data, left_out = deep_file.encode(decoded.deep, pillow_format, decoded.metadata)
+        if left_out:
+            message = f"left out ({pillow_format} has no place for it): {', '.join(left_out)}"
+            warnings.warn(message, HcodecWarning, stacklevel=1)
+        return data
     if decoded.deep is not None:
         warnings.warn(f"16-bit samples rounded to 8 bits: {pillow_format} is not written with more", HcodecWarning, stacklevel=1)
     target = BytesIO()

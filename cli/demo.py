@@ -74,7 +74,7 @@ def _run(picture: Picture, origin: str, model: str, compute: Compute, quiet: boo
     from hcodec.cli._strip import compose
 
     for note in picture.notes:
-        click.echo(f"Warning: {note}", err=True)
+        click.echo(f"Warning: {shown(origin)}: {note}", err=True)
     picture = picture.without_notes()
     height, width = picture.pixels.shape[:2]
     codec.encode(picture, model=model, **compute, levels=1)  # loads the model, so that the clock sees coding only

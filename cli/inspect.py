@@ -11,7 +11,7 @@ import click
 
 from hcodec.cli._files import read_bytes, refuse_existing, write_bytes
 from hcodec.cli._options import COMPUTE, FORCE, JSON, MODEL, set_threads
-from hcodec.cli._report import describe
+from hcodec.cli._report import describe, shown
 from hcodec.errors import HcodecError
 
 if TYPE_CHECKING:
@@ -58,14 +58,17 @@ def command(
         if output is not None:
             write_bytes(output, _sheet(picture, views, model, (temperature, seed), compute), force=force)
     except (HcodecError, OSError, MemoryError, RuntimeError) as error:
-        raise click.ClickException(describe(error, image)) from error
+        raise click.ClickException(f"{shown(image)}: {describe(error, image)}") from error
     click.echo(json.dumps(_as_dict(image, views)) if as_json else "\n".join(_table(views)))
 
 
 def _read(image: str) -> Picture:
     from hcodec.pixels import picture
 
-    return picture.read(read_bytes(image))
+    found = picture.read(read_bytes(image))
+    for note in found.notes:
+        click.echo(f"Warning: {shown(image)}: {note}", err=True)
+    return found.without_notes()
 
 
 def _views(picture: Picture, model: str, compute: Mapping[str, Any]) -> list[LevelView]:
@@ -97,7 +100,7 @@ def _sheet(
     from hcodec.cli._strip import reduced, sheet, tile_size
 
     size = tile_size(*picture.pixels.shape[:2])
-    data, columns = codec.encode(picture, model=model, **compute), []
+    data, columns = codec.encode(picture, model=model, lossless=False, **compute), []
     for view in views:
         shown = codec.decode_picture(data, levels=view.number, **compute).pixels
         invented = codec.decode_picture(data, levels=view.number, temperature=drawn[0], seed=drawn[1], **compute).pixels

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from hcodec.codec import encode
-from hcodec.container import Reader
+from hcodec.container import Reader, whole
 from hcodec.container.header import MAGIC
 from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import attachments, picture
@@ -26,6 +26,7 @@ from hcodec.remote import open as open_parts
 
 FORMAT = "HCODEC"
 MIME_TYPE = "image/x-hcodec"
+_DEEP_MODES = {b"\1": "I;16", b"\2": "LA", b"\3": "RGB", b"\4": "RGBA"}  # by number of channels, which comes first
 _OPTIONS = frozenset(inspect.signature(encode).parameters) - {"image"}  # of `save`; the others are metadata
 
 
@@ -48,9 +49,9 @@ class HcodecImageFile(ImageFile.ImageFile):
             self._file = open_parts(file)
             reader = self._file.reader(lambda _layer, _window: False)
         header = self._file.header
-        self.num_levels = header.num_levels
+        self.num_levels, self._has_levels = header.num_levels, header.model != whole.MODEL
         self._size = header.width, header.height
-        self._mode = ("L" if header.gray else "RGB") + ("A" if reader.attachments.alpha else "")
+        self._mode = _mode(reader, header.gray)
         self.info.update(_info(reader))
         self._lay_tile()
 
@@ -58,8 +59,11 @@ class HcodecImageFile(ImageFile.ImageFile):
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
 
     def draft(self, mode: str | None = None, size: tuple[int, int] | None = None, *, levels: int | None = None) -> None:
-        """Sets how many levels to decode, before the picture is loaded; its mode and size stay, whatever is asked for."""
-        if levels is not None:
+        """Sets how many levels to decode, before the picture is loaded; one that is stored without levels has just all of it.
+
+        Its mode and size stay, whatever is asked for.
+        """
+        if levels is not None and (self._has_levels or levels < 1):
             self.levels = levels
 
     def load(self) -> Any:
@@ -101,6 +105,15 @@ def _errors(kind: type[OSError]) -> Iterator[None]:
         yield
     except HcodecError as error:
         raise kind(str(error)) from error
+
+
+def _mode(reader: Reader, gray: bool) -> str:
+    """Returns the mode that the picture will have."""
+    plain = ("L" if gray else "RGB") + ("A" if reader.attachments.alpha else "")
+    with suppress(HcodecError):  # said when it is loaded
+        stored = whole.parse(reader.attachments.whole)
+        return _DEEP_MODES.get(stored.body[:1], plain) if stored.form == whole.DEEP else plain
+    return plain
 
 
 def _info(reader: Reader) -> dict[Any, Any]:

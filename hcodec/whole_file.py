@@ -94,9 +94,8 @@ def decode(reader: Reader, region: Rectangle, strict: bool) -> Picture:
 
 def _check(header: Header, shown: coder.Shown) -> None:
     """Raises FormatError if a picture is not what the header says of it."""
-    channels = 1 if header.gray else 3
-    found = shown.samples.shape[2] if shown.samples.ndim == 3 else 1
-    if (header.depth == 16) != (shown.deep is not None) or found > channels:
+    is_other_color = header.gray and shown.samples.ndim == 3 and bool(np.ptp(shown.samples, axis=2).any())  # WebP has no gray
+    if (header.depth == 16) != (shown.deep is not None) or is_other_color:
         raise FormatError("the picture is damaged: it is not of the form that the header says")
 
 

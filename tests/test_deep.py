@@ -14,6 +14,7 @@ import hcodec
 from hcodec import codec
 from hcodec.cli import main
 from hcodec.coders import deep as coder
+from hcodec.container.attachments import Chromaticities, Density
 from hcodec.errors import FormatError, HcodecWarning, PictureError
 from hcodec.pixels import deep_file, picture
 from hcodec.pixels.metadata import Metadata
@@ -41,7 +42,7 @@ def read_by_pillow(data):
 @pytest.mark.parametrize("image_format", deep_file.FORMATS)
 def test_files_of_16_bits_there_and_back(channels, image_format):
     samples = smooth(channels)
-    data = deep_file.encode(samples, image_format, Metadata())
+    data, _ = deep_file.encode(samples, image_format, Metadata())
     if channels == 1:
         assert (read_by_pillow(data) == samples[..., 0]).all()
     if (channels, image_format) == (2, "TIFF"):  # which Pillow does not read
@@ -49,6 +50,28 @@ def test_files_of_16_bits_there_and_back(channels, image_format):
     found = picture.read(data)
     assert found.deep is not None and (found.deep == samples).all() and found.deep.shape == samples.shape
     assert abs(found.pixels[..., 0] - samples[..., 0] / 257).max() <= 1 and found.gray == (channels < 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("image_format", deep_file.FORMATS)
+def test_what_comes_along_is_written_back_or_named(channels, image_format):
+    exif = Image.Exif()
+    exif[270], exif.get_ifd(0x8825)[1] = "A mountain", "N"
+    colors = Chromaticities(*range(31270, 39270, 1000))
+    given = Metadata(
+        icc=b"any", exif=exif.tobytes()[6:], xmp=b"<x/>", gamma=45455, chromaticities=colors, density=Density(5906, 5906, 1),
+        text=(("Title", "16 bits"),),
+    )  # fmt: skip
+    data, left_out = deep_file.encode(smooth(channels), image_format, given)
+    found = picture.read(data)
+    assert found.deep is not None and (found.deep == smooth(channels)).all()
+    assert (found.metadata.icc, found.metadata.xmp, found.metadata.density) == (b"any", b"<x/>", given.density)
+    read = Image.open(io.BytesIO(data)).getexif()
+    assert read[270] == "A mountain" and read.get_ifd(0x8825)[1] == "N"
+    assert found.metadata.chromaticities == colors
+    assert left_out == ([] if image_format == "PNG" else ["1 text"])
+    if image_format == "PNG":
+        assert (found.metadata.gamma, found.metadata.text) == (45455, given.text)
 
 
 def test_gray_files_of_others():
@@ -64,7 +87,7 @@ def test_gray_files_of_others():
     Image.fromarray(samples).save(file, "PNG", exif=turned)
     found = picture.read(file.getvalue())
     assert found.deep is not None and (found.deep[..., 0] == np.rot90(samples, -1)).all()
-    color = deep_file.encode(smooth(3), "PNG", Metadata(exif=turned.tobytes()[6:]))
+    color, _ = deep_file.encode(smooth(3), "PNG", Metadata(exif=turned.tobytes()[6:]))
     assert (picture.read(color).deep == np.rot90(smooth(3), -1)).all()
 
 
@@ -76,7 +99,7 @@ def test_eight_bits_are_not_deep():
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_lossless_is_exact(channels):
     samples = smooth(channels)
-    for source in (samples, deep_file.encode(samples, "PNG", Metadata(xmp=b"<x/>"))):
+    for source in (samples, deep_file.encode(samples, "PNG", Metadata(xmp=b"<x/>"))[0]):
         data = hcodec.encode(source, lossless=True)
         info = hcodec.info(data)
         assert (info.depth, info.stored, info.gray, info.alpha_bytes) == (16, "16-bit", channels < 3, 0)
@@ -106,7 +129,7 @@ def test_what_fewer_bits_hold_is_short(step):
     samples = smooth(3, 100, 120) // step * step
     data = coder.encode(samples)
     assert (coder.decode(data, 100, 120) == samples).all()
-    png = len(deep_file.encode(samples, "PNG", Metadata()))
+    png = len(deep_file.encode(samples, "PNG", Metadata())[0])
     assert len(data) < png
 
 
@@ -141,7 +164,7 @@ def test_the_command_line_keeps_16_bits(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, channels in (("gray.tif", 1), ("color.png", 3), ("alpha.png", 4)):
         image_format = "TIFF" if name.endswith("tif") else "PNG"
-        (tmp_path / name).write_bytes(deep_file.encode(smooth(channels), image_format, Metadata(icc=b"")))
+        (tmp_path / name).write_bytes(deep_file.encode(smooth(channels), image_format, Metadata(icc=b""))[0])
     result = run("encode", "gray.tif", "color.png", "alpha.png", "--lossless", "-o", "out/")
     assert result.exit_code == 0 and "Warning" not in result.stderr and result.stderr.count("16-bit: stored losslessly") == 3
     assert json.loads(run("info", "--json", "out/color.hcodec").stdout)["depth"] == 16
@@ -156,8 +179,8 @@ def test_the_command_line_keeps_16_bits(tmp_path, monkeypatch):
 
 def test_archives_keep_16_bits_and_drawings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "color.png").write_bytes(deep_file.encode(smooth(3), "PNG", Metadata()))
-    (tmp_path / "alpha.png").write_bytes(deep_file.encode(smooth(4), "PNG", Metadata()))
+    (tmp_path / "color.png").write_bytes(deep_file.encode(smooth(3), "PNG", Metadata())[0])
+    (tmp_path / "alpha.png").write_bytes(deep_file.encode(smooth(4), "PNG", Metadata())[0])
     page = np.where(np.random.default_rng(0).random((150, 200)) < 0.01, 0, 255).astype(np.uint8)
     Image.fromarray(page).convert("1").save("page.png")
     result = run("pack", "color.png", "alpha.png", "page.png", "-o", "a.hcodec")

@@ -78,6 +78,15 @@ def test_the_command_shows_a_table_and_writes_a_sheet(tmp_path):
     assert [level["level"] for level in levels] == [1, 2, 3, 4, 5, 6, 7] and levels[0]["bits"] > 0
 
 
+def test_drawings_and_16_bits_have_a_sheet_too(tmp_path):
+    drawing, deep = tmp_path / "drawing.png", tmp_path / "deep.png"
+    Image.fromarray(np.kron(np.eye(13, dtype=np.uint8) * 255, np.ones((10, 10), np.uint8))).save(drawing)
+    Image.fromarray(np.linspace(0, 65535, 2000).astype(np.uint16).reshape(40, 50)).save(deep)
+    for source, warned in ((drawing, ""), (deep, f"Warning: {deep}: 16-bit samples rounded to 8 bits\n")):
+        result = CliRunner().invoke(main, ["inspect", str(source), "-o", str(source.with_suffix(".sheet.png"))])
+        assert result.exit_code == 0 and result.stderr == warned
+
+
 def test_what_is_no_picture_gets_one_line(tmp_path):
     (tmp_path / "x.png").write_bytes(b"none")
     result = CliRunner().invoke(main, ["inspect", str(tmp_path / "x.png"), "-o", str(tmp_path / "y.png")])

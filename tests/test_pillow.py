@@ -126,6 +126,23 @@ def test_default_model(rgb):
     assert hcodec.info(file.getvalue()).model == "photo-1"
 
 
+@pytest.mark.parametrize("channels, mode", [(1, "I;16"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+def test_pictures_without_levels_are_opened_as_what_they_are(channels, mode):
+    samples = np.random.default_rng(0).integers(0, 65536, (20, 30, channels), dtype=np.uint16)
+    data = hcodec.encode(samples, lossless=True)
+    image = load(data)
+    image.draft(levels=3)  # a hint for all pictures of a folder, whatever they are
+    assert image.mode == mode
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HcodecWarning)
+        image.load()
+        assert image.mode == mode and (np.asarray(image) == np.asarray(hcodec.decode(data))).all()
+    with pytest.raises(OSError, match="2 levels were asked for"):
+        asked = load(data)
+        asked.levels = 2
+        asked.load()
+
+
 def test_levels(saved):
     for levels in (1, 2, 3):
         image = load(saved)

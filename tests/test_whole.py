@@ -224,6 +224,16 @@ def test_what_the_header_says_must_be_true():
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("levels", [2, 200])
+def test_gray_that_repeats_itself_is_an_image_file(levels):
+    """WebP, which has no gray, is the shortest way for it."""
+    tile = np.random.default_rng(0).integers(0, levels, (40, 50), dtype=np.uint8) * (255 // (levels - 1))
+    picture = np.tile(np.repeat(tile, 2, axis=1), (8, 4))
+    data = hcodec.encode(picture, model="tiny", lossless=True)
+    assert hcodec.info(data).stored == "image file" and hcodec.info(data).gray
+    assert (np.asarray(hcodec.decode(data)) == picture).all() and hcodec.decode(data).mode == "L"
+
+
 def test_one_color_needs_no_pixels():
     flat = np.full((200, 300, 3), 77, np.uint8)
     data = hcodec.encode(flat)

@@ -9,7 +9,7 @@ import { Reader } from "./reader.js";
 import { Rectangle } from "./rectangle.js";
 import { decodeChain } from "./small.js";
 
-const [STORED, SMALL, PHOTO] = [0, 1, 2]; // kinds
+const [STORED, SMALL, PHOTO, DRAWN, DEEP] = [0, 1, 2, 3, 4]; // kinds
 const MOST_PIXELS = 100e6;
 
 /** An archive, given all its bytes. models: {photo, lossless, small}, as `installed.js` has them. */
@@ -54,7 +54,8 @@ export class Archive {
     if (kind === STORED) return this._stored(picture, number, new Cursor(bytes));
     if (kind === PHOTO) return this._photo(picture, number, new Cursor(bytes), fingerprint);
     if (kind === SMALL) return this._small(picture, number, bytes, fingerprint);
-    throw new FormatError(`the picture is of the kind ${kind}, which needs a newer viewer`);
+    if (kind !== DRAWN && kind !== DEEP) throw new FormatError(`the picture is of the kind ${kind}, which needs a newer viewer`);
+    throw new FormatError("the picture is a drawing or has 16 bits, which this viewer does not show; hcodec unpack takes it out");
   }
 
   async _stored(picture, number, cursor) {

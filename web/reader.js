@@ -3,6 +3,7 @@
 import { crc32, Cursor, FormatError, NeedMore } from "./bytes.js";
 import { parseHeader } from "./header.js";
 
+const DRAWN = "the picture is a drawing without levels, which this viewer does not show; hcodec decode does";
 export const EVERYWHERE = -1; // stands for a window where a layer is of the whole picture
 const HEAD_BYTES = 12; // of a chunk: tag, length, checksum
 const COLORS = "the file brings a color space; its colors are shown as if that were sRGB";
@@ -118,6 +119,7 @@ export class Reader {
     const name = String.fromCharCode(...tag);
     if (crc32(tag, payload) !== crc) this._warn(`the chunk ${name} is damaged, it was ignored`);
     else if (name === "alph") this.alpha ??= payload.slice();
+    else if (name === "PICT") throw new FormatError(DRAWN);
     else if (/^[A-Z]/.test(name)) throw new FormatError(`the file has the mandatory chunk ${name}, which needs a newer viewer`);
     else if (name === "iccp" || (name === "cicp" && !isSrgb(payload))) this._warn(COLORS);
     else if (!KNOWN.includes(name)) this._warn(`the chunk ${name} is not known, it was ignored`);

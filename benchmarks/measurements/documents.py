@@ -56,7 +56,7 @@ def _measure_deep(samples: NDArray[np.uint16]) -> dict[str, Any]:
     data, seconds = _spent(lambda: hcodec.encode(samples, lossless=True))
     decoded, decoding = _spent(lambda: hcodec.decode_picture(data))
     gray = Image.fromarray(samples[..., 0]) if samples.shape[2] == 1 else None
-    others: dict[str, Callable[[], bytes]] = {"PNG": lambda: deep_file.encode(samples, "PNG", hcodec.Metadata())}
+    others: dict[str, Callable[[], bytes]] = {"PNG": lambda: deep_file.encode(samples, "PNG", hcodec.Metadata())[0]}
     if gray is not None:
         others = {
             "PNG": partial(_saved, gray, format="PNG", optimize=True),
