@@ -8,12 +8,15 @@ import warnings
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import render
+from test_golden import golden
 
-from hcodec.container.attachments import Cicp
+from hcodec.cli import main
+from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.errors import HcodecWarning
+from hcodec.pixels import deep_file, picture
 from hcodec.pixels import exif as tiff
-from hcodec.pixels import picture
 from hcodec.pixels.picture import Metadata, Picture
 
 PIXELS = render(9, 7)
@@ -69,3 +72,28 @@ def test_a_damaged_pointer_to_the_place_blanks_nothing_else(order):
         assert after[:8] == head and len(after) == len(head + entries)
         if led_to in (0, 8, 1 << 31):
             assert after == head + expected + bytes(12)
+
+
+def test_16_bit_files_say_what_there_is_and_name_what_they_cannot():
+    samples = np.arange(8 * 9 * 3, dtype=np.uint16).reshape(8, 9, 3) * 301
+    color = Chromaticities(31270, 32900, 64000, 33000, 30000, 60000, 15000, 6001)
+    metadata = Metadata(
+        xmp=b"<x/>", cicp=Cicp(9, 16, 0, 1), chromaticities=color, gamma=45000, density=Density(11811, 5906, 1),
+        exif=entry(0x112, 1), text=(("a", "b"), ("ä", "漢")),
+    )  # fmt: skip
+    found = picture.read(deep_file.encode(samples, "PNG", metadata))
+    assert (found.deep == samples).all() and found.metadata == metadata and not deep_file.left_out(metadata, "PNG")
+    found = picture.read(deep_file.encode(samples, "TIFF", metadata))
+    assert (found.deep == samples).all()
+    assert (found.metadata.density, found.metadata.chromaticities) == (metadata.density, color)
+    assert deep_file.left_out(metadata, "TIFF") == ["Exif", "color (CICP 9/16/0/1)", "2 texts"]
+
+
+@pytest.mark.parametrize("name", ["two.jxl", "two.heic", "two.psd"])
+def test_decode_takes_no_picture_for_an_input(tmp_path, name):
+    """With --force, the picture beside the file, of which it was made, would be overwritten."""
+    (tmp_path / "one.hcodec").write_bytes(golden("levels-65x65"))
+    (tmp_path / "one.png").write_bytes(b"precious")
+    result = CliRunner().invoke(main, ["decode", "--force", str(tmp_path / "one.hcodec"), str(tmp_path / name)])
+    assert (tmp_path / "one.png").read_bytes() == b"precious"
+    assert (tmp_path / name).exists() == (result.exit_code == 0)
