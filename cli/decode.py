@@ -66,9 +66,9 @@ def command(
 
 def _is_picture(name: str) -> bool:
     """Whether a name is that of a picture, and so none of a file to decode."""
-    from PIL import Image
+    from hcodec.pixels import plugins
 
-    return Image.registered_extensions().get(os.path.splitext(name)[1].lower()) in Image.SAVE
+    return plugins.is_known(os.path.splitext(name)[1].lower())
 
 
 def _format(pillow_format: str, ending: str) -> Format:
@@ -86,11 +86,10 @@ def _suffix(output: str | None) -> str:
 
 def _pillow_format(name: str) -> str:
     """Pillow's name of a format that is given as a name or as a file's suffix."""
-    from PIL import Image
+    from hcodec.pixels import plugins
 
-    endings = Image.registered_extensions()
-    known = endings.get("." + name.lstrip(".").lower(), name.upper())
-    if known not in Image.SAVE:
+    known = plugins.format_of("." + name.lstrip(".").lower()) or name.upper()
+    if not plugins.can_write(known):
         raise click.UsageError(f"{name!r} is not a format that pictures can be written in.")
     return known
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,7 @@ class Gallery:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self._one = threading.Lock()  # of a hundred requests for one picture, one decodes it
 
     def entries(self) -> list[Entry]:
         """Returns all files, by name."""
@@ -57,12 +60,18 @@ class Gallery:
         path = self.root.joinpath(*parts) if is_plain else self.root
         if not self._gives(path):
             raise FileNotFoundError(f"there is no picture {name!r}")
-        return path.resolve()
+        return Path(os.path.realpath(path))
 
     def _gives(self, path: Path) -> bool:
-        """Whether a path in the folder is that of a picture; a link that leads out of the folder is none."""
-        is_ours = path.name.endswith(ENDING) and not path.name.startswith(".")
-        return is_ours and path.resolve().is_relative_to(self.root) and path.is_file()
+        """Whether a path in the folder is that of a picture; a link that leads out of it, or to something else, is none."""
+        return path.name.endswith(ENDING) and self._has(path, (ENDING,))
+
+    def _has(self, path: Path, endings: Collection[str]) -> bool:
+        """Whether a path in the folder leads to a file in it that has one of the endings, and that is not hidden."""
+        real = Path(os.path.realpath(path))  # of a link to itself it is the link; `Path.resolve` raises
+        inside = real.relative_to(self.root).parts if real.is_relative_to(self.root) else (".",)
+        is_open = not any(part.startswith(".") for part in (path.name, *inside))
+        return is_open and real.suffix.lower() in endings and os.path.isfile(real)
 
     def jpeg(self, name: str, num_bytes: int) -> tuple[Jpeg, str]:
         """Returns the JPEG file that so many bytes buy of a picture, and the name of the file that it is made of.
@@ -72,7 +81,7 @@ class Gallery:
         from hcodec.pixels.equal_jpeg import equal_jpeg
 
         path = self.path(name)
-        pixels, origin = _original(path, path.stat().st_mtime_ns)
+        pixels, origin = self._original(path)
         return equal_jpeg(pixels, num_bytes), origin
 
     def source(self, name: str) -> bytes:
@@ -83,12 +92,18 @@ class Gallery:
         from hcodec.pixels import picture
 
         path = self.path(name)
-        pixels, origin = _original(path, path.stat().st_mtime_ns)
+        pixels, origin = self._original(path)
         if origin == path.name:
             raise FileNotFoundError(f"{name} has no source beside it")
         file = io.BytesIO()
         picture.save(picture.to_image(picture.Picture(pixels)), file, "PNG")
         return file.getvalue()
+
+    def _original(self, path: Path) -> tuple[NDArray[np.uint8], str]:
+        beside = (path.with_suffix(suffix) for suffix in _SOURCES)
+        sources = tuple(source for source in beside if self._has(source, _SOURCES))
+        with self._one:
+            return _original(path, sources, path.stat().st_mtime_ns)
 
     def _paths(self) -> Iterator[Path]:
         for parent, folders, names in os.walk(self.root):
@@ -97,6 +112,8 @@ class Gallery:
 
     def _entry(self, path: Path) -> Entry:
         name, num_bytes = path.relative_to(self.root).as_posix(), 0
+        if not _is_text(name):
+            return Entry(name.encode(errors="replace").decode(), 0, fault="its name is not UTF-8")
         try:
             num_bytes = path.stat().st_size
             with path.open("rb") as file:
@@ -109,17 +126,23 @@ class Gallery:
         return Entry(name, num_bytes, header.width, header.height)
 
 
+def _is_text(name: str) -> bool:
+    """Whether a name is one that a browser can ask for."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 @functools.lru_cache(maxsize=2)  # who moves a slider asks for one picture again and again
-def _original(path: Path, _time: int) -> tuple[NDArray[np.uint8], str]:
-    """Returns the pixels (H, W, 3) that a file was made from, and the name of who has them: the source beside it, or the file."""
+def _original(path: Path, sources: tuple[Path, ...], _time: int) -> tuple[NDArray[np.uint8], str]:
+    """Returns the pixels (H, W, 3) that a file was made from, and the name of who has them: one of the sources, or the file."""
     from hcodec import codec
     from hcodec.pixels import picture
 
     header = parse_header(path.read_bytes()[:_HEADER_BYTES])
-    for source in filter(Path.is_file, (path.with_suffix(suffix) for suffix in _SOURCES)):
-        found = picture.read(source)
-        if found.pixels.shape[:2] == (header.height, header.width):
-            return found.pixels, source.name
+    for source in sources:
+        with suppress(HcodecError):  # it is damaged; there is another one
+            found = picture.read(source)
+            if found.pixels.shape[:2] == (header.height, header.width):
+                return found.pixels, source.name
     return codec.decode_picture(path).pixels, path.name
 
 

@@ -76,10 +76,10 @@ class _Handler(BaseHTTPRequestHandler):
         place, _, name = unquote(url.path).removeprefix("/").partition("/")
         try:
             _ROUTES.get(place, _Handler._nothing)(self, name, parse_qs(url.query))
-        except (FileNotFoundError, ModelError):
+        except (FileNotFoundError, PermissionError, ModelError):
             self.send_error(HTTPStatus.NOT_FOUND)
         except (HcodecError, ValueError) as error:
-            self.send_error(HTTPStatus.BAD_REQUEST, str(error).partition("\n")[0])
+            self.send_error(HTTPStatus.BAD_REQUEST, ascii(str(error).partition("\n")[0])[1:-1])
 
     do_HEAD = do_GET
 

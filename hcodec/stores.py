@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import IO, Any, Protocol
 
 from hcodec.errors import HcodecError, HcodecWarning
@@ -22,6 +24,9 @@ Span = tuple[int, int]  # start and end of bytes in a file, the end excluded
 _PAUSES_S = (0.0, 0.5, 2.0)  # before each try at reading from an address
 TIMEOUT_S = 30.0  # of an HTTP server's silence, unless said otherwise
 _AT_ONCE = 8  # spans that are asked for at a time
+_MOST_BYTES = 1 << 29  # of a file that a server gives out as a whole only
+_PARTIAL = 206  # HTTP's answer that has a range of bytes
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 _ERRNO = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 410: errno.ENOENT}  # of HTTP's answers
 
 
@@ -175,7 +180,31 @@ def _http_options(timeout_s: float) -> dict[str, Any]:
     from aiohttp import ClientTimeout
 
     timeout = ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
-    return {"client_kwargs": {"timeout": timeout}, "headers": {"Accept-Encoding": "identity"}}
+    client = {"timeout": timeout, "response_class": _bounded_answer()}
+    return {"client_kwargs": client, "headers": {"Accept-Encoding": "identity"}}
+
+
+@cache
+def _bounded_answer() -> Any:
+    """Returns a class of HTTP answers that are not read on and on where a server sends more than was asked for."""
+    from aiohttp import ClientResponse
+
+    class Bounded(ClientResponse):
+        """An answer of at most as many bytes as its request has in its range."""
+
+        async def read(self) -> bytes:
+            """Returns the bytes. Raises OSError if there are more."""
+            wanted = _RANGE.fullmatch(self.request_info.headers.get("Range", "")) if self.status == _PARTIAL else None
+            most = int(wanted[2]) - int(wanted[1]) + 1 if wanted else _MOST_BYTES
+            found = bytearray()
+            while part := await self.content.readany():
+                found += part
+                if len(found) > most:
+                    self.close()
+                    raise OSError("the server sends more than was asked for")
+            return bytes(found)
+
+    return Bounded
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from conftest import render
 from PIL import Image
 from test_picture import RGB, as_file, sixteen_bit_png
 
-from hcodec import decode, encode, pack, unpack
+from hcodec import decode, decode_picture, encode, pack, unpack
 from hcodec.cli import main
 from hcodec.errors import HcodecError, HcodecWarning, PictureError
 from hcodec.pixels import jxl_header
@@ -81,6 +81,8 @@ CHANGED = {  # what -> source, the 8-bit samples that are nearest (None: whateve
     ),
 }
 
+KEPT = ["array", "array, big-endian", "I;16", "PNG", "PNG, RGB", "TIFF", "TIFF, RGB", "JPEG 2000"]  # of these, without loss
+
 
 @pytest.mark.parametrize("kind", CHANGED)
 def test_what_is_changed_is_said_once_and_refused_without_loss(kind):
@@ -92,12 +94,23 @@ def test_what_is_changed_is_said_once_and_refused_without_loss(kind):
     with pytest.warns(HcodecWarning) as caught:
         encode(source, model="tiny", levels=1)
     assert [str(warning.message) for warning in caught] == [line] and caught[0].filename == __file__
+    if kind in KEPT:
+        return
     for exactly in (lambda: encode(source, model="tiny", lossless=True), lambda: pack([("a", source)])):
         with pytest.raises(PictureError, match=r"cannot be coded without loss: .*convert=True"):
             exactly()
 
 
-@pytest.mark.parametrize("kind", ["array", "I;16", "CMYK"])
+@pytest.mark.parametrize("kind", KEPT)
+def test_16_bits_are_exact_without_loss_and_without_a_word(kind):
+    source, samples = CHANGED[kind][0], DEEP if kind.endswith("RGB") or kind.startswith("array") else GRAY16[..., None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(decode_picture(encode(source, model="tiny", lossless=True)).deep, samples)
+        assert np.array_equal(dict(unpack(pack([("a", source)], strip="text")))["a"].deep, samples)
+
+
+@pytest.mark.parametrize("kind", ["TIFF, 12 bits", "PPM", "CMYK"])
 def test_convert_allows_the_change(kind):
     source, _, line = CHANGED[kind]
     with pytest.warns(HcodecWarning, match=line):
@@ -204,6 +217,8 @@ WRONG_PICTURES = [
     Picture(None),
     Picture(PIXELS, alpha=np.zeros((2, 2), np.uint8)),
     Picture(PIXELS, alpha=np.zeros((8, 8))),
+    Picture(PIXELS, deep=np.zeros((8, 8, 3))),
+    Picture(PIXELS, deep=np.zeros((4, 8, 3), np.uint16)),
     Picture(PIXELS, metadata=None),
     Picture(PIXELS, metadata=Metadata(icc="profile")),
     Picture(PIXELS, metadata=Metadata(text=(("key",),))),
@@ -224,10 +239,10 @@ def test_what_is_no_picture_is_refused(source):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with a 16-bit TIFF file alone in a folder, and one beside others."""
+    """A working folder with a 12-bit TIFF file alone in a folder, and one beside others."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.tif").write_bytes(tiff(GRAY16, 16))
+    (tmp_path / "in" / "a.tif").write_bytes(tiff(GRAY12, 12))
     Image.fromarray(render(20, 24)).save("in/b.png")
     return tmp_path
 
@@ -246,14 +261,14 @@ def hcodec(*argv):
 )
 def test_commands_refuse_in_one_line_and_write_nothing(folder, argv, name):
     result = hcodec(*argv, "-o", "out.hcodec")
-    why = "it cannot be coded without loss: 16-bit samples rounded to 8 bits; --convert (convert=True) codes that"
+    why = "it cannot be coded without loss: 12-bit samples rounded to 8 bits; --convert (convert=True) codes that"
     assert result.exit_code == 1 and result.stderr == f"Error: {name}: {why}\n" and result.stdout == ""
     assert [path.name for path in folder.iterdir()] == ["in"]
     result = hcodec(*argv, "-o", "out.hcodec", "--convert", "--quiet")
-    assert result.exit_code == 0 and result.stderr == f"Warning: {name}: 16-bit samples rounded to 8 bits\n"
+    assert result.exit_code == 0 and result.stderr == f"Warning: {name}: 12-bit samples rounded to 8 bits\n"
     assert (folder / "out.hcodec").exists()
 
 
 def test_lossy_commands_warn(folder):
     result = hcodec("encode", "--model", "tiny", "in/a.tif", "--quiet")
-    assert result.exit_code == 0 and result.stderr == "Warning: in/a.tif: 16-bit samples rounded to 8 bits\n"
+    assert result.exit_code == 0 and result.stderr == "Warning: in/a.tif: 12-bit samples rounded to 8 bits\n"

@@ -331,3 +331,14 @@ def test_commands(data, exact, tmp_path, monkeypatch):
         told = cli("decode", f"{site.address}/none.hcodec")
         assert told.exit_code == 1
         assert told.stderr == f"Error: {site.address}/none.hcodec: No such file or directory\n"
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("length", [True, False])
+def test_an_endless_answer_is_not_read_for_ever(data, monkeypatch, ranges, length):
+    monkeypatch.setattr(stores, "_MOST_BYTES", 1 << 20)
+    with (
+        serving({"a.hcodec": data}, endless=True, ranges=ranges, length=length) as site,
+        pytest.raises(OSError, match="sends more than was asked for"),
+    ):
+        hcodec.open(f"{site.address}/a.hcodec")

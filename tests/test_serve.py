@@ -216,3 +216,36 @@ def test_a_port_that_is_taken_is_one_line(tmp_path):
         found = CliRunner().invoke(main, ["serve", str(tmp_path), "--port", str(taken.getsockname()[1])])
     assert found.exit_code == 1 and "cannot listen on port" in found.output and len(found.output.splitlines()) == 1
     assert CliRunner().invoke(main, ["serve", str(FOLDER / "none")]).exit_code == 2
+
+
+def test_links_lead_to_pictures_of_the_folder_only(tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / ".hidden").mkdir(parents=True)
+    for name in ("a.hcodec", ".hidden/b.hcodec"):
+        (folder / name).write_bytes(DATA)
+    (folder / "notes.txt").write_text("private")
+    Image.fromarray(render(96, 128)).save(tmp_path / "private.png")
+    (folder / "a.png").symlink_to(tmp_path / "private.png")
+    (folder / "a.tif").write_bytes(b"damaged")
+    for name, target in (("notes", "notes.txt"), ("hidden", ".hidden/b.hcodec"), ("loop", "loop.hcodec"), ("good", "a.hcodec")):
+        (folder / f"{name}.hcodec").symlink_to(target)
+    gallery = Gallery(folder)
+    assert [entry.name for entry in gallery.entries()] == ["a.hcodec", "good.hcodec"]
+    for name in ("notes.hcodec", "hidden.hcodec", "loop.hcodec", f"{'a' * 300}.hcodec"):
+        with pytest.raises(FileNotFoundError):
+            gallery.path(name)
+    with pytest.raises(FileNotFoundError, match="no source"):
+        gallery.source("a.hcodec")
+    assert gallery.jpeg("a.hcodec", 1000)[1] == "a.hcodec"
+
+
+def test_names_that_are_no_text_are_listed_as_such(tmp_path):
+    try:
+        (tmp_path / "caf\udce9.hcodec").write_bytes(DATA)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes no such names")
+    assert [(entry.name, entry.fault) for entry in Gallery(tmp_path).entries()] == [("caf?.hcodec", "its name is not UTF-8")]
+
+
+def test_what_is_wrong_is_said_in_ascii(server):
+    assert ask(server, f"{place(NAME, 'jpeg')}?bytes=%E6%BC%A2")[0] == 400

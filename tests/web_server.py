@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -18,7 +18,8 @@ class Site:
     files: path -> bytes; ranges: whether it knows ranges; head: whether it answers HEAD; length: whether it tells the size;
     fail: statuses to answer GET with, one after the other, before it works; short: bytes to leave out of each answer but tell
     of none; broken: bytes to send of each answer before the connection ends; pause_s: before each 1000 bytes; silent: it
-    takes connections and answers nothing. `sent`: the ranges that were asked for; `num_bytes` in the bodies of answers.
+    takes connections and answers nothing; endless: answers to GET do not end. `sent`: the ranges that were asked for; `num_bytes`
+    in the bodies of answers.
     """
 
     files: dict[str, bytes]
@@ -30,6 +31,7 @@ class Site:
     broken: int | None = None
     pause_s: float = 0.0
     silent: bool = False
+    endless: bool = False
     sent: list[str] = field(default_factory=list)
     num_bytes: int = 0
     address: str = ""
@@ -63,10 +65,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.site.sent.append(asked)
         self._begin(206 if match and self.site.ranges else 200, len(part))
         self._send(part)
+        with suppress(ConnectionError):  # the reader has enough
+            while self.site.endless:
+                self.wfile.write(bytes(1 << 16))
 
     def _begin(self, status: int, num_bytes: int) -> None:
         self.send_response(status)
-        if self.site.length:
+        if self.site.length and not (self.site.endless and self.command == "GET"):
             self.send_header("Content-Length", str(num_bytes))
         else:
             self.send_header("Connection", "close")

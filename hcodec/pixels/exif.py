@@ -12,7 +12,7 @@ from typing import Literal
 
 STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION, _GPS = 0x0112, 0x8825
-_ENTRY_BYTES = 12
+_HEAD_BYTES, _ENTRY_BYTES = 8, 12
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _INTEGER_TYPES = (1, 3, 4)  # BYTE, SHORT, LONG
 _MAX_DIRECTORIES = 16  # in a row; two are usual: that of the picture and that of its thumbnail
@@ -39,9 +39,9 @@ class _Tiff:
         self.data[position : position + size] = value.to_bytes(size, self._order)
 
     def blank(self, position: int, size: int) -> None:
-        """Puts zeros where there was something."""
-        end = min(position + size, len(self.data))
-        self.data[position:end] = bytes(max(end - position, 0))
+        """Puts zeros where there was something, but not into the first bytes: they say what all else is."""
+        start, end = max(position, _HEAD_BYTES), min(position + size, len(self.data))
+        self.data[start:end] = bytes(max(end - start, 0))
 
     def directories(self) -> Iterator[int]:
         """Yields where the directories of the main row begin."""
@@ -81,10 +81,12 @@ def set_upright(exif: bytes) -> tuple[int | None, bytes]:
 def without_gps(exif: bytes) -> bytes:
     """Returns a TIFF structure without its GPS directory: the entry is gone, what it led to is zeros, all else is as it was."""
     tiff = _Tiff(exif)
-    for directory in list(tiff.directories()):
+    main = list(tiff.directories())
+    for directory in main:
         for entry in reversed(list(tiff.entries(directory))):
             if tiff.integer(entry, 2) == _GPS:
-                _blank_directory(tiff, tiff.integer(entry + 8, 4))
+                if (led_to := tiff.integer(entry + 8, 4)) not in (0, *main):  # what a damaged one leads to is of the picture
+                    _blank_directory(tiff, led_to)
                 _remove(tiff, directory, entry)
     return bytes(tiff.data)
 

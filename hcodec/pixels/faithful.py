@@ -82,6 +82,10 @@ def _check(source: Picture) -> None:
         raise PictureError("a Picture has pixels of uint8 (H, W, 3), and alpha of uint8 (H, W) or None")
     if alpha is not None and alpha.shape != pixels.shape[:2]:
         raise PictureError(f"a Picture has alpha of the shape of its pixels, not {alpha.shape} for {pixels.shape[:2]}")
+    deep = source.deep
+    if deep is not None and not (isinstance(deep, np.ndarray) and deep.dtype == np.uint16 and deep.shape[:2] == pixels.shape[:2]
+                                 and deep.ndim == 3 and deep.shape[2] in (1, 2, 3, 4)):  # fmt: skip
+        raise PictureError("a Picture has deep samples of uint16 (H, W, 1 to 4), or None")
     if not isinstance(source.metadata, Metadata):
         raise PictureError(f"a Picture has metadata of type Metadata, not {type(source.metadata).__name__}")
     for name, kinds in _TYPES.items():

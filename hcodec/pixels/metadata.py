@@ -36,7 +36,7 @@ _ORIENTATION = 0x0112
 X_RESOLUTION, _WHITE_POINT, _PRIMARIES = 0x011A, 0x013E, 0x013F  # TIFF tags
 # Of a TIFF file's own tags, those that tell of the picture and not of the file: document, description, make, model,
 # resolution and its unit, software, date, artist, computer, copyright.
-_DESCRIPTIVE_TAGS = (
+DESCRIPTIVE_TAGS = (
     0x010D, 0x010E, 0x010F, 0x0110, X_RESOLUTION, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298,
 )  # fmt: skip
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # the Exif and the GPS directory
@@ -157,7 +157,7 @@ def _exif(image: Image.Image) -> bytes:
         return kept
     source = image.getexif()
     exif = Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
+    for tag in DESCRIPTIVE_TAGS:
         if tag in source:
             exif[tag] = source[tag]
     for tag in _SUB_DIRECTORIES:

@@ -160,7 +160,8 @@ def _from_image(image: Image.Image) -> Picture:
     _check_size(image.width, image.height)
     left_out, facts, rawmode = _say_frames(image), facts_of(image), samples.rawmode(image)
     with _pillow_errors("the image is damaged", _HINT):
-        halves = deep.halves(image, rawmode)
+        has_deep = facts.bits in (0, 16)  # samples of 10 or 12 bits would come back as very dark ones of 16
+        halves = deep.halves(image, rawmode) if has_deep else None
         image.load()
     metadata, orientation = blobs.collect(image, facts)
     if image.mode == "CMYK":  # its profile tells of colors that are gone
@@ -168,7 +169,8 @@ def _from_image(image: Image.Image) -> Picture:
     turn = _UPRIGHT.get(orientation)
     converted, changes = samples.convert(image, rawmode, facts.bits)
     upright = np.asarray(converted if turn is None else converted.transpose(turn))
-    return _rounded(_from_channels(upright, metadata, tuple(changes), left_out), deep.joined(image, halves, turn))
+    rounded = _from_channels(upright, metadata, tuple(changes), left_out)
+    return _rounded(rounded, deep.joined(image, halves, turn) if has_deep else None)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -246,8 +248,12 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
         warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
     if image_format == "GIF" and image.mode != "L" and image.getcolors(_GIF_COLORS) is None:
         warnings.warn(f"colors reduced to the {_GIF_COLORS} that GIF holds", HcodecWarning, stacklevel=2)
-    with _pillow_errors(f"the picture cannot be written as {image_format}"):
-        image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **options)
+    own, image.info = image.info, {}  # some of Pillow's writers look there for what they are not told
+    try:
+        with _pillow_errors(f"the picture cannot be written as {image_format}"):
+            image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **options)
+    finally:
+        image.info = own
 
 
 def _choose_format(target: str | os.PathLike[str] | BinaryIO, image_format: str | None) -> str:

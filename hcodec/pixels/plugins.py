@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from hcodec.errors import PictureError
 
 _BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_SUFFIXES = (".heic", ".heif", ".hif", ".jxl")
 _JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
@@ -45,6 +46,12 @@ def format_of(suffix: str) -> str | None:
     """Returns Pillow's name of the format of a suffix such as ".png"; None if there is none."""
     name = Image.registered_extensions().get(suffix)
     return Image.registered_extensions().get(suffix) if name is None and _register() else name
+
+
+def is_known(suffix: str) -> bool:
+    """Whether a suffix is that of pictures, in whichever format, other than ours; its package may be missing."""
+    name = Image.registered_extensions().get(suffix)
+    return suffix in _SUFFIXES or (name is not None and name != "HCODEC")
 
 
 def can_write(image_format: str) -> bool:

@@ -14,14 +14,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from hcodec.container.attachments import METADATA_KINDS, Density
 from hcodec.pixels import exif as tiff
-from hcodec.pixels.metadata import COMMENT, INCH_M, SRGB, UNITS, X_RESOLUTION, Metadata
+from hcodec.pixels.metadata import COMMENT, DESCRIPTIVE_TAGS, INCH_M, SRGB, UNITS, X_RESOLUTION, Metadata
 
 _EXIF_PREFIX = b"Exif\0\0"
+_TIFF_FIRST_FREE = 0x8298  # of the tags that say nothing of samples, but for those that describe a picture
 _TIFF_XMP, _TIFF_WHITE_POINT, _TIFF_PRIMARIES = 700, 318, 319
 _JPEG_SEGMENT_BYTES = 65533
 _JPEG_XMP_BYTES = _JPEG_SEGMENT_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
 _PNG_KEY_CHARACTERS = 79
 _YUV_MATRIX = 6  # of BT.601, in which HEIC is coded
+_HEIF_PRIMARIES = frozenset((1, 2, *range(4, 13)))  # those that libheif reads again; with others it refuses the whole file
+_HEIF_TRANSFERS = frozenset((1, 2, *range(4, 19)))
 
 Options = dict[str, Any]
 Writer = Callable[[Metadata], tuple[Options, Metadata]]  # what Pillow is to be told, and what is not said by it
@@ -51,16 +54,38 @@ def _blobs(metadata: Metadata) -> tuple[Options, Metadata]:
     return given, replace(metadata, icc=b"", exif=b"", xmp=b"")
 
 
+def _parsed(exif: bytes) -> Image.Exif | None:
+    """Returns Exif as Pillow understands it, to write it anew; None if it is too damaged for that."""
+    tags = Image.Exif()
+    try:
+        if exif:
+            tags.load(exif)
+            tags.tobytes()
+    except Exception:  # Pillow's readers raise nearly everything on damaged Exif
+        return None
+    return tags
+
+
+def _good_exif(metadata: Metadata) -> tuple[Options, Metadata]:
+    """AVIF: as `_blobs`, but only Exif that Pillow understands."""
+    if _parsed(metadata.exif) is not None:
+        return _blobs(metadata)
+    given, rest = _blobs(replace(metadata, exif=b""))
+    return given, replace(rest, exif=metadata.exif)
+
+
 def _jxl(metadata: Metadata) -> tuple[Options, Metadata]:
-    given, rest = _blobs(metadata)
+    given, rest = _good_exif(metadata)
     return {"exif": given["exif"], "xmp": given["xmp"]}, replace(rest, icc=metadata.icc)
 
 
 def _heif(metadata: Metadata) -> tuple[Options, Metadata]:
     given, rest = _blobs(metadata)
-    if metadata.cicp:
-        given |= {"color_primaries": metadata.cicp.primaries, "transfer_characteristics": metadata.cicp.transfer}
-        given |= {"matrix_coefficients": _YUV_MATRIX, "full_range_flag": 1}
+    cicp = metadata.cicp
+    if not cicp or cicp.primaries not in _HEIF_PRIMARIES or cicp.transfer not in _HEIF_TRANSFERS:
+        return given, rest
+    given |= {"color_primaries": cicp.primaries, "transfer_characteristics": cicp.transfer}
+    given |= {"matrix_coefficients": _YUV_MATRIX, "full_range_flag": 1}
     return given, replace(rest, cicp=None)
 
 
@@ -112,9 +137,10 @@ def _jpeg(metadata: Metadata) -> tuple[Options, Metadata]:
 
 
 def _tiff(metadata: Metadata) -> tuple[Options, Metadata]:
-    tags = Image.Exif()
-    if metadata.exif:
-        tags.load(metadata.exif)
+    parsed = _parsed(metadata.exif)
+    tags = Image.Exif() if parsed is None else parsed
+    for tag in [tag for tag in tags if tag < _TIFF_FIRST_FREE and tag not in DESCRIPTIVE_TAGS]:
+        del tags[tag]  # how samples are laid out in the file that the Exif is from; here it would be taken for true
     if metadata.xmp:
         tags[_TIFF_XMP] = metadata.xmp
     if metadata.chromaticities:
@@ -122,7 +148,8 @@ def _tiff(metadata: Metadata) -> tuple[Options, Metadata]:
         tags[_TIFF_WHITE_POINT], tags[_TIFF_PRIMARIES] = tuple(values[:2]), tuple(values[2:])
     dpi, rest = _dpi(metadata)
     given = {"icc_profile": metadata.icc, "exif": tags, "dpi": dpi}
-    return given, replace(rest, icc=b"", exif=b"", xmp=b"", chromaticities=None)
+    exif = metadata.exif if parsed is None else b""
+    return given, replace(rest, icc=b"", exif=exif, xmp=b"", chromaticities=None)
 
 
 def _bmp(metadata: Metadata) -> tuple[Options, Metadata]:
@@ -155,7 +182,7 @@ def _comment(metadata: Metadata, limit_bytes: int) -> tuple[bytes, Metadata]:
 
 
 _WRITERS: dict[str, Writer] = {
-    "AVIF": _blobs,
+    "AVIF": _good_exif,
     "BMP": _bmp,
     "DIB": _bmp,
     "GIF": _only_comment,
