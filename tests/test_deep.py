@@ -118,6 +118,16 @@ def test_gray_is_an_image_of_16_bits_and_color_is_told_of():
         assert hcodec.decode(hcodec.encode(smooth(3), lossless=True)).mode == "RGB"
 
 
+def test_all_ways_to_a_color_image_tell_of_it():
+    data = hcodec.encode(smooth(3), lossless=True)
+    with pytest.warns(HcodecWarning, match="rounded to 8 bits"), hcodec.open(data) as file:
+        file.image()
+    with hcodec.StreamDecoder() as decoder:
+        decoder.feed(data)
+        with pytest.warns(HcodecWarning, match="rounded to 8 bits"):
+            decoder.image()
+
+
 def test_levels_take_8_bits():
     assert hcodec.info(hcodec.encode(smooth(3), model="tiny")).depth == 8
     with pytest.raises(PictureError, match="without levels only"):
