@@ -51,7 +51,7 @@ def command(
     """Pack folders and pictures into one archive, without loss.
 
     Pictures keep their names; those in folders keep their path inside the folder. Hidden files, symbolic links and
-    files that are no pictures stay out. A picture that 8 bits of gray or RGB cannot hold ends it, unless --convert is given.
+    files that are no pictures stay out. A picture that gray or RGB cannot hold, such as CMYK, ends it, unless --convert is given.
     Without -o, the last of several names is the archive if it ends in .hcodec.
 
     \b

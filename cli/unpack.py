@@ -154,7 +154,7 @@ def _packed(image: Picture, target: str) -> bytes:
 
 def _report(source: str, folder: str, targets: Mapping[str, str], lost: Sequence[str], seconds: float) -> Report:
     count = f"{len(targets) - len(lost)} of {len(targets)}" if lost else f"{len(targets)}"
-    text = f"{shown(source)} -> {folder}  {count} pictures  {seconds:.2f} s"
+    text = f"{shown(source)} -> {folder}  {count} picture{'' if count == '1' else 's'}  {seconds:.2f} s"
     outputs = [{"name": name, "output": target} for name, target in targets.items() if name not in lost]
     fields = {"input": source, "output": folder, "pictures": outputs, "lost": list(lost), "seconds": seconds}
     return Report(text, fields)

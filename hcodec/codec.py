@@ -24,12 +24,12 @@ from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError,
 from hcodec.exact import exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import Mosaic, Rectangle
-from hcodec.pixels import attachments, faithful, picture
+from hcodec.pixels import attachments, faithful
 from hcodec.pixels.background import Color, on_background, rgb
 from hcodec.pixels.faithful import ImageSource
 from hcodec.pixels.metadata import Names
 from hcodec.pixels.picture import Picture
-from hcodec.presented import picture_of
+from hcodec.presented import image_of, picture_of
 from hcodec.session import Decoder, Encoder
 from hcodec.targets import Targets, at_most
 
@@ -167,9 +167,7 @@ def decode(
         on_progress=on_progress,
     )
     shown = shown if color is None else on_background(shown, color)
-    if shown.deep is not None and shown.deep.shape[2] > 1:
-        warnings.warn("16-bit samples rounded to 8 bits: decode_picture has them, in `deep`", HcodecWarning, stacklevel=2)
-    return picture.to_image(shown)
+    return image_of(shown)
 
 
 def decode_picture(

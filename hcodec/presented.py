@@ -8,9 +8,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
+from PIL import Image
+
 from hcodec.container import Reader
 from hcodec.errors import FormatError, HcodecWarning
 from hcodec.mosaic import Rectangle
+from hcodec.pixels import picture
 from hcodec.pixels.attachments import attach
 from hcodec.pixels.picture import Picture
 from hcodec.session import Pixels
@@ -31,3 +34,10 @@ def picture_of(reader: Reader, pixels: Pixels, strict: bool = False, region: Rec
             raise
         warnings.warn(str(error), HcodecWarning, stacklevel=3)
         return attach(plain, replace(reader.attachments, alpha=b""), size, inside)
+
+
+def image_of(shown: Picture) -> Image.Image:
+    """Returns a decoded picture as a Pillow image; warns of 16-bit samples that Pillow has no mode for."""
+    if shown.deep is not None and shown.deep.shape[2] > 1:
+        warnings.warn("16-bit samples rounded to 8 bits: decode_picture has them, in `deep`", HcodecWarning, stacklevel=3)
+    return picture.to_image(shown)

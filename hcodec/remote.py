@@ -17,8 +17,8 @@ from hcodec.container.reader import Wants
 from hcodec.models.runtime.threads import Show
 from hcodec.mosaic import Mosaic, Rectangle
 from hcodec.parts import PartialFile
-from hcodec.pixels import picture
 from hcodec.pixels.picture import Picture
+from hcodec.presented import image_of
 
 
 class OpenFile(PartialFile):
@@ -37,7 +37,7 @@ class OpenFile(PartialFile):
 
         Raises what `hcodec.decode` raises, and OSError.
         """
-        return picture.to_image(self.picture(levels=levels, region=region, device=device, backend=backend, strict=strict))
+        return image_of(self.picture(levels=levels, region=region, device=device, backend=backend, strict=strict))
 
     def picture(
         self, *, levels: int | None = None, region: Region | None = None, on_progress: Show | None = None, **options: Any

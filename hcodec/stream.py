@@ -16,8 +16,7 @@ from hcodec.container import Header, Reader
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 from hcodec.exact import exact_pixels
 from hcodec.mosaic import Rectangle
-from hcodec.pixels import picture
-from hcodec.presented import picture_of
+from hcodec.presented import image_of, picture_of
 from hcodec.session import Decoder
 
 
@@ -83,7 +82,7 @@ class StreamDecoder:
         Raises TruncatedError before the first level, FormatError if that level is damaged, HcodecError (a region beyond it).
         """
         if whole_file.is_whole(self._reader):
-            return picture.to_image(whole_file.decode(self._reader, self._rectangle(region), strict=False))
+            return image_of(whole_file.decode(self._reader, self._rectangle(region), strict=False))
         decoder = self._decoder
         if decoder is None or not any(decoder.prefix(index).levels for index in range(len(decoder.windows))):
             faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
@@ -92,7 +91,7 @@ class StreamDecoder:
         exact = exact_pixels(decoder, rectangle, strict=False)
         pixels = decoder.pixels(rectangle) if exact is None else exact
         self._warn(decoder.faults.values())
-        return picture.to_image(picture_of(self._reader, pixels, region=rectangle))
+        return image_of(picture_of(self._reader, pixels, region=rectangle))
 
     def _rectangle(self, region: tuple[int, int, int, int] | None) -> Rectangle:
         header = self._reader.known_header()

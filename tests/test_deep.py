@@ -45,8 +45,8 @@ def test_files_of_16_bits_there_and_back(channels, image_format):
     data, _ = deep_file.encode(samples, image_format, Metadata())
     if channels == 1:
         assert (read_by_pillow(data) == samples[..., 0]).all()
-    if (channels, image_format) == (2, "TIFF"):  # which Pillow does not read
-        return
+    if (channels, image_format) == (2, "TIFF"):  # as Pillow reads no TIFF files of gray and alpha
+        samples, channels = samples[..., [0, 0, 0, 1]], 4
     found = picture.read(data)
     assert found.deep is not None and (found.deep == samples).all() and found.deep.shape == samples.shape
     assert abs(found.pixels[..., 0] - samples[..., 0] / 257).max() <= 1 and found.gray == (channels < 3)
@@ -116,6 +116,16 @@ def test_gray_is_an_image_of_16_bits_and_color_is_told_of():
     assert image.mode == "I;16" and (np.asarray(image) == smooth(1)[..., 0]).all()
     with pytest.warns(HcodecWarning, match="decode_picture has them"):
         assert hcodec.decode(hcodec.encode(smooth(3), lossless=True)).mode == "RGB"
+
+
+def test_all_ways_to_a_color_image_tell_of_it():
+    data = hcodec.encode(smooth(3), lossless=True)
+    with pytest.warns(HcodecWarning, match="rounded to 8 bits"), hcodec.open(data) as file:
+        file.image()
+    with hcodec.StreamDecoder() as decoder:
+        decoder.feed(data)
+        with pytest.warns(HcodecWarning, match="rounded to 8 bits"):
+            decoder.image()
 
 
 def test_levels_take_8_bits():

@@ -55,6 +55,8 @@ def _png(samples: Deep, options: writing.Options) -> bytes:
 
 
 def _tiff(samples: Deep, options: writing.Options) -> bytes:
+    if samples.shape[2] == 2:  # which Pillow does not read
+        samples = samples[..., [0, 0, 0, 1]]
     height, width, channels = samples.shape
     strip = zlib.compress(samples.astype("<u2").tobytes())
     tags = _tags(options)
