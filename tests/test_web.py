@@ -128,22 +128,6 @@ def test_only_colors_other_than_srgb_are_warned_of_in_node(tmp_path):
 
 
 @in_node
-def test_what_cannot_be_shown_is_said_in_node(tmp_path):
-    deep = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
-    files = {
-        "drawing": (FOLDER.parent / "golden-whole" / "bilevel.hcodec").read_bytes(),
-        "deep": codec.encode(deep, lossless=True),
-        "archive.hcodec": packing.pack([("deep", deep)]),
-    }
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    found = decoded([{"path": str(tmp_path / name)} for name in files])
-    said = [one.get("error") or str(one["errors"]) for one in found]
-    assert "a drawing without levels" in said[0] and "16 bits" in said[1] and "16 bits" in said[2]
-    assert all("this viewer does not show" in one for one in said)
-
-
-@in_node
 def test_damaged_lossless_layers_and_archives_are_refused_in_node(tmp_path):
     """Checksums apart: they are made right again, so that what they guard is read."""
     data = golden("lossless-gray")
@@ -382,6 +366,22 @@ def test_the_golden_archive_is_exact_in_a_browser(page):
         expected = opaque(picture)
         assert (found.pop(name).reshape(expected.shape) == expected).all(), name
     assert not found
+
+
+@in_node
+def test_what_cannot_be_shown_is_said_in_node(tmp_path):
+    deep = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
+    files = {
+        "drawing": (FOLDER.parent / "golden-whole" / "bilevel.hcodec").read_bytes(),
+        "deep": codec.encode(deep, lossless=True),
+        "archive.hcodec": packing.pack([("deep", deep)]),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    found = decoded([{"path": str(tmp_path / name)} for name in files])
+    said = [one.get("error") or str(one["errors"]) for one in found]
+    assert "a drawing without levels" in said[0] and "16 bits" in said[1] and "16 bits" in said[2]
+    assert all("this viewer does not show" in one for one in said)
 
 
 def test_files_of_the_viewer_stay_short():
