@@ -71,13 +71,20 @@ def encode(
     targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, lossless)
     source = _source(image, metadata, strip, convert, exact=bool(lossless))
     if lossless:
-        _refuse_search(effort)
-        source = source.without_notes()  # warned of already
-        return encode_lossless(source, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
+        return _encode_exact(source, levels, effort, model, device, backend, on_progress)
     compute = model, device, backend, on_progress
     if lossless is None and targets == Targets() and arguments.is_whole(effort) and effort == 1:
         return whole_file.better(source, lambda: _encode_levels(source, targets, 1, *compute))
     return _encode_levels(source, targets, effort, *compute)
+
+
+def _encode_exact(
+    source: Picture, levels: int | None, effort: int, model: str, device: str, backend: str | None, on_progress: Show | None
+) -> bytes:
+    """Returns an exact file."""
+    _refuse_search(effort)
+    source = source.without_notes()  # warned of already
+    return encode_lossless(source, levels=levels, model=model, on_progress=on_progress, device=device, backend=backend)[0]
 
 
 def _encode_levels(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -40,8 +41,10 @@ class HcodecImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "hcodec, a progressive image codec"
     levels: int | None = None
+    _lock = threading.RLock()  # of images that need none, for they were loaded in another process
 
     def _open(self) -> None:
+        self._lock = threading.RLock()  # of threads that load one image, one does
         file = self.fp or io.BytesIO()
         if not _accept(file.read(len(MAGIC))):
             raise SyntaxError("not an hcodec file")  # for Pillow, which looks for another format
@@ -72,18 +75,23 @@ class HcodecImageFile(ImageFile.ImageFile):
         Raises OSError if the file is cut or damaged, unless the `levels` that were asked for are whole; with
         ImageFile.LOAD_TRUNCATED_IMAGES, what is there is decoded, and the loss warned of (HcodecWarning).
         """
-        if self.tile:
-            with _errors(OSError):
-                strict = self.levels is None and not ImageFile.LOAD_TRUNCATED_IMAGES
-                image = self._file.image(levels=self.levels, strict=strict)
-            if image.mode + "A" == self.mode:  # its alpha channel is lost
-                image = image.convert(self.mode)
-            if self.fp and self._exclusive_fp:
-                self.fp.close()
-            self._mode, self.fp = image.mode, io.BytesIO(image.tobytes())
-            self._lay_tile()
-            del self._file
-        return super().load()
+        with self._lock:
+            if self.tile:
+                self._decode()
+            return super().load()
+
+    def _decode(self) -> None:
+        """Puts the decoded samples in place of the file."""
+        with _errors(OSError):
+            strict = self.levels is None and not ImageFile.LOAD_TRUNCATED_IMAGES
+            image = self._file.image(levels=self.levels, strict=strict)
+        if image.mode + "A" == self.mode:  # its alpha channel is lost
+            image = image.convert(self.mode)
+        if self.fp and self._exclusive_fp:
+            self.fp.close()
+        self._mode, self.fp = image.mode, io.BytesIO(image.tobytes())
+        self._lay_tile()
+        del self._file
 
     def load_seek(self, pos: int) -> None:
         """Does nothing: there is one tile. That it exists keeps Pillow from mapping the file as if it were pixels."""

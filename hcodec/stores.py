@@ -75,7 +75,8 @@ class _File:
     def __init__(self, file: IO[bytes], own: bool) -> None:
         self._file, self._own = file, own
         self.num_bytes_read = 0
-        self.size = file.seek(0, os.SEEK_END)
+        file.seek(0, os.SEEK_END)
+        self.size = file.tell()
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         """As in `Store`."""
@@ -83,11 +84,16 @@ class _File:
 
     def _read(self, start: int, end: int) -> bytes:
         self._file.seek(start)
-        data = self._file.read(end - start)
-        if not isinstance(data, bytes):
-            raise HcodecError(f'the source gives {type(data).__name__} and not bytes; a file must be opened with "rb"')
-        self.num_bytes_read += len(data)
-        return data
+        found = b""
+        while len(found) < end - start:  # files without a buffer may give fewer bytes than they have
+            data = self._file.read(end - start - len(found))
+            if not isinstance(data, bytes):
+                raise HcodecError(f'the source gives {type(data).__name__} and not bytes; a file must be opened with "rb"')
+            if not data:
+                break
+            found += data
+        self.num_bytes_read += len(found)
+        return found
 
     def close(self) -> None:
         """As in `Store`."""

@@ -411,3 +411,13 @@ def test_decoded_pictures_are_those_of_the_source(tmp_path, client):
     fill(source, 1)
     (record,) = corpus_of(source, dest, {"model": TINY, "lossless": True}).encode(client, 1)
     assert np.array_equal(np.asarray(hcodec.decode(dest / record.target)), render(48, 56, 0))
+
+
+def test_pipes_are_no_pictures_and_names_need_not_be_text(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "a.png").write_bytes(b"1")
+    folder = Folder.at(str(tmp_path))
+    assert list(folder.files([".png"])) == ["a.png"]
+    manifest = Manifest({}, {"caf\udce9.png": Record("caf\udce9.png", "caf\udce9.hcodec")})
+    manifest.write(folder)
+    assert Manifest.read(folder).records == manifest.records

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import TINY, render
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from test_golden import golden
 
 import hcodec
 import hcodec.pillow
@@ -348,3 +350,33 @@ def test_golden_files(path):
     image = Image.open(path)
     assert image.info == expected.info
     assert same(image, expected)
+
+
+def test_threads_may_load_one_image_and_processes_may_share_it(tmp_path):
+    (tmp_path / "a.hcodec").write_bytes(golden("levels-three"))
+    image, faults = Image.open(tmp_path / "a.hcodec"), []
+
+    def load():
+        try:
+            image.load()
+        except Exception as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    other = pickle.loads(pickle.dumps(Image.open(tmp_path / "a.hcodec")))
+    assert other.getpixel((0, 0)) == image.getpixel((0, 0))
+
+
+def test_files_may_give_fewer_bytes_than_they_have():
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            return super().read(min(size, 100) if size > 0 else size)
+
+    data = golden("levels-three")
+    with hcodec.open(Slow(data)) as file:
+        assert file.image().tobytes() == hcodec.decode(data).tobytes()

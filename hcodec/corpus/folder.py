@@ -59,13 +59,13 @@ class Folder:
     def files(self, endings: Collection[str]) -> dict[str, Found]:
         """Returns the files below the folder with one of these endings, by their path inside it, in order.
 
-        Hidden ones stay out, and whatever a listing says to be in "..". Raises OSError.
+        Hidden ones stay out, pipes and devices, and whatever a listing says to be in "..". Raises OSError.
         """
         system, root = self._place
         with stores.failing(self.address):
             system.invalidate_cache()
             listed = system.find(root, detail=True)
-        names = {path.removeprefix(root).lstrip("/"): facts for path, facts in listed.items()}
+        names = {path.removeprefix(root).lstrip("/"): facts for path, facts in listed.items() if facts.get("type") != "other"}
         return {
             name: Found(facts.get("size"), str(next((facts[key] for key in _STAMPS if facts.get(key)), "")))
             for name, facts in sorted(names.items())

@@ -83,7 +83,8 @@ class Manifest:
         begin = time.monotonic()
         head = {"version": _VERSION, "settings": self.settings}
         lines = [json.dumps(one, ensure_ascii=False) for one in (head, *map(asdict, self.records.values()))]
-        folder.write(NAME, "".join(f"{line}\n" for line in lines).encode())
+        text = "".join(f"{line}\n" for line in lines)
+        folder.write(NAME, text.encode(errors="backslashreplace"))  # so JSON writes what is no text in names, too
         end = time.monotonic()
         self._next_s = end + max(_LEAST_S, (end - begin) / _SHARE)
 
