@@ -208,7 +208,8 @@ def _bounded_answer() -> Any:
                 if len(found) > most:
                     self.close()
                     raise OSError("the server sends more than was asked for")
-            return bytes(found)
+            self._body = bytes(found)  # where the answer's own methods, of its text say, look for it
+            return self._body
 
     return Bounded
 
