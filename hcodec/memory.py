@@ -6,14 +6,7 @@ own modules only.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-from functools import cache
-
 from hcodec.errors import PictureError
-
-_M_MMAP_THRESHOLD = -3  # of glibc's mallopt
-_LARGE = 1 << 20  # bytes of an array, from which it goes back to the system when it is freed
 
 
 def check(num_pixels: int, bytes_per_pixel: int) -> None:
@@ -39,14 +32,3 @@ def free_bytes() -> int | None:
         return int(values["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
-
-
-@cache
-def return_large() -> None:
-    """Has large arrays go back to the system as soon as they are freed, where the C library can be told so.
-
-    glibc otherwise learns to keep blocks of up to 32 MB for later, in one heap for each thread: with maps of many sizes that is
-    hundreds of megabytes that nobody uses. It costs a few percent of time, so it is for large pictures only.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)

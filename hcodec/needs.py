@@ -36,15 +36,12 @@ _NEEDS = {
     "decode_lossless": _Need(290 * _MIB, 60 * _MIB, 34),
 }
 _LEAST = 12  # bytes a pixel that every job needs
-_FEW = 4  # windows of a picture for which memory is no matter
 
 
 def check(height: int, width: int) -> None:
-    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken; spares it if large."""
+    """Raises PictureError if the machine surely lacks the memory for a picture, before any of it is taken."""
     rows, columns = (-(-edge // _CELL) * _CELL for edge in (height, width))
     memory.check(rows * columns, _LEAST)
-    if count_windows(height, width) > _FEW:
-        memory.return_large()
 
 
 def note(height: int, width: int, job: str) -> str | None:
