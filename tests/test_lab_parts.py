@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 import math
 import re
 from pathlib import Path
@@ -129,6 +130,17 @@ def test_training_lowers_the_bound(family):
                 log = trainer.advance()
         assert network.terms(x).total().mean() < before
     assert {"bpd", "norm", "skipped"} < set(log)
+
+
+def test_a_budget_is_counted_by_the_clock_that_is_given():
+    network = families.entry("vae").network(families.configure("vae", 1, tiny=True))
+    x = glyphs("0123456789", 16, 16, 0)
+    data = DataSet("same", lambda count: x[:count], np.random.default_rng(0), x)
+    ticks = itertools.count(step=3.0)
+    trainer = Trainer(LabTask(network, data, Options()), Recipe(minutes=0.5, batch=4), clock=lambda: next(ticks))
+    while trainer.progress < 1:
+        trainer.advance()
+    assert (trainer.step, trainer.seconds) == (10, 30.0)
 
 
 def test_unknown_families_are_refused():

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -96,8 +97,11 @@ def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 class Trainer:
     """The training state: network, its moving average, optimizer, random numbers, time spent."""
 
-    def __init__(self, task: Task, recipe: Recipe, capture: Capture | None = None) -> None:
-        """capture: makes one graph of a step, where there is a GPU; see `graph.capture`."""
+    def __init__(
+        self, task: Task, recipe: Recipe, capture: Capture | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """capture: makes one graph of a step, where there is a GPU; see `graph.capture`. clock: counts the budget's seconds."""
+        self.clock = clock
         self.task, self.recipe, self.network = task, recipe, task.network
         self.average = copy.deepcopy(task.network).requires_grad_(False)
         self.optimizer = self._new_optimizer()
@@ -123,7 +127,7 @@ class Trainer:
 
     def advance(self) -> dict[str, Any]:
         """Takes one step and returns what is worth logging."""
-        start = time.perf_counter()
+        start = self.clock()
         batch = self.task.batch(self.recipe.batch)
         if self.capture and not self.captured and self.num_plain >= _WARM:
             self._try_capture(self.capture, batch)
@@ -131,7 +135,7 @@ class Trainer:
             values = self._captured_step(self.captured, batch)
         else:
             values = self._plain_step(batch)
-        self.seconds += time.perf_counter() - start
+        self.seconds += self.clock() - start
         self.step += 1
         return {"step": self.step, "seconds": self.seconds} | values | {"skipped": self.skipped}
 
