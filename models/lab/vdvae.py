@@ -1,8 +1,8 @@
 """The very deep VAE: many latents on one residual way down, without any normalization.
 
-Room: network. Child 2021, arXiv 2011.10650, section 3 and figure 3. Nearest-neighbor upsampling; what blocks add is scaled
-by one over the root of their number; the last projections of prior and posterior are zero at first, so that the KL is. (There
-it is those of the prior alone.) Gradient skipping is an option of every family.
+Room: network. Child 2021, arXiv 2011.10650, section 3 and figure 3. Nearest-neighbor upsampling; what blocks and latents add
+is scaled by one over the root of their number; the last projections of prior and posterior are zero at first, so that the KL
+is. (There it is those of the prior alone.) Gradient skipping is an option of every family.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class DeepLayer(Layer):
         self.posterior = bottleneck(2 * width, 2 * channels, middle, 0.0)
         self.prior = bottleneck(width, 2 * channels + width, middle, 0.0)
         self.project = conv(channels, width, 1)
+        self.project.weight.data.mul_(shrink)  # 21 latents at full strength drown the state in noise at first
         self.block = bottleneck(width, width, middle, shrink)
 
     def forward(self, state: Tensor, feature: Tensor | None, visit: Visit) -> Tensor:
