@@ -14,21 +14,39 @@ import click
 from hcodec.cli._files import read_bytes, write_bytes
 from hcodec.cli._options import FORCE, set_threads, together
 from hcodec.errors import HcodecError
+from hcodec.models import lab
 
 if TYPE_CHECKING:
     from hcodec.models.lab.model_file import Trained
     from hcodec.models.lab.train import Run
 
 _FOLDER = "lab"
-MODELS = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
-                      help="Where trained models lie.")  # fmt: skip
+INSTALLED = ("mnist", "color")
+_INSTALLED = Path(lab.__file__).parent / "weights"
+_MADE = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
+                     help="Where trained models lie.")  # fmt: skip
+
+
+def _find_folder(_context: click.Context, _option: click.Parameter, value: str) -> Path:
+    """Returns the folder of trained models, or of those that are installed under a name."""
+    return _INSTALLED / value if value in INSTALLED and not Path(value).exists() else Path(value)
+
+
+def _beside(models: Path) -> Path:
+    """Returns where to write what is made of models: their folder, unless they are installed."""
+    return Path(_FOLDER) if models.parent == _INSTALLED else models
+
+
+MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="DIR", callback=_find_folder,
+                      help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
 DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
                     help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
 THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                        help="Threads to compute with.")  # fmt: skip
 BUDGET = together(
-    DATA, MODELS, THREADS,
-    click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True, help="Budget."),
+    DATA, _MADE, THREADS,
+    click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True,
+                 help="Budget; without a GPU, time of the processor for each thread."),
     click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
     click.option("--tiny", is_flag=True, help="The smallest network of the family."),
 )  # fmt: skip
@@ -127,20 +145,23 @@ def measure(
         from hcodec.models.lab import measure as measuring
         from hcodec.models.lab.data import open_set
 
-        test = open_set(sources).test[:pictures]
-        results = []
+        test = open_set(sources).test
+        effort, known = measuring.Effort(pictures, samples, weighted, coded), measuring.read(output or _beside(models))
+        results: list[dict[str, Any]] = []
         for path in _trained(models):
             trained = _load(path, test.shape[1])
             click.echo(f"{path.stem} ...", err=True)
-            results.append({"name": path.stem, **measuring.measure(trained, test, samples, weighted, coded)})
-        measuring.write(results, output or models)
+            subject = measuring.subject(path.stem, trained, test, effort)
+            found = next((one for one in known if subject.items() <= one.items()), None)
+            results.append(found or measuring.measure(path.stem, trained, test, effort))
+            measuring.write(results, output or _beside(models))
         click.echo(measuring.table(results))
 
 
 def _trained(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
-        raise click.ClickException(f"no trained models in {folder}; `hcodec lab train` makes some")
+        raise click.ClickException(f"no trained models in {folder}; `hcodec lab train` makes some, `--models mnist` is installed")
     return paths
 
 
@@ -203,10 +224,11 @@ def decode(file: str, output: Path, models: Path, threads: int, force: bool) -> 
 
 
 def _find(models: Path, fields: dict[str, Any]) -> Trained:
-    """Returns the model of a file's header: the one with its digest, else the one of its family, which will be refused."""
+    """Returns the model of a file: the one with its digest, in a folder or installed, else any one, which will be refused."""
     from hcodec.models.lab import model_file
 
-    found = [model_file.load(path) for path in _trained(models)]
+    paths = [*models.glob("*.safetensors"), *_INSTALLED.glob("*/*.safetensors")]
+    found = [model_file.load(path) for path in paths or _trained(models)]
     same = [trained for trained in found if trained.digest == fields.get("model")]
     return (same or found)[0]
 
@@ -256,5 +278,5 @@ def report(sources: tuple[str, ...], models: Path, threads: int, output: Path | 
 
         data = open_set(sources)
         trained = {path.stem: _load(path, data.channels) for path in _trained(models)}
-        page = reporting.write(trained, models, data.test, output or models / "report", pictures)
+        page = reporting.write(trained, models, data.test, output or _beside(models) / "report", pictures)
     click.echo(f"Wrote {page}")

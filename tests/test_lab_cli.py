@@ -18,7 +18,7 @@ from PIL import Image
 
 from hcodec.cli import main
 from hcodec.errors import FormatError, ModelError, PictureError
-from hcodec.models.lab import data, families, hlab, inspect, model_file, pictures, studies
+from hcodec.models.lab import data, families, hlab, inspect, measure, model_file, pictures, studies
 
 ROOT = Path(__file__).parent.parent
 QUICK = ["--tiny", "--minutes", "0.003", "--batch", "8"]
@@ -93,6 +93,20 @@ def test_measuring_makes_one_table(models, tmp_path):
     table = (tmp_path / "results.md").read_text()
     assert output.strip().endswith(table.strip())
     assert "1,000 times the compute" in table and "arXiv 2011.10650" in table
+
+
+def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monkeypatch):
+    for name in ("vae", "vae.1", "vae.2", "ladder"):
+        shutil.copy(models / f"{name.partition('.')[0]}.safetensors", tmp_path / f"{name}.safetensors")
+    measured = ("measure", "--models", tmp_path, "--pictures", 8, "--samples", 2, "--weighted", 4, "--coded", 2)
+    rows = [line.split(" | ") for line in lab(*measured).splitlines() if " ± " in line]
+    assert {(row[0], row[2]) for row in rows[-2:]} == {("| VAE", "3"), ("| Ladder VAE", "1")}
+    before = json.loads((tmp_path / "results.json").read_text())
+    elbos = [one["elbo_bpd"] for one in before if one["family"] == "vae"]
+    assert any(f"{np.mean(elbos):.3f} ± {np.std(elbos, ddof=1):.3f}" in row[1] for row in rows)
+    monkeypatch.setattr(measure, "bounds", None)
+    lab(*measured)
+    assert json.loads((tmp_path / "results.json").read_text()) == before
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +33,38 @@ _SAMPLED = 16
 _PUBLISHED = Path(__file__).with_name("published.json")
 
 
-def measure(trained: Trained, test: Pixels, samples: int, weighted: int, coded: int) -> dict[str, Any]:
-    """Returns all figures of a network as plain numbers.
-
-    test: uint8 (N, C, H, W), for the bound. samples: of the importance-weighted bound, over the first `weighted` pictures.
-    coded: how many pictures are coded with bits back and decoded again.
+@dataclass(frozen=True)
+class Effort:
+    """How much to measure. pictures: of the test set, for the bound. samples: of the importance-weighted bound, over the first
+    `weighted` pictures. coded: how many pictures are coded with bits back and decoded again.
     """
+
+    pictures: int
+    samples: int
+    weighted: int
+    coded: int
+
+
+def measure(name: str, trained: Trained, test: Pixels, effort: Effort) -> dict[str, Any]:
+    """Returns all figures of a network as plain numbers; test: uint8 (N, C, H, W)."""
+    test, weighted = test[: effort.pictures], effort.weighted
     network, dimensions = trained.network, test[0].size
     pixels, levels, each = bounds(network, test)
-    weights = [importance_bound(network, x, samples) for x in batches(test[:weighted], _BATCH)]
+    weights = [importance_bound(network, x, effort.samples) for x in batches(test[:weighted], _BATCH)]
     return {
-        "family": trained.family,
+        **subject(name, trained, test, effort),
         "data": trained.facts["data"],
-        "pictures": len(test),
         "elbo_bpd": _bpd(float(each.mean()), dimensions),
         "elbo_error_bpd": _bpd(float(each.std()) / math.sqrt(len(each)), dimensions),
         "importance_bpd": _bpd(float(torch.cat(weights).mean()), dimensions),
         "elbo_of_same_bpd": _bpd(float(each[:weighted].mean()), dimensions),
-        "importance_samples": samples,
         "pixels_bpd": _bpd(pixels, dimensions),
         "kl_bits": {name: round(nats / math.log(2), 3) for name, nats in levels.items()},
         "active_units": active_units(network, test[: 4 * _BATCH]),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "training": trained.facts,
         "pictures_sampled_per_s": _sampling_speed(network, test),
-        **_coding(trained, test[:coded]),
+        **_coding(trained, test[: effort.coded]),
     }
 
 
@@ -117,6 +128,21 @@ def _coding(trained: Trained, pictures: Pixels) -> dict[str, Any]:
     }
 
 
+def read(folder: Path) -> list[dict[str, Any]]:
+    """Returns the results that `write` left in a folder, if any."""
+    try:
+        results: list[dict[str, Any]] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    return results
+
+
+def subject(name: str, trained: Trained, test: Pixels, effort: Effort) -> dict[str, Any]:
+    """Returns what a result is about: results of one subject are one result."""
+    crc = zlib.crc32(test[: effort.pictures].tobytes())
+    return {"name": name, "family": trained.family, "model": trained.digest, "test": crc, "effort": asdict(effort)}
+
+
 def write(results: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Writes `results.json` and `results.md` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,29 +155,52 @@ def _bpd(nats: float, dimensions: int) -> float:
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the results as a Markdown table, then the published figures."""
-    head = ["model", "ELBO", "IW bound", "of which KL", "bits back, net", "initial bits", "active units", "parameters",
-            "training s", "samples/s", "coded/s", "decoded/s"]  # fmt: skip
-    lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(_row(result)) for result in results)]
-    data = ", ".join(sorted({result["data"] for result in results}))
-    title = f"Bits per dimension on {data}, {results[0]['pictures']} test pictures; IW: k = {results[0]['importance_samples']}.\n"
+    """Returns the results as a Markdown table, one row for all seeds of a model, then the published figures."""
+    head = ["model", "ELBO", "seeds", "IW bound", "of which KL", "bits back, net", "initial bits", "active units", "parameters",
+            "training s", "steps", "samples/s", "coded/s", "decoded/s"]  # fmt: skip
+    runs = [list(same) for _, same in groupby(sorted(results, key=_model), _model)]
+    rows = [_row(same) for same in sorted(runs, key=lambda same: _mean(same, "elbo_bpd"))]
+    lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
+    data, effort = ", ".join(sorted({result["data"] for result in results})), results[0]["effort"]
+    title = f"Bits per dimension on {data}, {effort['pictures']} test pictures; IW: k = {effort['samples']}. After ±: deviation"
+    title += " over seeds, of a single seed the error over pictures.\n"
     return "\n".join([title, *(f"| {line} |" for line in lines), "", published()])
 
 
-def _row(result: Mapping[str, Any]) -> list[str]:
-    active, units = (sum(pair[i] for pair in result["active_units"].values()) for i in range(2))
+def _model(result: Mapping[str, Any]) -> str:
+    """Returns the name of a model without the number of its seed: NAME or NAME.SEED."""
+    name, _, seed = result["name"].rpartition(".")
+    return name if name and seed.isdecimal() else result["name"]
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], key: str) -> float:
+    return statistics.fmean(run[key] for run in runs)
+
+
+def _row(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns the cells of a model's row: means over its runs; units and initial bits are those of the first."""
+    first = runs[0]
+    active, units = (sum(pair[i] for pair in first["active_units"].values()) for i in range(2))
+    elbo, net, bound = (_mean(runs, key) for key in ("elbo_bpd", "net_bpd", "coded_bound_bpd"))
+    error = statistics.stdev(run["elbo_bpd"] for run in runs) if len(runs) > 1 else first["elbo_error_bpd"]
     return [
-        result.get("name", FAMILIES[result["family"]].title),
-        f"{result['elbo_bpd']:.3f} ± {result['elbo_error_bpd']:.3f}",
-        f"{result['importance_bpd']:.3f}",
-        f"{result['elbo_bpd'] - result['pixels_bpd']:.3f}",
-        f"{result['net_bpd']:.3f} ({100 * (result['net_bpd'] / result['coded_bound_bpd'] - 1):+.2f} %)",
-        f"{result['initial_bits']:,}",
+        _title(first),
+        f"{elbo:.3f} ± {error:.3f}",
+        str(len(runs)),
+        f"{_mean(runs, 'importance_bpd'):.3f}",
+        f"{elbo - _mean(runs, 'pixels_bpd'):.3f}",
+        f"{net:.3f} ({100 * (net / bound - 1):+.2f} %)",
+        f"{first['initial_bits']:,}",
         f"{active:,} of {units:,}",
-        f"{result['parameters']:,}",
-        f"{result['training']['seconds']:.0f}",
-        *(f"{result[f'pictures_{what}_per_s']:.1f}" for what in ("sampled", "encoded", "decoded")),
+        f"{first['parameters']:,}",
+        *(f"{statistics.fmean(run['training'][what] for run in runs):.0f}" for what in ("seconds", "steps")),
+        *(f"{_mean(runs, f'pictures_{what}_per_s'):.1f}" for what in ("sampled", "encoded", "decoded")),
     ]
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    name = _model(result)
+    return FAMILIES[name].title if name in FAMILIES else name
 
 
 def published() -> str:
