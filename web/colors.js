@@ -14,7 +14,8 @@ export class Waves {
   /** numColors: 2 .. 4096. Throws FormatError if the picture is too large for this way of coding. */
   constructor(height, width, numColors) {
     Object.assign(this, { height, width, known: 0, numWaves: width + DELAY * (height - 1), isOpen: false });
-    if (this.numWaves > MAX_WAVES) throw new FormatError(`a picture of ${width}x${height} pixels is too large for this way of coding`);
+    const isLarge = this.numWaves > MAX_WAVES;
+    if (isLarge) throw new FormatError(`a picture of ${width}x${height} pixels is too large for this way of coding`);
     this.depth = numColors > 2 ? 32 - Math.clz32(numColors - 1) : 0;
     this.rowLength = width + LEFT; // zeros stand before each row, which are behind the one above, too
     const mostPixels = Math.min(height, Math.ceil(width / DELAY));
@@ -27,6 +28,11 @@ export class Waves {
   /** Returns the place in `numbers` of the color of a pixel. */
   place(row, column) {
     return (row + ABOVE) * this.rowLength + LEFT + column;
+  }
+
+  /** Returns how many of the pixels of a row are known, from the left. */
+  numKnown(row) {
+    return Math.min(Math.max(this.known - DELAY * row, 0), this.width);
   }
 
   /**
@@ -47,7 +53,8 @@ export class Waves {
 
   /** Returns whether there are words enough to begin with; takes the first two of them, once. */
   _open(stack, isCut) {
-    if (stack.length % WORD_BYTES && !isCut) throw new FormatError(`a stack of ${stack.length} bytes is not made of 32-bit words`);
+    const isOdd = stack.length % WORD_BYTES > 0;
+    if (isOdd && !isCut) throw new FormatError(`a stack of ${stack.length} bytes is not made of 32-bit words`);
     if (this.isOpen || (stack.length < 2 * WORD_BYTES && isCut)) return this.isOpen;
     const numWords = Math.min(2, stack.length / WORD_BYTES);
     const view = new DataView(stack.buffer, stack.byteOffset, stack.byteLength);

@@ -26,7 +26,7 @@ const PAGE_BYTES = 65536;
 
 const power = (exponent) => i64.constant(FACTOR ** BigInt(exponent));
 
-/** Returns the function (pixel, step, rowBytes, out, count): the contexts of `count` pixels, `step` bytes from each to the next. */
+/** Returns the function (pixel, step, rowBytes, out, count): contexts of so many pixels, `step` bytes from one to the next. */
 function contexts() {
   const body = new Body(...new Array(5).fill("i32"));
   const [pixel, step, rowBytes, out, count] = body.parameters;
@@ -99,8 +99,8 @@ function popped({ bit, ones, state, next, rest }, end) {
 }
 
 /**
- * Returns the function (who, count, contexts, nodes, asked, end): pops a bit of each of the pixels in a list of their numbers, puts
- * it behind the digits of its node, and writes which four counts it belongs to. end: of the words that are there.
+ * Returns the function (who, count, contexts, nodes, asked, end): pops a bit of each of the pixels in a list of numbers, puts it
+ * behind the digits of its node, and writes to which four counts it belongs. end: of the words that are there.
  */
 function ask() {
   const body = new Body(...new Array(6).fill("i32"));
