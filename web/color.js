@@ -7,7 +7,8 @@ const SRGB = { cicp: [1, 13], gama: [45455], chrm: [31270, 32900, 64000, 33000, 
 const TAGS = ["cicp", "iccp", "gama", "chrm"];
 const PROFILE = [0x49, 0x43, 0x43, 0, 0]; // its name, and that it is deflated
 const STEPS = 6; // of each color, in a probe
-const NAMES = { cICP: "its CICP code points", iCCP: "its ICC profile", gAMA: "its gamma", cHRM: "its primaries" };
+const NAMES = { cICP: "CICP code points", iCCP: "ICC profile", gAMA: "gamma", cHRM: "primaries" };
+const FIRST = ["cICP", "iCCP"]; // these go before all others
 
 /** How the pixels of a picture become colors. Without chunks: as sRGB. */
 export class ColorSpace {
@@ -29,8 +30,9 @@ export class ColorSpace {
   /** Returns a promise of what is to be said of the colors; nothing, if they are sRGB. */
   async said() {
     if (!this.chunks.length) return "";
-    const name = NAMES[this.chunks[0][0]];
-    return (await this.changes()) ? `colors by ${name}` : `colors as sRGB, which ${name} does not change here`;
+    const names = this.chunks.map(([name]) => name);
+    const said = (FIRST.includes(names[0]) ? names.slice(0, 1) : names).map((name) => NAMES[name]).join(" and ");
+    return (await this.changes()) ? `colors by its ${said}` : `colors as sRGB, which its ${said} does not change here`;
   }
 
   /** Returns a promise of whether the browser shows other colors because of the chunks. */

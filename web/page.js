@@ -64,6 +64,7 @@ function begin(file, name, more) {
   Object.assign(now, { url: address("pictures", file), file, name, more, ...NOTHING });
   for (const button of element("list").querySelectorAll("button")) {
     button.toggleAttribute("aria-current", button.dataset.name === name);
+    if (button.dataset.name === name) button.scrollIntoView({ block: "nearest" });
   }
   ours.clear(0, 0);
   theirs.clear(0, 0);
@@ -151,7 +152,8 @@ worker.onerror = ({ message }) => say(message, true);
 function want() {
   const { value, max } = element("level");
   const limit = value === max ? Infinity : Number(value);
-  element("level-said").textContent = Number(value) > now.header.numLevels ? "exact" : value;
+  const said = Number(value) > now.header.numLevels ? "exact" : value;
+  element("level-said").textContent = element("level").disabled ? "" : said;
   worker.postMessage({ limit, region: camera.region() });
 }
 
