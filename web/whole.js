@@ -118,7 +118,11 @@ export class Whole {
 /** Returns the preview in the beginning of a whole picture. Throws FormatError, NeedMore. */
 function previewOf(data) {
   const cursor = new Cursor(data);
-  return cursor.take(cursor.varint("length of the preview", 0, 2 ** 16));
+  try {
+    return cursor.take(cursor.varint("length of the preview", 0, 2 ** 16));
+  } catch (error) {
+    throw error instanceof NeedMore ? new NeedMore("the file ends at the beginning of its picture") : error;
+  }
 }
 
 /** Says in a word or two how a picture is coded. */
