@@ -83,7 +83,10 @@ function say(text, isFault = false) {
 const answers = {
   header({ header }) {
     const { width, height, numLevels, lossless } = header;
-    if (Math.max(width, height) > MOST_EDGE) return answers.error({ error: `a canvas cannot hold ${width}×${height} pixels` });
+    if (Math.max(width, height) > MOST_EDGE) {
+      now.url = ""; // what the worker says of it from now on is not for anyone
+      return answers.error({ error: `a canvas cannot hold ${width}×${height} pixels` });
+    }
     now.header = header;
     const level = element("level");
     level.max = numLevels + lossless;
