@@ -2,13 +2,14 @@
 // FORMAT.md, "Few colors".
 
 import { assemble, Body, i32, i64, select, when } from "./assembler.js";
+import { MOST_PAGES } from "./kernels.js";
 
 const NEAR = [ // row and column, relative to a pixel, of those that predict it
   [0, -1], [-1, 0],
   [-1, -1], [-1, 1],
   [0, -2], [-2, 0], [-1, 2], [-1, -2], [0, -3], [-2, 1], [-2, -1],
   [0, -4], [-2, 2], [-2, -2], [-3, 0], [-1, -3], [0, -5], [-3, 1], [-3, -1], [-2, 3], [-2, -3], [-1, -4],
-]; // prettier-ignore
+];
 const SPANS = [2, 4, 11, 22]; // how many of these make a context
 const TABLE_BITS = [16, 18, 22, 22]; // of the number of pairs of counts of each
 const FACTOR = 0x9e3779b97f4a7c15n;
@@ -161,8 +162,8 @@ export class Counts {
     [this._contexts, this._nodes, this._who, this._asked, this._words] = places;
     this.room = this._words + sizes.at(-1);
     const pages = Math.ceil((this.room + roomBytes) / PAGE_BYTES);
-    module ??= new WebAssembly.Module(assemble({ contexts: contexts(), ask: ask(), learn: learn() }, false, PAGE_BYTES / 2));
-    this.memory = new WebAssembly.Memory({ initial: pages, maximum: PAGE_BYTES / 2 });
+    module ??= new WebAssembly.Module(assemble({ contexts: contexts(), ask: ask(), learn: learn() }, false, MOST_PAGES));
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: MOST_PAGES });
     this._functions = new WebAssembly.Instance(module, { from: { memory: this.memory } }).exports;
     const { buffer } = this.memory;
     this.nodes = new Int32Array(buffer, this._nodes, mostPixels); // of each pixel: the digits so far
