@@ -19,11 +19,13 @@ export class ShownWhole {
 
   /** Why nothing can be shown, though no more will arrive; or nothing. */
   get missing() {
-    return this.reader.whole || this.isDamaged ? "" : "the file ends before its picture";
+    return this.reader.whole || this.reader.coarse.length ? "" : "the file ends before its picture";
   }
 
+  /** Whether its picture is not where it should be; one in the other section of chunks is fine. */
   get isDamaged() {
-    return !this.reader.whole && this.reader.coarse.length > 0;
+    const { whole, coarse, complete } = this.reader;
+    return !whole && coarse.length > 0 && (complete || this.viewing.ended);
   }
 
   /** Shows what has arrived, or a part of that, if it was not shown yet. */
