@@ -17,8 +17,7 @@ def command(folder: Path, port: int, opens: bool) -> None:
 
     The page decodes hcodec files by itself, level by level while they arrive, and shows a JPEG file of equal bytes beside
     them: made of the picture that lies beside the file (img.png beside img.hcodec), or else of the file's last level. Only
-    programs on this machine can reach it. Ctrl-C ends it. Documents and screens that are stored without levels, and pictures of
-    16 bits, are listed, but not shown yet.
+    programs on this machine can reach it. Ctrl-C ends it.
 
     \b
       hcodec serve

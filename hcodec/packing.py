@@ -244,8 +244,8 @@ def _read_attachments(archive: Archive, index: int, strict: bool) -> tuple[Seque
 
 def _assemble(entry: Entry, pixels: NDArray[Any], beside: Attachments, notes: tuple[str, ...]) -> Picture:
     """Returns a picture of decoded pixels. Raises FormatError if they are not those of the entry, or alpha is damaged."""
-    if entry.gray and pixels.ndim == 3 and pixels.dtype == np.uint8:
-        pixels = pixels[..., 0]
+    if pixels.dtype == np.uint8 and entry.gray != (pixels.ndim == 2):  # coders may store what is equal once, or three times
+        pixels = pixels[..., 0] if entry.gray else np.repeat(pixels[..., None], 3, axis=2)
     size, everything = (entry.height, entry.width), (slice(None), slice(None))
     whole = replace(picture.read(pixels), rounding=(), left_out=notes)
     if (pixels.shape[:2], whole.gray) != (size, entry.gray) or zlib.crc32(_little_endian(pixels)) != entry.crc32:

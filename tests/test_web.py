@@ -21,10 +21,9 @@ from PIL import Image
 from test_golden import EXACT, FOLDER, SHOWN, golden, shown
 
 from hcodec import codec, container, packing
-from hcodec.container.attachments import Cicp
 from hcodec.gallery import Gallery
 from hcodec.models import registry, weights_file
-from hcodec.pixels.picture import Metadata, Picture, psnr
+from hcodec.pixels.picture import psnr
 from hcodec.server import PictureServer
 
 ROOT = Path(__file__).parent.parent
@@ -113,18 +112,6 @@ def test_damaged_files_are_refused_or_shown_without_what_is_damaged_in_node():
         assert found.get("error") if place < header_bytes else found["warnings"], place
     ends = [*range(0, header_bytes, 5), header_bytes, header_bytes + 1]
     assert all("error" in found or found["digest"] for found in decoded([job(name, bytes=end) for end in ends]))
-
-
-@in_node
-def test_only_colors_other_than_srgb_are_warned_of_in_node(tmp_path):
-    jobs = []
-    for name, cicp in (("srgb", (1, 13, 0, 1)), ("pq", (9, 16, 0, 1))):
-        path = tmp_path / f"{name}.hcodec"
-        source = Picture(render(32, 40), metadata=Metadata(cicp=Cicp(*cicp)))
-        path.write_bytes(codec.encode(source, levels=1))
-        jobs.append({"path": str(path)})
-    quiet, warned = decoded(jobs)
-    assert quiet["warnings"] == [] and ["color space" in line for line in warned["warnings"]] == [True]
 
 
 @in_node
@@ -366,22 +353,6 @@ def test_the_golden_archive_is_exact_in_a_browser(page):
         expected = opaque(picture)
         assert (found.pop(name).reshape(expected.shape) == expected).all(), name
     assert not found
-
-
-@in_node
-def test_what_cannot_be_shown_is_said_in_node(tmp_path):
-    deep = np.arange(600, dtype=np.uint16).reshape(20, 30) * 100
-    files = {
-        "drawing": (FOLDER.parent / "golden-whole" / "bilevel.hcodec").read_bytes(),
-        "deep": codec.encode(deep, lossless=True),
-        "archive.hcodec": packing.pack([("deep", deep)]),
-    }
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    found = decoded([{"path": str(tmp_path / name)} for name in files])
-    said = [one.get("error") or str(one["errors"]) for one in found]
-    assert "a drawing without levels" in said[0] and "16 bits" in said[1] and "16 bits" in said[2]
-    assert all("this viewer does not show" in one for one in said)
 
 
 def test_files_of_the_viewer_stay_short():

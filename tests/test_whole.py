@@ -241,6 +241,16 @@ def test_one_color_needs_no_pixels():
     assert hcodec.decode(hcodec.encode(flat[..., 0])).mode == "L"
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
+def test_drawings_come_back_from_an_archive(mode):
+    """Also those of color that have gray pixels alone, which are coded as one plane."""
+    image = page(mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [(_, shown)] = hcodec.unpack(hcodec.pack([("page", image)]))
+    assert (shown.pixels == pixels_of(image)).all() and shown.gray == (mode in "1L")
+
+
 # Golden files: made once, never again
 
 GOLDEN = Path(__file__).parent / "golden-whole"

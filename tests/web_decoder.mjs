@@ -3,8 +3,9 @@
 // node web_decoder.mjs WEB < TASK: JSON {models, jobs}; models: fingerprint -> weights file. Jobs are objects
 // {path, bytes, changed, limit, region, exact, out}: of a file the first bytes (all if null), some of them changed
 // ([[place, mask]]), so many levels, and a region (null: all), whose pixels go to `out`, if that is given; or, if exact, the
-// lossless layer. Of an archive all pictures go there, one after the other. Answers are printed likewise: {digest} of all that
-// was popped and of the last states, and {warnings}; or {names}; or {error}.
+// lossless layer; or all that is there of a picture that is stored as a whole. Of an archive all pictures go there, one after the
+// other. Answers are printed likewise: {digest} of all that was popped and of the last states, and {warnings}; or {name, share,
+// warnings} of a picture as a whole; or {names}; or {error}.
 
 import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -14,7 +15,9 @@ const web = process.argv[2];
 const load = (name) => import(pathToFileURL(`${web}/${name}.js`));
 const [{ FormatError }, { Machine }, { loadLossless, loadModel, loadSmall }, { Reader }, { Decoder }, { Rectangle }] =
   await Promise.all(["bytes", "machine", "model", "reader", "decoder", "rectangle"].map(load));
-const [{ exactPixels }, { Archive }] = await Promise.all(["exact", "archive"].map(load));
+const [{ exactPixels }, { Archive }, { Whole }, { MODEL }, { NeedMore }] = await Promise.all(
+  ["exact", "archive", "whole", "header", "bytes"].map(load),
+);
 const { models: files, jobs } = JSON.parse(readFileSync(0, "utf8"));
 const machine = new Machine();
 const known = new Map();
@@ -43,6 +46,7 @@ async function done(job) {
   const reader = new Reader();
   reader.feed(data);
   if (!reader.header) return { error: "the file ends inside its header" };
+  if (reader.header.model === MODEL) return stored(reader, job.out);
   const decoder = new Decoder(await models.photo(reader.header.fingerprint), reader);
   const { height, width, numLevels } = reader.header;
   const region = job.region ? new Rectangle(...job.region) : new Rectangle(0, 0, height, width);
@@ -54,6 +58,20 @@ async function done(job) {
   const digest = digested(decoder, levels);
   if (job.out) writeFileSync(job.out, await pixels(decoder, region, (index, part) => decoder.shown(index, part, levels).pixels));
   return { digest, warnings: [...reader.warnings, ...decoder.faults.values()] };
+}
+
+/** Decodes a picture that is stored as a whole as a reader that gets its file byte after byte. */
+async function stored(reader, out) {
+  const isCut = !reader.chunks.PICT;
+  if (!reader.whole) return { error: isCut && reader.coarse.length ? "the picture is damaged" : "the file ends before its picture" };
+  const whole = new Whole(reader.header);
+  const half = reader.whole.subarray(0, reader.whole.length >> 1);
+  await whole.shown(half, true, Infinity).catch((error) => {
+    if (!(error instanceof FormatError) && !(error instanceof NeedMore)) throw error;
+  });
+  const { pixels, share } = await whole.shown(reader.whole, isCut, Infinity);
+  if (out) writeFileSync(out, pixels);
+  return { name: whole.name, share, warnings: reader.warnings };
 }
 
 function digested(decoder, levels) {
@@ -102,7 +120,7 @@ for (const job of jobs) {
   try {
     answers.push(await done(job));
   } catch (error) {
-    if (!(error instanceof FormatError)) throw error;
+    if (!(error instanceof FormatError) && !(error instanceof NeedMore)) throw error;
     answers.push({ error: error.message });
   }
 }

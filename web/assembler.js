@@ -1,6 +1,6 @@
 // A small assembler for WebAssembly: what `kernels.js` is written in. Every operation is a list of bytes.
 
-const TYPES = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b };
+const TYPES = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 const FUNCTION = 0x60;
 const BLOCK_OF_NOTHING = 0x40;
 
@@ -15,10 +15,10 @@ function unsigned(value) {
 
 function signed(value) {
   const bytes = [];
-  for (;;) {
-    const low = value & 127;
-    value >>= 7;
-    const done = (value === 0 && low < 64) || (value === -1 && low >= 64);
+  for (let rest = BigInt(value); ; ) {
+    const low = Number(rest & 127n);
+    rest >>= 7n;
+    const done = (rest === 0n && low < 64) || (rest === -1n && low >= 64);
     bytes.push(done ? low : low | 128);
     if (done) return bytes;
   }
@@ -28,13 +28,48 @@ function signed(value) {
 const plain = (code) => (...operands) => [...operands.flat(), ...code];
 const vector = (number) => plain([0xfd, ...unsigned(number)]);
 const access = (number) => (address, offset = 0) => [...address, 0xfd, ...unsigned(number), 0, ...unsigned(offset)];
+const loads = (code) => (address, offset = 0) => [...address, code, 0, ...unsigned(offset)];
+const stores = (code) => (address, value, offset = 0) => [...address, ...value, code, 0, ...unsigned(offset)];
 
 export const i32 = {
   constant: (value) => [0x41, ...signed(value)],
   add: plain([0x6a]),
   multiply: plain([0x6c]),
+  shiftLeft: plain([0x74]),
   isLess: plain([0x48]),
+  load: loads(0x28),
+  store: stores(0x36),
+  lower: plain([0xa7]), // half of an i64
 };
+
+/** Numbers of 64 bits without a sign; comparisons give an i32. */
+export const i64 = {
+  constant: (value) => [0x42, ...signed(BigInt.asIntN(64, BigInt(value)))],
+  add: plain([0x7c]),
+  subtract: plain([0x7d]),
+  multiply: plain([0x7e]),
+  divide: plain([0x80]),
+  and: plain([0x83]),
+  or: plain([0x84]),
+  xor: plain([0x85]),
+  shiftLeft: plain([0x86]),
+  shiftRight: plain([0x88]),
+  isLess: plain([0x54]),
+  load: loads(0x29),
+  load16: loads(0x33),
+  load32: loads(0x35),
+  store: stores(0x37),
+  of: plain([0xad]), // an i32
+};
+
+/** Returns one of two values, by a condition. */
+export const select = (condition, value, other) => [...value, ...other, ...condition, 0x1b];
+
+/** Returns operations that are done if a condition is true, and others that are done if not. */
+export const when = (condition, then, otherwise) => {
+  return [...condition, 0x04, BLOCK_OF_NOTHING, ...then.flat(), 0x05, ...otherwise.flat(), 0x0b];
+};
+
 export const load = access(0x00);
 export const store = (address, value, offset = 0) => [...address, ...value, 0xfd, 0x0b, 0, ...unsigned(offset)];
 export const zero = [0xfd, 0x0c, ...new Array(16).fill(0)];

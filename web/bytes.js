@@ -61,7 +61,11 @@ export class Cursor {
 
 /** Returns a promise of the bytes of a raw deflate stream, which must be so many; of packed bytes as many, themselves. */
 export async function unpacked(packed, length) {
-  if (packed.length === length) return packed;
+  return packed.length === length ? packed : inflated(packed, length);
+}
+
+/** Returns a promise of the bytes of a raw deflate stream, which must be so many. Throws FormatError. */
+export async function inflated(packed, length) {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
   const found = new Uint8Array(length);
   let end = 0;

@@ -6,6 +6,7 @@ import { countWindows } from "./rectangle.js";
 const MAGIC = [0x89, 0x48, 0x43, 0x50, 0x0d, 0x0a, 0x1a];
 const ARCHIVE = 0x41; // in the place of MAGIC[3]
 const VERSION = 1;
+export const MODEL = "stored"; // what a file with its picture as a whole has in place of a model
 const MAX_LENGTH = 2 ** 31;
 const [GRAY, CUT, FRONT, BACK, LOSSLESS, OFFSETS] = [1, 2, 4, 8, 16, 32];
 
@@ -19,6 +20,8 @@ export function parseHeader(data) {
   const cursor = new Cursor(data);
   const flags = parseStart(cursor);
   const header = { ...named(flags), model: parseName(cursor), fingerprint: hex(cursor.take(4)), ...parseSize(cursor) };
+  const isKnown = header.depth === 8 || (header.depth === 16 && header.model === MODEL);
+  if (!isKnown) throw new FormatError(`the file has ${header.depth} bits a sample, which this viewer does not show`);
   header.numCoarse = cursor.byte("number of coarse layers", 0, 31);
   header.frontBytes = flags & FRONT ? cursor.varint("front length", 12, MAX_LENGTH) : 0;
   header.backBytes = flags & BACK ? cursor.varint("back length", 12, MAX_LENGTH) : 0;
@@ -58,10 +61,9 @@ function parseSize(cursor) {
   const height = cursor.varint("height", 1, 2 ** 24);
   if (width * height > 2 ** 31) throw new FormatError(`the picture has ${width}x${height} pixels, more than 2^31`);
   const depth = cursor.byte();
-  if (depth !== 8) throw new FormatError(`the file has ${depth} bits a sample, which this viewer does not show`);
   const frames = cursor.varint("number of frames", 1, MAX_LENGTH);
   if (frames > 1) throw new FormatError(`the file has ${frames} frames, which this viewer does not show`);
-  return { width, height, numWindows: countWindows(height, width) };
+  return { width, height, depth, numWindows: countWindows(height, width) };
 }
 
 function parseTable(cursor, header) {

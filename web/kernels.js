@@ -9,7 +9,7 @@ export const ROWS = 4; // of dense products, at a time: outputs have room for a 
 export const UNROLLED = 4; // inputs of dense products, whose number is a multiple of it
 const VECTOR_BYTES = 16;
 export const PANEL_BYTES = 2 * VECTOR_BYTES; // dense weights lie in panels of so many bytes of outputs for each input
-const MOST_PAGES = 32768; // of memory: 2 GiB
+export const MOST_PAGES = 32768; // of memory: 2 GiB
 
 /** What becomes of a sum: with its bias, times gain, rounded half to even, clamped; or just with its bias. */
 function finished(type, sum, bias, exact) {

@@ -1,5 +1,7 @@
 // The page: the list of pictures, the level that is wanted, and what is said of what is shown.
 
+import { ColorSpace } from "./color.js";
+import { about, amount } from "./facts.js";
 import { decibels, fetched } from "./quality.js";
 import { Camera, View } from "./view.js";
 
@@ -11,7 +13,7 @@ const worker = new Worker("/web/worker.js", { type: "module" });
 const REGION_DELAY_MS = 150; // after the last move, before what is seen now is decoded
 const MOST_EDGE = 16384; // of a canvas
 
-const NOTHING = { header: null, bytes: 0, said: "", isWhole: false, jpegBytes: 0, jpegSaid: "", source: null };
+const NOTHING = { header: null, bytes: 0, said: "", isWhole: false, chunks: {}, jpegBytes: 0, jpegSaid: "", source: null };
 /** What is looked at, and what is shown of it: how many bytes it took, and whether all of it was decoded for that. */
 const now = { url: "", file: "", name: "", more: {}, timer: 0, ...NOTHING };
 
@@ -62,6 +64,7 @@ function begin(file, name, more) {
   Object.assign(now, { url: address("pictures", file), file, name, more, ...NOTHING });
   for (const button of element("list").querySelectorAll("button")) {
     button.toggleAttribute("aria-current", button.dataset.name === name);
+    if (button.dataset.name === name) button.scrollIntoView({ block: "nearest" });
   }
   ours.clear(0, 0);
   theirs.clear(0, 0);
@@ -80,12 +83,15 @@ function say(text, isFault = false) {
 const answers = {
   header({ header }) {
     const { width, height, numLevels, lossless } = header;
-    if (Math.max(width, height) > MOST_EDGE) return answers.error({ error: `a canvas cannot hold ${width}×${height} pixels` });
+    if (Math.max(width, height) > MOST_EDGE) {
+      now.url = ""; // what the worker says of it from now on is not for anyone
+      return answers.error({ error: `a canvas cannot hold ${width}×${height} pixels` });
+    }
     now.header = header;
     const level = element("level");
     level.max = numLevels + lossless;
     level.value = level.max;
-    level.disabled = false;
+    level.disabled = level.max === "1"; // the whole picture, or nothing
     ours.clear(width, height);
     camera.open(width, height);
     want();
@@ -102,30 +108,30 @@ const answers = {
     [...element("list").children].find((row) => row.firstChild.dataset.name === now.file).append(list);
     begin(now.file, key(names[0].name), { inside: 0 });
   },
-  picture({ picture, pixels, seconds }) {
+  picture({ picture, pixels, bitmap, colors, isDeep, seconds }) {
     const { width, height } = picture;
     ours.clear(width, height);
     camera.open(width, height);
-    ours.put(pixels, { top: 0, left: 0, width, height });
-    say(`${now.name}: ${width}×${height}, decoded here in ${seconds.toFixed(1)} s`);
-    element("ours-said").textContent = "lossless, out of an archive";
+    ours.put(pixels, { top: 0, left: 0, width, height }, bitmap);
+    say(`${now.name}: ${about(picture, { colors, seconds })}`);
+    element("ours-said").textContent = `lossless, out of an archive${isDeep ? ", 16-bit, shown as 8 bits" : ""}`;
     document.body.dataset.shown = `${now.name} exact`;
   },
   decoding({ decoding, of }) {
     say(`${now.name}: decoding${of > 1 ? `, window ${decoding} of ${of}` : ""}`);
   },
-  part({ part, pixels }) {
-    ours.put(pixels, part);
+  part({ part, pixels, bitmap }) {
+    ours.put(pixels, part, bitmap);
   },
-  shown({ shown, more, exact, isWhole, bytes, seconds }) {
-    const { width, height, model, numLevels } = now.header;
-    const rate = ((8 * bytes) / (width * height)).toFixed(3);
-    const level = `level ${shown}${more ? ` and a part of ${shown + 1}` : ""} of ${numLevels}`;
-    const said = `${exact ? "lossless" : level}: ${bytes.toLocaleString("en")} bytes, ${rate} bits a pixel`;
-    Object.assign(now, { bytes, said, isWhole });
+  blank() {
+    ours.clear(now.header.width, now.header.height);
+  },
+  shown(found) {
+    const { shown, exact, isWhole, bytes, chunks } = found;
+    const said = amount(now.header, found);
+    Object.assign(now, { bytes, said, isWhole, chunks });
     element("ours-said").textContent = said;
-    const time = seconds < 0.05 ? "" : `, decoded here in ${seconds.toFixed(1)} s`;
-    say(`${now.name}: ${width}×${height}, model ${model}${time}`);
+    say(`${now.name}: ${about(now.header, found)}`);
     document.body.dataset.shown = `${now.name} ${exact ? "exact" : shown}`; // what a test waits for
     compare();
   },
@@ -149,7 +155,8 @@ worker.onerror = ({ message }) => say(message, true);
 function want() {
   const { value, max } = element("level");
   const limit = value === max ? Infinity : Number(value);
-  element("level-said").textContent = Number(value) > now.header.numLevels ? "exact" : value;
+  const said = Number(value) > now.header.numLevels ? "exact" : value;
+  element("level-said").textContent = element("level").disabled ? "" : said;
   worker.postMessage({ limit, region: camera.region() });
 }
 
@@ -175,7 +182,7 @@ async function showJpeg(file, bytes) {
     element("theirs-said").textContent = "the server cannot make a JPEG file of it";
     return;
   }
-  theirs.image(await createImageBitmap(blob));
+  await theirs.image(await createImageBitmap(blob), new ColorSpace(now.chunks, now.header.gray));
   const { quality, subsampling, origin } = JSON.parse(response.headers.get("X-Jpeg"));
   const size = blob.size > bytes ? "the smallest there is" : `quality ${quality}, ${subsampling}`;
   const jpegSaid = `JPEG: ${blob.size.toLocaleString("en")} bytes, ${size}, made of ${origin}`;

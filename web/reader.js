@@ -3,22 +3,18 @@
 import { crc32, Cursor, FormatError, NeedMore } from "./bytes.js";
 import { parseHeader } from "./header.js";
 
-const DRAWN = "the picture is a drawing without levels, which this viewer does not show; hcodec decode does";
 export const EVERYWHERE = -1; // stands for a window where a layer is of the whole picture
 const HEAD_BYTES = 12; // of a chunk: tag, length, checksum
-const COLORS = "the file brings a color space; its colors are shown as if that were sRGB";
-const KNOWN = ["alph", "iccp", "cicp", "chrm", "gama", "phys", "ornt", "text", "exif", "xmp "];
-
-/** Whether the primaries and the transfer of a `cicp` chunk are those of sRGB. */
-function isSrgb([primaries, transfer]) {
-  return primaries === 1 && transfer === 13;
-}
+const DAMAGED = "metadata is damaged, some of it was ignored";
+const KEPT = ["alph", "iccp", "cicp", "chrm", "gama", "PICT"];
+const KNOWN = ["phys", "ornt", "text", "exif", "xmp "];
 
 /**
  * Takes a file as it arrives and gives out its parts as soon as they are whole and their checksums right.
  *
- * header: null until it has arrived; coarse: pieces of the whole picture; pieces, lossless: by window; alpha: the payload of
- * its chunk or null; damaged: window -> number of its first damaged layer; warnings: lines for the user; length: bytes so far.
+ * header: null until it has arrived; coarse: pieces of the whole picture; pieces, lossless: by window; chunks: payloads by
+ * tag, of those that say what the picture looks like; damaged: window -> number of its first damaged layer; warnings: lines
+ * for the user; length: bytes so far.
  */
 export class Reader {
   constructor() {
@@ -26,13 +22,14 @@ export class Reader {
     this.coarse = [];
     this.pieces = [];
     this.lossless = [];
-    this.alpha = null;
+    this.chunks = {};
     this.damaged = new Map();
     this.warnings = [];
     this.length = 0;
     this._data = new Uint8Array(1 << 16);
     this._pending = []; // pieces that are still to come, in the file's order
-    this._sections = []; // of chunks, likewise
+    this._sections = []; // of chunks, what is not yet read of them
+    this._arriving = null; // place of the picture that is a chunk, while it arrives
     this._cut = null; // window and bytes of the piece that is cut
   }
 
@@ -63,6 +60,12 @@ export class Reader {
     return this._data.subarray(Math.min(next.offset, this.length), this.length);
   }
 
+  /** Returns the bytes so far of the picture that is a chunk; null if there is none, or it is damaged. */
+  get whole() {
+    if (this.chunks.PICT || !this._arriving) return this.chunks.PICT ?? null;
+    return this._data.subarray(this._arriving.start, Math.min(this._arriving.end, this.length));
+  }
+
   _begin() {
     try {
       this.header = parseHeader(this._data.subarray(0, this.length));
@@ -75,9 +78,9 @@ export class Reader {
     this.lossless = Array.from({ length: numWindows }, () => null);
     this._pending = layers.flatMap((layer, index) => layer.map((piece) => ({ ...piece, number: index + 1 })));
     this._sections = [
-      [headerBytes, frontBytes],
-      [fileBytes - backBytes, backBytes],
-    ].filter(([, length]) => length);
+      { start: headerBytes, end: headerBytes + frontBytes },
+      { start: fileBytes - backBytes, end: fileBytes },
+    ];
     return true;
   }
 
@@ -101,27 +104,31 @@ export class Reader {
     else (piece.window === EVERYWHERE ? this.coarse : this.pieces[piece.window]).push(bytes);
   }
 
-  /** Returns whether a section of chunks has arrived; then its chunks have been read. */
-  _readSection([start, length]) {
-    if (start + length > this.length) return false;
-    const cursor = new Cursor(this._data.subarray(start, start + length));
-    while (cursor.position < length) {
-      if (length - cursor.position < HEAD_BYTES) return this._warn("metadata is damaged, some of it was ignored");
+  /** Reads the chunks of a section that have arrived; returns whether it is done with. */
+  _readSection(section) {
+    while (section.start < section.end) {
+      if (section.end - section.start < HEAD_BYTES) return this._warn(DAMAGED);
+      if (section.start + HEAD_BYTES > this.length) return false;
+      const cursor = new Cursor(this._data, section.start);
       const tag = cursor.take(4);
       const [numBytes, crc] = [cursor.uint32(), cursor.uint32()];
-      if (numBytes > length - cursor.position) return this._warn("metadata is damaged, some of it was ignored");
-      this._keepChunk(tag, cursor.take(numBytes), crc);
+      const end = cursor.position + numBytes;
+      if (end > section.end) return this._warn(DAMAGED);
+      const name = String.fromCharCode(...tag);
+      this._arriving = name === "PICT" ? { start: cursor.position, end } : null;
+      if (end > this.length) return false;
+      this._arriving = null;
+      const payload = this._data.slice(cursor.position, end);
+      this._keepChunk(name, payload, crc32(tag, payload) === crc);
+      section.start = end;
     }
     return true;
   }
 
-  _keepChunk(tag, payload, crc) {
-    const name = String.fromCharCode(...tag);
-    if (crc32(tag, payload) !== crc) this._warn(`the chunk ${name} is damaged, it was ignored`);
-    else if (name === "alph") this.alpha ??= payload.slice();
-    else if (name === "PICT") throw new FormatError(DRAWN);
+  _keepChunk(name, payload, isRight) {
+    if (!isRight) this._warn(`the chunk ${name} is damaged, it was ignored`);
+    else if (KEPT.includes(name)) this.chunks[name] ??= payload;
     else if (/^[A-Z]/.test(name)) throw new FormatError(`the file has the mandatory chunk ${name}, which needs a newer viewer`);
-    else if (name === "iccp" || (name === "cicp" && !isSrgb(payload))) this._warn(COLORS);
     else if (!KNOWN.includes(name)) this._warn(`the chunk ${name} is not known, it was ignored`);
   }
 

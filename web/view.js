@@ -67,7 +67,8 @@ export class Camera {
 export class View {
   constructor(canvas, camera) {
     Object.assign(this, { canvas, camera });
-    this.picture = document.createElement("canvas");
+    this.picture = document.createElement("canvas"); // as it was decoded
+    this.seen = null; // in other colors, where these are meant otherwise
     this.checks = canvas.getContext("2d").createPattern(checks(), "repeat");
     camera.views.push(this);
     canvas.addEventListener("wheel", (event) => this._zoom(event), { passive: false });
@@ -82,20 +83,35 @@ export class View {
   /** Begins a picture of that size, of which nothing is known. */
   clear(width, height) {
     Object.assign(this.picture, { width, height }); // which empties it
+    this.seen = null;
     this.draw();
   }
 
-  /** Puts pixels (Uint8ClampedArray, four bytes each) in their place. */
-  put(pixels, { top, left, height, width }) {
+  /** Puts pixels (Uint8ClampedArray, four bytes each) in their place; bitmap: what they look like, if that is something else. */
+  put(pixels, { top, left, height, width }, bitmap = null) {
     this.picture.getContext("2d").putImageData(new ImageData(pixels, width, height), left, top);
+    if (bitmap) this._see(bitmap, left, top);
     this.draw();
   }
 
-  /** Puts a whole picture in place. */
-  image(bitmap) {
-    this.clear(bitmap.width, bitmap.height);
-    this.picture.getContext("2d").drawImage(bitmap, 0, 0);
+  /** Puts a whole picture in place, whose colors are those of a color space. */
+  async image(bitmap, colors) {
+    const { width, height } = bitmap;
+    this.clear(width, height);
+    const context = this.picture.getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    const seen = await colors.bitmap(context.getImageData(0, 0, width, height).data, height, width);
+    if (seen) this._see(seen, 0, 0);
     this.draw();
+  }
+
+  _see(bitmap, left, top) {
+    const { width, height } = this.picture;
+    this.seen ??= Object.assign(document.createElement("canvas"), { width, height });
+    const context = this.seen.getContext("2d");
+    context.clearRect(left, top, bitmap.width, bitmap.height);
+    context.drawImage(bitmap, left, top);
+    bitmap.close();
   }
 
   /** Fits the canvas to its place on the screen. */
@@ -109,7 +125,8 @@ export class View {
   }
 
   draw() {
-    const { canvas, camera, picture } = this;
+    const { canvas, camera } = this;
+    const picture = this.seen ?? this.picture;
     const context = canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);

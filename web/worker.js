@@ -2,20 +2,21 @@
 //
 // Messages in: {open: url, rate}, and {limit, region} (levels at most; rectangle [top, left, bottom, right] or null); of an
 // archive {open: url, rate, inside: place of a picture, -1: all their names}.
-// Messages out, all with the url: {header}, {arrived: bytes}, {decoding: window, of}, {part, pixels}, {warnings}, {error}, and
-// {shown: levels, more, exact, bytes, isWhole, done, seconds}; of an archive {names: [{name, width, height}]}, and
-// {picture, pixels, seconds}.
+// Messages out, all with the url: {header}, {arrived: bytes}, {decoding: window, of}, {part, pixels, bitmap} (what it looks like
+// on the screen, null: as its pixels), {warnings}, {error}, and {shown: levels, more, exact, bytes, isWhole, done, seconds,
+// colors: what is to be said of them, chunks: that say how they are meant}, of a picture without levels also {name, share,
+// isDeep}; of an archive {names: [{name, width, height}]}, and {picture, pixels, bitmap, colors, isDeep, seconds}.
 
 import { Archive } from "./archive.js";
-import { Decoder } from "./decoder.js";
-import { exactPixels } from "./exact.js";
+import { ColorSpace } from "./color.js";
+import { MODEL } from "./header.js";
 import { decodeAlpha } from "./image_file.js";
 import { installed } from "./installed.js";
 import { Reader } from "./reader.js";
-import { Rectangle } from "./rectangle.js";
+import { ShownLevels } from "./shown_levels.js";
+import { ShownWhole } from "./shown_whole.js";
 import { arriving, pause } from "./source.js";
 
-const STEPS = 10; // of a file's bytes; after each, what is there of a level is shown
 const ROUND_MS = 50;
 const MOST_PIXELS = 100e6; // that memory is sure to suffice for
 let viewing = null;
@@ -24,12 +25,15 @@ let archive = { url: "" }; // the last one, with its bytes
 /** One picture that is looked at. */
 class Viewing {
   constructor(url, rate) {
-    Object.assign(this, { url, rate, reader: new Reader(), decoder: null, alpha: null, limit: Infinity, region: null });
+    Object.assign(this, { url, rate, reader: new Reader(), shown: null, alpha: null, limit: Infinity, region: null });
     this.ended = false;
     this.fault = null;
     this.abort = new AbortController();
-    this.last = ""; // what was shown
-    this.painted = new Map(); // window -> how much of it was shown, and under which key
+  }
+
+  /** Whether nobody has opened another picture since. */
+  get isOpen() {
+    return viewing === this;
   }
 
   tell(message, transferred = []) {
@@ -41,7 +45,7 @@ class Viewing {
     try {
       const taken = this.takeIn();
       while (viewing === this) {
-        await (this.decoder ? this.show() : null);
+        await this.shown?.show();
         await pause(ROUND_MS); // in which what has come meanwhile is taken in
         if (this.ended) await taken;
       }
@@ -65,9 +69,9 @@ class Viewing {
     const { header, length, complete, warnings } = this.reader;
     if (header && !complete) warnings.push(`the file ends after ${length} of ${header.fileBytes} bytes`);
     if (!header) this.fault ??= "the file ends inside its header";
-    else if (!this.decoder?.numArrived()) this.fault ??= warnings[0] ?? "the first level is not there";
+    else if (this.shown?.missing) this.fault ??= this.shown.missing;
     if (this.fault) this.tell({ error: this.fault });
-    if (this.fault && this.decoder) warnings.push(this.fault);
+    if (this.fault && this.shown) warnings.push(this.fault);
     this.tell({ warnings });
     this.ended = true;
   }
@@ -76,100 +80,46 @@ class Viewing {
     const { width, height } = header;
     if (width * height > MOST_PIXELS) throw new Error(`${width}x${height} pixels are more than this page decodes`);
     this.tell({ header });
-    this.decoder = new Decoder(await installed.photo(header.fingerprint), this.reader);
+    const isWhole = header.model === MODEL;
+    this.shown = isWhole ? new ShownWhole(this) : new ShownLevels(this, await installed.photo(header.fingerprint));
   }
 
-  /** Shows what has arrived of what is wanted, if that was not shown yet. */
-  async show() {
-    const { decoder, reader, limit, region } = this;
-    const { height, width, numLevels, lossless, fileBytes } = reader.header;
-    const levels = decoder.numArrived(Math.min(limit, numLevels));
-    const exact = lossless && limit > numLevels && reader.lossless.every((piece) => piece);
-    const isAll = levels >= Math.min(limit, numLevels) && (exact || !lossless || limit <= numLevels);
-    const isDone = this.ended || isAll;
-    const step = isDone ? "all" : Math.floor((STEPS * reader.length) / fileBytes);
-    const key = [levels, exact, step, Math.min(limit, numLevels + 1)].join();
-    const state = `${key} ${region}`;
-    if (state === this.last || (!levels && !exact)) return;
-    this.last = state;
-    await this.readAlpha();
-    const begin = performance.now();
-    const parts = decoder.parts(region ? new Rectangle(...region) : new Rectangle(0, 0, height, width));
-    const isWanted = () => viewing === this && this.limit === limit && this.region === region;
-    if (!(await this.paint(parts, key, exact, isWanted))) {
-      this.last = "";
-      return;
-    }
-    const found = parts.map(({ index }) => this.painted.get(index));
-    const shown = Math.floor(Math.min(...found.map((one) => one.levels)));
-    this.tell({ warnings: [...reader.warnings, ...decoder.faults.values()] });
-    const facts = this.facts(shown, found);
-    this.tell({ shown, ...facts, isWhole: !region, done: isDone, seconds: (performance.now() - begin) / 1000 });
+  /** Shows pixels, four bytes each, in their place. hasAlpha: they bring the alpha channel along. */
+  async put(pixels, place, hasAlpha = false) {
+    if (!hasAlpha) await this.addAlpha(pixels, place);
+    const { top, left, height, width } = place;
+    const bitmap = await this.colors.bitmap(pixels, height, width);
+    this.tell({ part: { top, left, height, width }, pixels, bitmap }, [pixels.buffer, ...(bitmap ? [bitmap] : [])]);
   }
 
-  /** Returns whether what was found is exact, whether it has more than so many levels, and the bytes that it took. */
-  facts(shown, found) {
-    const { prefixBytes, fileBytes } = this.reader.header;
-    const exact = found.every((one) => one.isExact);
-    const more = !exact && found.some((one) => one.levels > shown);
-    const bytes = exact ? fileBytes : more ? this.reader.length : prefixBytes[shown - 1];
-    return { exact, more, bytes };
+  /** Says what is shown; begin: when that was begun. */
+  async tellShown(facts, begin) {
+    const seconds = (performance.now() - begin) / 1000;
+    this.tell({ ...facts, seconds, colors: await this.colors.said(), chunks: this.colors.given });
   }
 
-  /** Shows parts of windows, but for those that were shown under the same key; returns whether they were wanted to the end. */
-  async paint(parts, key, exact, isWanted) {
-    for (const [number, { index, part }] of parts.entries()) {
-      const before = this.painted.get(index);
-      if (before?.key === key && before.place.holds(part)) continue;
-      this.tell({ decoding: number + 1, of: parts.length });
-      await pause();
-      const { pixels, ...found } = (exact && (await this.exactPart(index))) || this.part(index, part);
-      if (found.levels < 1) throw new Error([...this.reader.warnings, ...this.decoder.faults.values()].at(-1));
-      this.addAlpha(pixels, found.place);
-      const { top, left, height, width } = found.place;
-      this.tell({ part: { top, left, height, width }, pixels }, [pixels.buffer]);
-      this.painted.set(index, { key, ...found });
-      await pause();
-      if (!isWanted()) return false;
-    }
-    return true;
+  /** The color space of the picture; what says so arrives before the picture does. */
+  get colors() {
+    this._colors ??= new ColorSpace(this.reader.chunks, this.reader.header.gray);
+    return this._colors;
   }
 
-  /** Returns what the levels show of a part of a window: {place, pixels, levels, isExact}. */
-  part(index, part) {
-    const most = Math.min(this.limit, this.reader.header.numLevels);
-    return { place: part, ...this.decoder.shown(index, part, most), isExact: false };
-  }
-
-  /** Returns a promise of the exact pixels of a window, likewise; null where they are damaged, of which there is a warning. */
-  async exactPart(index) {
-    const { decoder, reader } = this;
-    const name = `exact ${index}`;
-    if (decoder.faults.has(name)) return null;
-    try {
-      const pixels = await exactPixels(decoder, index, (own) => installed.lossless(reader.header.fingerprint, own));
-      return { place: decoder.windows[index], pixels, levels: reader.header.numLevels, isExact: true };
-    } catch (error) {
-      decoder.faults.set(name, error.message);
-      return null;
-    }
-  }
-
-  async readAlpha() {
-    if (this.alpha || !this.reader.alpha) return;
-    const { height, width } = this.reader.header;
-    try {
-      this.alpha = await decodeAlpha(this.reader.alpha, height, width);
-    } catch (error) {
-      this.reader.alpha = null;
-      this.tell({ warnings: [`the alpha channel was ignored: ${error.message}`] });
-    }
-  }
-
-  addAlpha(pixels, { top, left, height, width }) {
+  async addAlpha(pixels, { top, left, height, width }) {
+    const { chunks, header } = this.reader;
+    if (chunks.alph && this.alpha === null) await this.readAlpha(chunks.alph);
     if (!this.alpha) return;
     for (let i = 0; i < height * width; i++) {
-      pixels[4 * i + 3] = this.alpha[(top + Math.floor(i / width)) * this.reader.header.width + left + (i % width)];
+      pixels[4 * i + 3] = this.alpha[(top + Math.floor(i / width)) * header.width + left + (i % width)];
+    }
+  }
+
+  async readAlpha(payload) {
+    const { height, width } = this.reader.header;
+    try {
+      this.alpha = await decodeAlpha(payload, height, width);
+    } catch (error) {
+      this.alpha = false;
+      this.reader.warnings.push(`the alpha channel was ignored: ${error.message}`);
     }
   }
 }
@@ -184,16 +134,23 @@ class Inside {
     try {
       if (archive.url !== this.url || this.place < 0) archive = { url: this.url, found: await this.takeIn() };
       const { found } = archive;
-      const { name, width, height } = found.pictures[this.place] ?? {};
-      const begin = performance.now();
-      const pixels = name ? await found.pixels(this.place) : null;
-      const seconds = (performance.now() - begin) / 1000;
       const names = found.pictures.map(({ name, width, height }) => ({ name, width, height }));
-      const answer = pixels ? { picture: { name, width, height }, pixels, seconds } : { names };
-      if (viewing === this) postMessage({ url: this.url, ...answer }, pixels ? [pixels.buffer] : []);
+      const answer = this.place in names ? await this.answer(found, names[this.place]) : { names };
+      const moved = [answer.pixels?.buffer, answer.bitmap].filter((one) => one);
+      if (viewing === this) postMessage({ url: this.url, ...answer }, moved);
     } catch (error) {
       if (viewing === this) postMessage({ url: this.url, error: error.message });
     }
+  }
+
+  /** Returns a promise of what is to be said of a picture. */
+  async answer(found, picture) {
+    const begin = performance.now();
+    const pixels = await found.pixels(this.place);
+    const seconds = (performance.now() - begin) / 1000;
+    const colors = await found.colors(this.place);
+    const bitmap = await colors.bitmap(pixels, picture.height, picture.width);
+    return { picture, pixels, bitmap, colors: await colors.said(), isDeep: found.isDeep(this.place), seconds };
   }
 
   /** Returns a promise of the archive, whole. */
