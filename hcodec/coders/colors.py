@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,35 +37,49 @@ _SPANS = (2, 4, 11, 22)  # how many of these make a context
 _TABLE_BITS = (16, 18, 22, 22)  # of the number of counts of each
 _FACTOR = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio
 _ONE = 1 << 24  # a probability of 1
-_COUNT = np.uint32(1)  # of the tables' type, with which adding is faster
+_HALF, _LOWER = np.uint64(32), np.uint64((1 << 32) - 1)
+_LOWER_ONE, _UPPER_ONE = np.uint64(1), np.uint64(1 << 32)
 _ROWS = 16  # of waves that are kept, a power of 2; the farthest neighbor is 10 waves back
 _ABOVE = 3  # rows that neighbors reach
+_PUSHED = 100  # waves, or digits of them, that are pushed at once
 
 
 class _Counts:
-    """How often a 0 and a 1 stood in each context so far."""
+    """How often a 0 and a 1 stood in each context so far: in one number the first in its lower half, the second above it."""
 
     def __init__(self) -> None:
-        self._tables = [np.zeros(2 << bits, dtype=np.uint32) for bits in _TABLE_BITS]
+        sizes = [1 << bits for bits in _TABLE_BITS]
+        self._table = np.zeros(sum(sizes), dtype=np.uint64)
+        self._starts = np.array([0, *accumulate(sizes[:-1])], dtype=np.uint64)[:, None]
+        self._shifts = np.array([64 - bits for bits in _TABLE_BITS], dtype=np.uint64)[:, None]
 
-    def predict(self, contexts: _Hashes, node: Integers | int) -> tuple[Integers, list[Integers]]:
-        """Returns how probable a 1 is, in 2^-24, and the places of the counts that say so.
+    def predict(self, contexts: _Hashes, node: Integers | int) -> tuple[Integers, Integers]:
+        """Returns how probable a 1 is, in 2^-24, and the places (4, N) of the counts that say so.
 
         contexts: (4, N), the smallest first: it gives the first guess, and each further one corrects the guess before.
         """
         mixed = contexts + np.asarray(node).astype(np.uint64) * np.uint64(pow(_FACTOR, len(_NEAR) + 1, 1 << 64))
-        mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(_FACTOR)
-        places = [(row >> np.uint64(64 - bits)).astype(np.int64) * 2 for row, bits in zip(mixed, _TABLE_BITS, strict=True)]
-        ones = np.zeros(len(places[0]), dtype=np.int64)
-        for level, (table, place) in enumerate(zip(self._tables, places, strict=True)):
-            n0, n1 = table[place].astype(np.int64), table[place + 1].astype(np.int64)
-            ones = ((8 * n1 + 1) * _ONE) // (8 * (n0 + n1) + 2) if level == 0 else (n1 * _ONE + ones) // (n0 + n1 + 1)
-        return np.clip(ones, 1, _ONE - 1), places
+        mixed ^= mixed >> _HALF
+        mixed *= np.uint64(_FACTOR)
+        mixed >>= self._shifts
+        mixed += self._starts
+        places = mixed.view(np.int64)
+        counts = self._table.take(places)
+        n1 = (counts >> _HALF).view(np.int64)
+        total = (counts & _LOWER).view(np.int64) + n1
+        n1 *= _ONE
+        ones = (8 * n1[0] + _ONE) // (8 * total[0] + 2)
+        total += 1
+        for level in range(1, len(_SPANS)):
+            ones += n1[level]
+            ones //= total[level]
+        return np.clip(ones, 1, _ONE - 1, out=ones), places
 
-    def learn(self, places: list[Integers], bits: Integers) -> None:
+    def learn(self, places: Integers, bits: Integers) -> None:
         """Counts bits where they stood."""
-        for table, place in zip(self._tables, places, strict=True):
-            np.add.at(table, place + bits, _COUNT)
+        added = np.empty(places.shape, dtype=np.uint64)
+        added[:] = np.where(bits, _UPPER_ONE, _LOWER_ONE)
+        np.add.at(self._table, places.ravel(), added.ravel())  # adding is fast in one dimension
 
 
 class _Waves:
@@ -76,6 +91,9 @@ class _Waves:
         self._counts = _Counts()
         self._kept = np.zeros((_ROWS, height + _ABOVE), dtype=np.uint64)  # the last waves, by row of the picture
         self._factors = np.array([pow(_FACTOR, k + 1, 1 << 64) for k in range(len(_NEAR))], dtype=np.uint64)[:, None]
+        self._waves_back = np.array([column + _DELAY * row for row, column in _NEAR])
+        self._rows_back = np.array([row + _ABOVE for row, _ in _NEAR])
+        self._rows = np.arange(height)
         self.indices = np.zeros(height * width, dtype=np.uint16)
         self.known = 0
 
@@ -93,12 +111,17 @@ class _Waves:
 
     def _contexts(self, wave: int, rows: slice) -> _Hashes:
         """Returns the contexts of the pixels of a wave, (4, N); behind them, as a last row, the pixels to the left."""
-        near = np.stack([
-            self._kept[(wave + column + _DELAY * row) % _ROWS, rows.start + row + _ABOVE : rows.stop + row + _ABOVE]
-            for row, column in _NEAR
-        ])  # fmt: skip
-        sums = np.add.reduceat(near * self._factors, [0, *_SPANS[:-1]], axis=0)
-        return np.concatenate([np.cumsum(sums, axis=0, dtype=np.uint64), near[:1]])
+        starts = (wave + self._waves_back) % _ROWS * self._kept.shape[1] + self._rows_back
+        near = self._kept.take(starts[:, None] + self._rows[rows])
+        found = np.empty((len(_SPANS) + 1, near.shape[1]), dtype=np.uint64)
+        found[-1] = near[0]
+        near *= self._factors
+        begin, below = 0, np.uint64(0)
+        for row, end in zip(found, _SPANS, strict=False):
+            np.add.reduce(near[begin:end], axis=0, out=row)
+            row += below
+            begin, below = end, row
+        return found
 
     def _wave(self, ask: _Ask, where: Integers, found: _Hashes) -> Integers:
         """Returns the values of the pixels of a wave: that of the pixel to the left, or another one, bit by bit."""
@@ -154,8 +177,9 @@ def encode(indices: Indices, num_colors: int) -> bytes:
 
     _Waves(indices.shape[0], indices.shape[1], num_colors).walk(ask)
     stack = Stack()
-    for part in reversed(asked):
-        stack.push_bits(*part)
+    for end in range(len(asked), 0, -_PUSHED):
+        bits, ones = zip(*asked[max(0, end - _PUSHED) : end], strict=True)
+        stack.push_bits(np.concatenate(bits), np.concatenate(ones))
     return stack.to_bytes()
 
 

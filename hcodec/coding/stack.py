@@ -46,7 +46,9 @@ def categorical(weights: NDArray[np.int32]) -> Any:
 
 def _weights(ones: NDArray[np.signedinteger]) -> NDArray[np.float64]:
     """Returns the weights, as those of `categorical`, of tables of two symbols, given the frequency of the second."""
-    return np.stack([_TOTAL - 1 - ones, ones - 1], axis=1).astype(np.float64)
+    weights = np.empty((len(ones), 2))
+    weights[:, 0], weights[:, 1] = _TOTAL - 1 - ones, ones - 1
+    return weights
 
 
 class Stack:
