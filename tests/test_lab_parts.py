@@ -132,7 +132,7 @@ def test_training_lowers_the_bound(family):
     assert {"bpd", "norm", "skipped"} < set(log)
 
 
-def test_a_budget_is_counted_by_the_clock_that_is_given():
+def test_a_budget_is_counted_by_the_clock_that_is_given_and_steps_leave_nothing_behind():
     network = families.entry("vae").network(families.configure("vae", 1, tiny=True))
     x = glyphs("0123456789", 16, 16, 0)
     data = DataSet("same", lambda count: x[:count], np.random.default_rng(0), x)
@@ -141,6 +141,7 @@ def test_a_budget_is_counted_by_the_clock_that_is_given():
     while trainer.progress < 1:
         trainer.advance()
     assert (trainer.step, trainer.seconds) == (10, 30.0)
+    assert not any(parameter.requires_grad for parameter in trainer.average.parameters())  # no graph that grows with each step
 
 
 def test_unknown_families_are_refused():

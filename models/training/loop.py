@@ -166,7 +166,8 @@ class Trainer:
             rate = self.rate() * group["share"]
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate  # a captured step keeps its tensor
         self.optimizer.step()
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), self._share())
+        with torch.no_grad():  # else the average would remember all steps
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), self._share())
         self.skipped_in_a_row = 0
 
     def _share(self) -> float:
