@@ -89,7 +89,7 @@ def test_parts_together_are_the_whole(case):
         return seen, repeated(seen, 3) * vector[0, 0], (seen[..., :1] % 7).astype(np.uint8)
 
     wanted = function(x, coarse, fine, vector)
-    with mock.patch.multiple(steps, _ROWS=most[0], _COLUMNS=most[1]):
+    with mock.patch.multiple(steps, _ROWS=most[0], _FEW=most[0], _COLUMNS=most[1]):
         sizes.clear()
         found = in_parts(function, Reach(radius * unit, unit), (x, coarse, fine, vector))
     for one, other in zip(found, wanted, strict=True):

@@ -75,7 +75,9 @@ class Prefix:
 def synthesize(walk: Walk, state: Array, levels: float) -> Floats:
     """Returns the pixels (8 rows, 8 columns, 3) of a finest state that holds so many levels."""
     weights = _weights(levels, walk.config.num_levels)
-    (refined,) = walk.steps("synthesis", state, weights)
+    (refined,) = walk.steps("synthesis.0", state, weights)
+    for k in range(1, walk.config.synthesis_blocks):
+        (refined,) = walk.steps(f"synthesis.{k}", refined)
     (fine,) = walk.steps("tail", refined)
     for k in range(walk.config.tail_blocks + walk.config.tail_float_blocks):
         (fine,) = walk.steps(f"tail.{k}", fine)
