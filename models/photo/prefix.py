@@ -21,6 +21,7 @@ from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 
 Cells = tuple[slice, slice, slice]  # an index in a map (1, rows, columns, channels)
+_LATE = 4  # levels that add most of the bits; before them, the last latent's mean says next to nothing
 EVERYTHING: Cells = (slice(None), slice(None), slice(None))
 
 
@@ -67,19 +68,32 @@ class Prefix:
         """Returns the state (1, H/8, W/8, width) as the levels so far left it, brought to the finest stride."""
         return np.ascontiguousarray(at_stride(self.walk, self.position, FINEST).state[self.inside])
 
-    def completed(self, answer: Answer) -> Array:
-        """Returns the state (1, H/8, W/8, width) after all levels, where missing ones get what the answer says."""
-        return np.ascontiguousarray(descend(self.walk, self.position, answer).state[self.inside])
+    def completed(self, answer: Answer, quick: bool = False) -> Array:
+        """Returns the state (1, H/8, W/8, width) after all levels, where missing ones get what the answer says.
+
+        quick: early prefixes go without the last latent.
+        """
+        end = -1 if quick and self.levels <= self.walk.config.num_levels - _LATE else None
+        return np.ascontiguousarray(descend(self.walk, self.position, answer, end).state[self.inside])
+
+    def foreseeing(self) -> Prefix:
+        """Returns the prefix with what is expected of its next latent, which need not be computed a second time then."""
+        position, latents = self.position, self.walk.latents
+        if position.foreseen is not None or position.index == len(latents):
+            return self
+        latent = latents[position.index]
+        foreseen = latent.prior(at_stride(self.walk, position, latent.stride).state)
+        return replace(self, position=replace(position, foreseen=foreseen))
 
 
-def synthesize(walk: Walk, state: Array, levels: float) -> Floats:
-    """Returns the pixels (8 rows, 8 columns, 3) of a finest state that holds so many levels."""
+def synthesize(walk: Walk, state: Array, levels: float, quick: bool = False) -> Floats:
+    """Returns the pixels (8 rows, 8 columns, 3) of a finest state with so many levels; quick: level 1 without fine blocks."""
     weights = _weights(levels, walk.config.num_levels)
     (refined,) = walk.steps("synthesis.0", state, weights)
     for k in range(1, walk.config.synthesis_blocks):
         (refined,) = walk.steps(f"synthesis.{k}", refined)
     (fine,) = walk.steps("tail", refined)
-    for k in range(walk.config.tail_blocks + walk.config.tail_float_blocks):
+    for k in range(0 if quick and levels < 2 else walk.config.tail_blocks + walk.config.tail_float_blocks):
         (fine,) = walk.steps(f"tail.{k}", fine)
     pixels: Floats = walk.steps("pixels", refined, fine, weights)[0][0]
     return pixels
