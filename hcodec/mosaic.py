@@ -146,9 +146,9 @@ class Mosaic:
         """Returns the pixels of a part of one window."""
         outer = _on_cells(part, *self.size).grown(MARGIN, *self.size)
         state = self._gathered(held, outer)
-        shown = synthesize(walk, state, held[index][1], quick)
-        inner = part.within(outer)
-        return to_pixels(shown[inner.inside])
+        cells = _on_cells(part, *self.size)
+        shown = synthesize(walk, state, held[index][1], quick, cells.within(outer).cells(FINEST))
+        return to_pixels(shown[part.within(cells).inside])
 
     def _gathered(self, held: dict[int, tuple[Array, float]], outer: Rectangle) -> Array:
         """Returns the state (1, H/8, W/8, width) of a rectangle, put together from those of windows."""

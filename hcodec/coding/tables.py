@@ -74,14 +74,15 @@ class SymbolTables:
     def ordered(self, indices: NDArray[Any]) -> tuple[NDArray[np.intp], list[Run]]:
         """Returns the positions of all coded symbols in coding order, and the runs of one scale index in it."""
         flat = indices.ravel()
-        order = np.argsort(255 - flat, kind="stable")
+        loud = np.flatnonzero(flat >= self.num_silent)  # of a photograph at most half
+        order = loud[np.argsort(255 - flat[loud], kind="stable")]
         counts = np.bincount(flat, minlength=256)
         runs, begin = [], 0
         for index in range(255, self.num_silent - 1, -1):
             if counts[index]:
                 runs.append((index, begin, begin + int(counts[index])))
                 begin += int(counts[index])
-        return order[:begin], runs
+        return order, runs
 
 
 class PixelTables:

@@ -79,6 +79,10 @@ class OnnxSteps:
         gather = self._function(f"{name}{GATHER}") if graph.gather else None
         return in_parts(self._function(name)[0], graph.reach, arrays, into, gather and Gather(*gather))
 
+    def reach(self, name: str) -> Reach:
+        """Returns how far a step sees."""
+        return self._graphs[name].reach
+
     def _function(self, name: str) -> tuple[Function, int]:
         """Returns what computes a graph, and how many arrays it takes."""
         session = self._session(name)

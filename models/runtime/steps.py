@@ -27,6 +27,14 @@ _CELLS = 512  # about, that the second half of a step is computed for at once
 _LEAST = 16  # rows that are worth two threads
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far a step sees: `radius` cells of its input around each; `unit` x `unit` of them make one of what it computes on."""
+
+    radius: int = 0
+    unit: int = 1
+
+
 class Steps(Protocol):
     """The steps of one network."""
 
@@ -36,13 +44,8 @@ class Steps(Protocol):
         into: an array that is not needed any more; what the step makes, one map of its shape, may take its place.
         """
 
-
-@dataclass(frozen=True)
-class Reach:
-    """How far a step sees: `radius` cells of its input around each; `unit` x `unit` of them make one of what it computes on."""
-
-    radius: int = 0
-    unit: int = 1
+    def reach(self, name: str) -> Reach:
+        """Returns how far a step sees."""
 
 
 @dataclass(frozen=True)

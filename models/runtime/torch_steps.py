@@ -75,3 +75,7 @@ class TorchSteps:
             return [result.cpu().numpy() for result in results]
 
         return in_parts(run, step.reach, arrays, into)
+
+    def reach(self, name: str) -> Reach:
+        """Returns how far a step sees."""
+        return self.steps[name].reach
