@@ -72,9 +72,10 @@ class Encoder:
         """Returns the pieces of the coarse levels among the first `count`, and the prefix after them."""
         pieces = []
         prefix = Prefix.empty(self.model.walk, *self.size)
-        for level in islice(self.coarse_levels(show), count):
-            prefix = level[1]
-            pieces.append(self.pack(level))
+        for parts, prefix in islice(self.coarse_levels(show), count):
+            pieces.append(self.pack((parts, prefix)))
+            del parts  # of a large picture they take much memory, which the next level needs
+            self._give_back()
         return pieces, prefix
 
     def coarse_levels(self, show: Show = ignore) -> Iterator[Level]:
@@ -82,9 +83,9 @@ class Encoder:
         prefix = Prefix.empty(self.model.walk, *self.size)
         wanted = self._wanted(self._coarse_features(show), Rectangle(0, 0, *self.size))
         for _ in range(self.model.config.num_coarse):
-            level = levels.encoded(self.tables, prefix, wanted)
-            yield level
-            prefix = level[1]
+            parts, prefix = levels.encoded(self.tables, prefix, wanted)
+            yield parts, prefix
+            del parts
 
     def levels(self, coarse: Prefix, window: Window) -> Iterator[Level]:
         """Yields level after level of a window, from the prefix after the coarse ones, each when it is asked for."""
@@ -126,9 +127,13 @@ class Encoder:
                 self._fine[window] = self._cropped(window, found).astype(kind, copy=False)
 
         each(analyze_window, self.windows, show)
-        if len(self.windows) > 1:
-            memory.give_back()  # what windows took: until the coarse levels are done, maps of the whole picture take the most
+        self._give_back()
         return whole
+
+    def _give_back(self) -> None:
+        """Gives back the memory that windows took: until the coarse levels are done, maps of the whole picture take the most."""
+        if len(self.windows) > 1:
+            memory.give_back()
 
     def _room(self, stride: int, kind: type) -> Array:
         """Returns room for a map of the whole picture at a stride."""
