@@ -81,8 +81,12 @@ class Encoder:
     def coarse_levels(self, show: Show = ignore) -> Iterator[Level]:
         """Yields level after level of the whole picture, each when it is asked for."""
         prefix = Prefix.empty(self.model.walk, *self.size)
-        wanted = self._wanted(self._coarse_features(show), Rectangle(0, 0, *self.size))
+        features = self._coarse_features(show)
+        wanted = self._wanted(features, Rectangle(0, 0, *self.size))
         for _ in range(self.model.config.num_coarse):
+            begun = self.model.walk.latents[prefix.position.index].stride
+            for stride in [stride for stride in features if stride > begun]:
+                del features[stride]
             parts, prefix = levels.encoded(self.tables, prefix, wanted)
             yield parts, prefix
             del parts

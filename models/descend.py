@@ -54,7 +54,8 @@ class Position:
     foreseen: tuple[Tensor, Any] | None = None
 
 
-# what is given to a latent as its symbols: from the latent, the state that its posterior starts from, and its prior
+# what is given to a latent as its symbols: from the latent, the state that its posterior starts from, and its prior; whoever
+# keeps that state copies it, for the symbols may be added to it where it is
 Answer = Callable[[Any, Tensor, Any], Tensor]
 
 
