@@ -1,10 +1,13 @@
-"""How much memory there is, asked before any of it is taken on a file's word.
+"""How much memory there is, asked before any of it is taken on a file's word; and giving it back.
 
 Beside the data's path: whoever is about to make arrays of a promised size asks here. Imports `errors` and Python's
 own modules only.
 """
 
 from __future__ import annotations
+
+import ctypes
+import sys
 
 from hcodec.errors import PictureError
 
@@ -22,6 +25,13 @@ def note(num_pixels: int, needed: int) -> str | None:
     if free is None or 2 * needed <= free:
         return None
     return f"{num_pixels / 1e6:.1f} megapixels need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free"
+
+
+def give_back() -> None:
+    """Returns freed memory to the system; the C library of Linux keeps what lies between that in use."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def free_bytes() -> int | None:

@@ -115,8 +115,13 @@ class Mosaic:
             found.setdefault(self.places[index].top, []).append(index)
         return list(found.values())
 
-    def render(self, walk: Walk, states: States, region: Rectangle | None = None, show: Show = ignore) -> Pixels:
-        """Returns the pixels of a region, uint8 (H, W, 3); shows the share of rows of windows that are done."""
+    def render(
+        self, walk: Walk, states: States, region: Rectangle | None = None, show: Show = ignore, quick: bool = False
+    ) -> Pixels:
+        """Returns the pixels of a region, uint8 (H, W, 3); shows the share of rows of windows that are done.
+
+        quick: as for `synthesize`.
+        """
         region = region or Rectangle(0, 0, *self.size)
         pixels = np.empty((region.bottom - region.top, region.right - region.left, 3), dtype=np.uint8)
         held: dict[int, tuple[Array, float]] = {}
@@ -129,7 +134,7 @@ class Mosaic:
             begin, shown = number / len(rows), (number + _STATES) / len(rows)
             held |= zip(missing, each(states, missing, between(show, begin, shown)), strict=True)
             for index, part in zip(row, parts, strict=True):
-                pixels[part.within(region).inside] = self._shown(walk, held, index, part)
+                pixels[part.within(region).inside] = self._shown(walk, held, index, part, quick)
             show((number + 1) / len(rows))
         return pixels
 
@@ -137,13 +142,13 @@ class Mosaic:
         """Returns the windows whose states the synthesis of parts needs."""
         return sorted({index for part in parts for index in self.around(part)})
 
-    def _shown(self, walk: Walk, held: dict[int, tuple[Array, float]], index: int, part: Rectangle) -> Pixels:
+    def _shown(self, walk: Walk, held: dict[int, tuple[Array, float]], index: int, part: Rectangle, quick: bool) -> Pixels:
         """Returns the pixels of a part of one window."""
         outer = _on_cells(part, *self.size).grown(MARGIN, *self.size)
         state = self._gathered(held, outer)
-        shown = synthesize(walk, state, held[index][1])
-        inner = part.within(outer)
-        return to_pixels(shown[inner.inside])
+        cells = _on_cells(part, *self.size)
+        shown = synthesize(walk, state, held[index][1], quick, cells.within(outer).cells(FINEST))
+        return to_pixels(shown[part.within(cells).inside])
 
     def _gathered(self, held: dict[int, tuple[Array, float]], outer: Rectangle) -> Array:
         """Returns the state (1, H/8, W/8, width) of a rectangle, put together from those of windows."""

@@ -30,8 +30,8 @@ class _Need:
 
 
 _NEEDS = {
-    "encode": _Need(360 * _MIB, 60 * _MIB, 50),
-    "decode": _Need(240 * _MIB, 150 * _MIB, 24),
+    "encode": _Need(390 * _MIB, 60 * _MIB, 27),
+    "decode": _Need(250 * _MIB, 130 * _MIB, 14),
     "encode_lossless": _Need(390 * _MIB, 60 * _MIB, 62),
     "decode_lossless": _Need(290 * _MIB, 60 * _MIB, 34),
 }

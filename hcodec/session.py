@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec import models, needs
+from hcodec import memory, models, needs
 from hcodec.coders import levels
 from hcodec.coders.levels import Level, Wanted
 from hcodec.container import EVERYWHERE, Reader
@@ -30,6 +30,7 @@ Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
 _ANALYSIS = 0.4  # of the time of encoding, about
 _KEPT = 64  # windows of which the features at the finest stride are kept; beyond, they take more memory than time
+_FORESEEN = 4  # windows of which it is kept what is expected of the next level
 _CONTEXT = 32  # format: pixels around a window that are predicted with it
 
 
@@ -71,19 +72,24 @@ class Encoder:
         """Returns the pieces of the coarse levels among the first `count`, and the prefix after them."""
         pieces = []
         prefix = Prefix.empty(self.model.walk, *self.size)
-        for level in islice(self.coarse_levels(show), count):
-            prefix = level[1]
-            pieces.append(self.pack(level))
+        for parts, prefix in islice(self.coarse_levels(show), count):
+            pieces.append(self.pack((parts, prefix)))
+            del parts  # of a large picture they take much memory, which the next level needs
+            self._give_back()
         return pieces, prefix
 
     def coarse_levels(self, show: Show = ignore) -> Iterator[Level]:
         """Yields level after level of the whole picture, each when it is asked for."""
         prefix = Prefix.empty(self.model.walk, *self.size)
-        wanted = self._wanted(self._coarse_features(show), Rectangle(0, 0, *self.size))
+        features = self._coarse_features(show)
+        wanted = self._wanted(features, Rectangle(0, 0, *self.size))
         for _ in range(self.model.config.num_coarse):
-            level = levels.encoded(self.tables, prefix, wanted)
-            yield level
-            prefix = level[1]
+            begun = self.model.walk.latents[prefix.position.index].stride
+            for stride in [stride for stride in features if stride > begun]:
+                del features[stride]
+            parts, prefix = levels.encoded(self.tables, prefix, wanted)
+            yield parts, prefix
+            del parts
 
     def levels(self, coarse: Prefix, window: Window) -> Iterator[Level]:
         """Yields level after level of a window, from the prefix after the coarse ones, each when it is asked for."""
@@ -125,7 +131,13 @@ class Encoder:
                 self._fine[window] = self._cropped(window, found).astype(kind, copy=False)
 
         each(analyze_window, self.windows, show)
+        self._give_back()
         return whole
+
+    def _give_back(self) -> None:
+        """Gives back the memory that windows took: until the coarse levels are done, maps of the whole picture take the most."""
+        if len(self.windows) > 1:
+            memory.give_back()
 
     def _room(self, stride: int, kind: type) -> Array:
         """Returns room for a map of the whole picture at a stride."""
@@ -222,11 +234,19 @@ class Decoder:
         place = f" in {self.windows[index].place}" if index != EVERYWHERE and len(self.windows) > 1 else ""
         return f"level {int(prefix.levels) + 1} is malformed, it was ignored{place}: {error}"
 
-    def pixels(self, region: Rectangle | None = None, temperature: float = 0.0, seed: int = 0, show: Show = ignore) -> Pixels:
-        """Returns the picture so far, or a region of it, uint8 (H, W, 3)."""
+    def pixels(
+        self,
+        region: Rectangle | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        show: Show = ignore,
+        quick: bool = False,
+    ) -> Pixels:
+        """Returns the picture so far, or a region of it, uint8 (H, W, 3); quick: about as good, for one that is soon replaced."""
         coarse = self.coarse()
         begun = int(coarse.levels) < self.model.config.num_coarse
         if begun:
+            coarse = self._coarse = self._foreseeing(coarse)
             coarse = self._with_part(EVERYWHERE, coarse)
         filled = coarse.filled(sampled(temperature, seed))
 
@@ -236,11 +256,18 @@ class Decoder:
             if begun:
                 prefix = _prefix(filled, window, self.header.height, self.header.width)
             else:
-                prefix = self._with_part(index, self.prefix(index))
+                prefix = self._foreseeing(self.prefix(index))
+                if self._held:
+                    self._held[index] = prefix
+                prefix = self._with_part(index, prefix)
             answer: Answer = sampled(temperature, seed + index + 1)
-            return prefix.completed(answer), prefix.levels
+            return prefix.completed(answer, quick), prefix.levels
 
-        return Mosaic(self.windows, self.header.height, self.header.width).render(self.model.walk, state, region, show)
+        return Mosaic(self.windows, self.header.height, self.header.width).render(self.model.walk, state, region, show, quick)
+
+    def _foreseeing(self, prefix: Prefix) -> Prefix:
+        """Returns a prefix that is held for the next time with what it says of the next level, if there is memory for that."""
+        return prefix.foreseeing() if self._held and len(self.windows) <= _FORESEEN else prefix
 
     def finest(self, index: int, level: int) -> Array:
         """Returns the state of a window at the finest stride as level `level` left it, (1, h/8, w/8, width)."""

@@ -43,6 +43,7 @@ class Position:
     """A place on the way down: the state (B, H_s, W_s, width) at a stride, and the index of the latent that comes next.
 
     height, width: of the picture, in pixels. States are never changed in place, so a position can be kept and gone on from twice.
+    foreseen: what the next latent's `prior` returns, at its stride, where that is known already.
     """
 
     state: Tensor
@@ -50,9 +51,11 @@ class Position:
     height: int
     width: int
     index: int = 0
+    foreseen: tuple[Tensor, Any] | None = None
 
 
-# what is given to a latent as its symbols: from the latent, the state that its posterior starts from, and its prior
+# what is given to a latent as its symbols: from the latent, the state that its posterior starts from, and its prior; whoever
+# keeps that state copies it, for the symbols may be added to it where it is
 Answer = Callable[[Any, Tensor, Any], Tensor]
 
 
@@ -60,8 +63,12 @@ def descend(model: Model, position: Position, answer: Answer, end: int | None = 
     """Returns the position before the latent `end` (None: after all); answer(latent, state, prior) gives each one's symbols."""
     latents = model.ordered_latents()
     for latent in latents[position.index : end]:
-        position = at_stride(model, position, latent.stride)
-        state, prior = latent.prior(position.state)
+        if position.foreseen is None:
+            position = at_stride(model, position, latent.stride)
+            state, prior = latent.prior(position.state)
+        else:
+            state, prior = position.foreseen[0].copy(), position.foreseen[1]
+            position = replace(position, stride=latent.stride, foreseen=None)
         position = replace(position, state=state, index=position.index + 1)  # the state before is not needed any more
         state = latent.advance(state, prior, answer(latent, state, prior))
         position = replace(position, state=state)

@@ -186,7 +186,7 @@ def test_batch_and_layout_change_nothing(tensors, batch, outermost):
     wanted, found = [], []
 
     def answer(latent, state, prior):
-        wanted.append((state, prior.mean, prior.index))
+        wanted.append((state.copy(), prior.mean, prior.index))
         return exactness.drawn(prior.mean.shape, latent.index)
 
     def batch_answer(latent, state, prior):

@@ -43,7 +43,7 @@ ARROWS = {
     "coders": {"errors", "coding", "pixels", "container", "models"},
     "needs": {"memory", "container.window", "models.runtime.threads"},
     "mosaic": {"errors", "container.window", "models.photo", "models.runtime"},
-    "session": {"errors", "container", "coders.levels", "models", "mosaic", "needs"},
+    "session": {"errors", "container", "coders.levels", "memory", "models", "mosaic", "needs"},
     "presented": {"errors", "container", "pixels", "mosaic", "session"},
     "whole_file": {"errors", "memory", "container", "coders.whole", "mosaic", "pixels", "presented"},
     "exact": {"errors", "container.window", "coders.lossless", "models.registry", "models.runtime.threads", "mosaic", "session"},

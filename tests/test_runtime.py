@@ -30,8 +30,8 @@ from hcodec.models.runtime import graphs, steps, threads
 from hcodec.models.runtime.backend import Backend
 from hcodec.models.runtime.check import check
 from hcodec.models.runtime.onnx_steps import INDEX, OnnxSteps
-from hcodec.models.runtime.steps import Reach, in_parts
-from hcodec.models.runtime.torch_steps import TorchStep, TorchSteps, check_step
+from hcodec.models.runtime.steps import Gather, Reach, in_parts
+from hcodec.models.runtime.torch_steps import Half, TorchStep, TorchSteps, check_step
 from hcodec.models.small import model as small
 from hcodec.models.small.config import config_from
 
@@ -89,7 +89,7 @@ def test_parts_together_are_the_whole(case):
         return seen, repeated(seen, 3) * vector[0, 0], (seen[..., :1] % 7).astype(np.uint8)
 
     wanted = function(x, coarse, fine, vector)
-    with mock.patch.multiple(steps, _ROWS=most[0], _COLUMNS=most[1]):
+    with mock.patch.multiple(steps, _ROWS=most[0], _FEW=most[0], _COLUMNS=most[1]):
         sizes.clear()
         found = in_parts(function, Reach(radius * unit, unit), (x, coarse, fine, vector))
     for one, other in zip(found, wanted, strict=True):
@@ -97,6 +97,34 @@ def test_parts_together_are_the_whole(case):
     assert len(sizes) == max(rows // most[0], 1) * max(columns // most[1], 1)
     for size, count, limit in zip(max(sizes), (rows, columns), most, strict=True):
         assert size <= unit * min(2 * limit + 2 * radius, count)
+
+
+@given(step_cases(), st.integers(1, 30))
+@settings(max_examples=100, deadline=None)
+def test_halves_in_parts_and_pieces_are_the_whole(case, cells):
+    """For steps that first gather from cells around, of some of their inputs, and then compute each cell alone."""
+    radius, _, rows, columns, most, _, _, seed = case
+    random, vector = np.random.default_rng(seed), np.float32([[3, -2]])
+    x, other = (random.integers(-99, 99, (1, rows, columns, 2)).astype(np.float32) for _ in range(2))
+
+    def first(x: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (around(x, radius),)
+
+    def second(x: np.ndarray, other: np.ndarray, vector: np.ndarray, gathered: np.ndarray) -> tuple[np.ndarray, ...]:
+        assert x.shape[1] * x.shape[2] <= max(cells, columns) and gathered.flags["C_CONTIGUOUS"]
+        return x * vector - gathered, (other[..., :1] % 7).astype(np.uint8)
+
+    with mock.patch.multiple(steps, _ROWS=most[0], _COLUMNS=most[1], _CELLS=cells):
+        found = in_parts(second, Reach(radius), (x, other.astype(np.float16), vector), gather=Gather(first, 1))
+    for one, wanted in zip(found, (x * vector - around(x, radius), (other[..., :1] % 7).astype(np.uint8)), strict=True):
+        assert one.dtype == wanted.dtype and np.array_equal(one, wanted)
+
+
+def test_a_result_can_take_the_place_of_what_is_not_needed_any_more():
+    x = np.arange(64 * 3.0, dtype=np.float32).reshape(1, 64, 3, 1)
+    wanted = x + 1
+    (found,) = in_parts(lambda part: (part + 1,), Reach(), (x,), into=x)
+    assert found is x and (x == wanted).all()
 
 
 def test_cuts_depend_on_the_size_alone():
@@ -309,9 +337,24 @@ def float_step() -> TorchStep:
     return TorchStep(function, (torch.zeros(1, 4, 6, 8), torch.zeros(1, 4, 6, 12, dtype=torch.uint8)), Reach(), exact=False)
 
 
+def halved_step() -> TorchStep:
+    """Returns a step that takes sums over rows around each cell, then a product."""
+    weight, bias = tensor("float/out.weight"), tensor("float/out.bias")
+
+    def gather(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        padded = F.pad(x, (0, 0, 0, 0, 1, 1))
+        return (padded[:, :-2] + 3 * padded[:, 2:],)
+
+    def function(x: torch.Tensor, index: torch.Tensor, gathered: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (F.linear(gathered - x, weight, bias) * index.float(),)
+
+    examples = torch.zeros(1, 4, 6, 8), torch.zeros(1, 4, 6, 12, dtype=torch.uint8)
+    return TorchStep(function, examples, Reach(1), exact=False, gather=Half(gather))
+
+
 @pytest.fixture(scope="module")
 def pieces() -> dict[str, TorchStep]:
-    return {"exact": exact_step(), "float": float_step()}
+    return {"exact": exact_step(), "float": float_step(), "halved": halved_step()}
 
 
 @pytest.fixture(scope="module")
@@ -329,9 +372,10 @@ def test_graphs_compute_what_torch_computes(graph_file, pieces, rows, columns):
     ways = OnnxSteps(graph_file, WEIGHTS), TorchSteps(pieces, torch.device("cpu"))
     (one,), (other,) = (way("exact", x) for way in ways)
     assert one.dtype == other.dtype == np.float32 and np.array_equal(one, other) and (one == one.round()).all()
-    (one,), (other,) = (way("float", x / 1023, index) for way in ways)
-    assert one.dtype == other.dtype == np.float32
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+    for name in ("float", "halved"):
+        (one,), (other,) = (way(name, x / 1023, index) for way in ways)
+        assert one.dtype == other.dtype == np.float32
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
 
 
 def test_a_file_of_graphs_holds_names_instead_of_weights(graph_file, pieces, tmp_path):
@@ -342,7 +386,7 @@ def test_a_file_of_graphs_holds_names_instead_of_weights(graph_file, pieces, tmp
         "radius": 0, "unit": 1, "exact": True, "weights": {f"agreed/fc.{part}": "float32" for part in ("weight", "bias", "gain")},
     }  # fmt: skip
     assert index["float"]["weights"] == {"float/out.weight": "float32", "float/out.bias": "float32"}
-    assert not index["float"]["exact"]
+    assert not index["float"]["exact"] and "gather" not in index["float"] and index["halved"]["gather"] == {}
     for value in WEIGHTS.values():
         for dtype in ("float32", "float64", value.dtype):
             assert not any(value.astype(dtype).tobytes() in text for text in texts)

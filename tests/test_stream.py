@@ -13,6 +13,7 @@ from hcodec import container, memory
 from hcodec.codec import decode, encode
 from hcodec.errors import FormatError, HcodecWarning, ModelError, PictureError, TruncatedError
 from hcodec.models.photo.walk import LatentSteps
+from hcodec.pixels.picture import psnr
 from hcodec.stream import StreamDecoder
 
 
@@ -88,6 +89,35 @@ def test_a_level_is_decoded_once(data, ends, monkeypatch):
     for begin, end in zip([0, *ends], [*ends, len(data)], strict=True):
         decoder.feed(data[begin:end])
     assert advanced == [1, 1, 2, 3]
+
+
+def test_what_was_foreseen_for_a_picture_serves_the_next_level(data, ends, monkeypatch):
+    foreseen, true = [], LatentSteps.prior
+    monkeypatch.setattr(LatentSteps, "prior", lambda latent, state: foreseen.append(latent.index) or true(latent, state))
+    decoder, shown = StreamDecoder(), []
+    for begin, end in zip([0, *ends], [*ends, len(data)], strict=True):
+        decoder.feed(data[begin:end])
+        shown += [pixels(decoder), pixels(decoder)]
+    assert foreseen == [0, 1, 2, 3, 3, 3]  # the last latent twice for level 1, whose picture is asked for twice
+    for level in (1, 2, 3):
+        assert all((one == np.asarray(decode(data, levels=level))).all() for one in shown[2 * level - 2 : 2 * level])
+
+
+def test_the_first_pictures_are_quick(picture):
+    """As long as more is to come they are nearly as good as those that take longer, which close a stream."""
+    data = encode(picture, lossless=False)
+    decoder, start = StreamDecoder(), 0
+    for level, end in enumerate(container.info(data).levels, 1):
+        decoder.feed(data[start : end.prefix_bytes])
+        start = end.prefix_bytes
+        quick, long = pixels(decoder), np.asarray(decode(data, levels=level))
+        assert psnr(quick, picture) > psnr(long, picture) - 0.1
+        assert (quick == long).all() == (level > 3)
+    early = StreamDecoder()
+    early.feed(data[: container.info(data).levels[1].prefix_bytes])
+    with pytest.raises(TruncatedError):
+        early.close()
+    assert (pixels(early) == np.asarray(decode(data, levels=2))).all()
 
 
 def test_alpha_comes_with_the_first_level(data, ends):

@@ -24,7 +24,6 @@ Wanted = Callable[[LatentSteps, Floats, Prior], Floats]
 # symbols (int32) and scale indices (uint8), (1, H_l, W_l, C_l), of each latent, and the prefix that ends with them
 Level = tuple[list[Part], Prefix]
 _LEAST_PIXELS = 128 * 128  # below it no offset is worth its bits
-_FAR = 2**20  # beyond any symbol, and within int32
 
 
 def has_offsets(height: int, width: int) -> bool:
@@ -45,9 +44,7 @@ def encoded(tables: SymbolTables, prefix: Prefix, wanted: Wanted) -> Level:
     def answer(latent: LatentSteps, state: Floats, prior: Prior) -> Floats:
         """Returns the symbols that tables can hold, and keeps them."""
         index = np.ascontiguousarray(prior.index[prefix.inside])
-        whole = np.rint(wanted(latent, state, prior)[prefix.inside])
-        symbols = np.clip(whole, -_FAR, _FAR, out=whole).astype(np.int32)
-        parts.append((tables.clamp(symbols, index), index))
+        parts.append((tables.nearest(wanted(latent, state, prior)[prefix.inside], index), index))
         return _placed(prefix, parts[-1][0], prior)
 
     extended = prefix.extended(answer)

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hcodec.coding.stack import Part, Stack, Symbols
-from hcodec.coding.tables import Indices, SymbolTables
+from hcodec.coding.tables import Indices, SymbolTables, chunks
 from hcodec.errors import FormatError
 from hcodec.models.tables.scales import NUM_SCALES
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL, OFFSET_INDEX, OFFSET_LIMIT
+
+_SPAN = 2 * MAX_SYMBOL + 1  # of symbols
 
 
 def parts(tables: SymbolTables, symbols: Symbols, indices: Indices) -> list[Part]:
@@ -47,20 +49,25 @@ def choose(tables: SymbolTables, symbols: Symbols, indices: Indices) -> Symbols 
 
 def _histogram(tables: SymbolTables, symbols: Symbols, indices: Indices) -> Sequence[NDArray[np.intp]]:
     """Returns channel, scale index, value and number of all coded symbols that are alike."""
-    channels, span = symbols.shape[-1], 2 * MAX_SYMBOL + 1
-    kind = np.arange(channels, dtype=np.int32) * NUM_SCALES + indices  # most symbols are zero: those are counted without sorting
-    loud = indices >= tables.num_silent
-    zeros = np.bincount(kind[loud & (symbols == 0)], minlength=channels * NUM_SCALES)
-    moved = symbols != 0
-    others, counts = np.unique(kind[moved].astype(np.int64) * span + symbols[moved] + MAX_SYMBOL, return_counts=True)
-    found = np.concatenate([np.flatnonzero(zeros), others // span])
-    symbol = np.concatenate([np.zeros(np.count_nonzero(zeros), dtype=np.intp), others % span - MAX_SYMBOL])
+    channels = symbols.shape[-1]
+    zeros = np.zeros(channels * NUM_SCALES, dtype=np.intp)  # most symbols are zero: those are counted without sorting
+    counted = []
+    for rows in chunks(symbols):
+        kind = np.arange(channels, dtype=np.int32) * NUM_SCALES + indices[rows]
+        zeros += np.bincount(kind[(indices[rows] >= tables.num_silent) & (symbols[rows] == 0)], minlength=len(zeros))
+        moved = symbols[rows] != 0
+        counted.append(np.unique(kind[moved] * _SPAN + symbols[rows][moved] + MAX_SYMBOL, return_counts=True))
+    others, place = np.unique(np.concatenate([values for values, _ in counted]), return_inverse=True)
+    counts = np.bincount(place, np.concatenate([numbers for _, numbers in counted]), len(others)).astype(np.intp)
+    found = np.concatenate([np.flatnonzero(zeros), others // _SPAN])
+    symbol = np.concatenate([np.zeros(np.count_nonzero(zeros), dtype=np.intp), others % _SPAN - MAX_SYMBOL])
     return found // NUM_SCALES, found % NUM_SCALES, symbol, np.concatenate([zeros[zeros > 0], counts])
 
 
 def _moved(indices: Indices, offsets: Symbols, num_silent: int) -> Indices:
     """Returns the scale indices of a latent with its offsets; silent ones stay silent, and no others become so."""
-    moved = np.clip(indices + offsets, num_silent, NUM_SCALES - 1).astype(np.uint8)
+    moved = indices + offsets.astype(np.int16)
+    moved = np.clip(moved, num_silent, NUM_SCALES - 1, out=moved).astype(np.uint8)
     return np.where(indices < num_silent, indices, moved)
 
 

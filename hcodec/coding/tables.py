@@ -14,6 +14,15 @@ from hcodec.models.tables.scales import NUM_SCALES
 
 Indices = NDArray[np.uint8]
 _TOTAL = float(1 << symbol_tables.TOTAL_BITS)
+_FAR = 2**20  # beyond any symbol, and within int32
+_CHUNK = 2**18  # values of a map, about, that are worked on at once: few enough for the cache
+
+
+def chunks(values: NDArray[Any]) -> list[tuple[slice, slice]]:
+    """Returns the indices of a map (1, H, W, C) that take it some rows at a time."""
+    height = values.shape[1]
+    step = max(_CHUNK * height // max(values.size, 1), 1)
+    return [(slice(None), slice(top, top + step)) for top in range(0, height, step)]
 
 
 class SymbolTables:
@@ -42,6 +51,14 @@ class SymbolTables:
             row[middle - len(known) // 2 : middle + len(known) // 2 + 1] = known
         return bits
 
+    def nearest(self, wanted: NDArray[np.float32], indices: Indices) -> Symbols:
+        """Returns what is wanted of the symbols of a latent (1, H_l, W_l, C_l), rounded and clamped."""
+        symbols = np.empty(wanted.shape, dtype=np.int32)
+        for rows in chunks(wanted):
+            whole = np.rint(wanted[rows])
+            symbols[rows] = self.clamp(np.clip(whole, -_FAR, _FAR, out=whole).astype(np.int32), indices[rows])
+        return symbols
+
     def clamp(self, symbols: Symbols, indices: Indices) -> Symbols:
         """Returns the symbols (any shape) limited to what the tables of their indices hold; silent ones become 0."""
         limit = self.largest[indices]
@@ -57,14 +74,15 @@ class SymbolTables:
     def ordered(self, indices: NDArray[Any]) -> tuple[NDArray[np.intp], list[Run]]:
         """Returns the positions of all coded symbols in coding order, and the runs of one scale index in it."""
         flat = indices.ravel()
-        order = np.argsort(255 - flat, kind="stable")
+        loud = np.flatnonzero(flat >= self.num_silent)  # of a photograph at most half
+        order = loud[np.argsort(255 - flat[loud], kind="stable")]
         counts = np.bincount(flat, minlength=256)
         runs, begin = [], 0
         for index in range(255, self.num_silent - 1, -1):
             if counts[index]:
                 runs.append((index, begin, begin + int(counts[index])))
                 begin += int(counts[index])
-        return order[:begin], runs
+        return order, runs
 
 
 class PixelTables:

@@ -47,8 +47,16 @@ class IntegerBlock:
 
     def __call__(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns the new state and, with a head, its output (B, H, W, 2 C_l); state (B, H, W, width)."""
+        return self.joined(state, self.gathered(state))
+
+    def gathered(self, state: Tensor) -> Tensor:
+        """Returns what each cell takes from those around it, (B, H, W, width)."""
         x = requantize(state, self.gain, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
-        y = depthwise(x, self.kernel.weight, self.kernel.bias).reshape(-1, x.shape[3])
+        return depthwise(x, self.kernel.weight, self.kernel.bias)
+
+    def joined(self, state: Tensor, gathered: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns what the block makes of a state, cell by cell, from what has been gathered."""
+        y = gathered.reshape(-1, state.shape[3])
         y = requantize(y, self.kernel.gain, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
         hidden = requantize(_dense(y, self.fc1), self.fc1.gain, 0, ACTIVATION_LIMIT)
         delta = requantize(_dense(hidden, self.fc2), self.fc2.gain, -STATE_LIMIT, STATE_LIMIT)

@@ -48,7 +48,11 @@ class IntegerLatent:
         """Returns the refined state and the prior."""
         for refine in self.refine:
             state, _ = refine(state)
-        state, head = self.block(state)
+        return self.predicted(state, self.block.gathered(state))
+
+    def predicted(self, state: Tensor, gathered: Tensor) -> tuple[Tensor, IntegerPrior]:
+        """Returns the same of the state after the refining blocks, from what the last block has gathered of it."""
+        state, head = self.block.joined(state, gathered)
         assert head is not None  # noqa: S101 (for the type checker: a latent's block has a head)
         mean = head[..., : self.channels].clamp(-MEAN_LIMIT, MEAN_LIMIT)
         return state, IntegerPrior(mean, head[..., self.channels :].clamp(0, NUM_SCALES - 1).to(torch.uint8))

@@ -44,6 +44,17 @@ class Posterior(nn.Module):
         """Returns posterior minus prior mean (B, H_l, W_l, C_l) from state and feature (B, H_l, W_l, width) and the prior."""
         lack = feature - state
         correction = self.correct(torch.cat([lack, feature], -1), torch.cat([mean, log_scale], -1))
+        return self._corrected(lack, correction, mean)
+
+    def gathered(self, state: Tensor, feature: Tensor) -> Tensor:
+        """Returns what the correction takes from the cells around each, (B, H_l, W_l, 2 * width)."""
+        return self.correct.gathered(torch.cat([feature - state, feature], -1))
+
+    def joined(self, state: Tensor, feature: Tensor, mean: Tensor, log_scale: Tensor, gathered: Tensor) -> Tensor:
+        """Returns what `forward` returns, cell by cell, from what has been gathered."""
+        return self._corrected(feature - state, self.correct.mixed(gathered, torch.cat([mean, log_scale], -1)), mean)
+
+    def _corrected(self, lack: Tensor, correction: Tensor, mean: Tensor) -> Tensor:
         residual: Tensor = self.select(lack) + correction - mean
         return residual.float()
 

@@ -7,7 +7,7 @@ another one. Where the symbols of that level come from (the posterior, a stream)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,8 @@ from hcodec.models.tables.scales import LOG_SCALE_STEP, MIN_LOG_SCALE
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 
 Cells = tuple[slice, slice, slice]  # an index in a map (1, rows, columns, channels)
+Place = tuple[slice, slice]  # rows and columns in a map
+_LATE = 4  # levels that add most of the bits; before them, the last latent's mean says next to nothing
 EVERYTHING: Cells = (slice(None), slice(None), slice(None))
 
 
@@ -67,20 +69,66 @@ class Prefix:
         """Returns the state (1, H/8, W/8, width) as the levels so far left it, brought to the finest stride."""
         return np.ascontiguousarray(at_stride(self.walk, self.position, FINEST).state[self.inside])
 
-    def completed(self, answer: Answer) -> Array:
-        """Returns the state (1, H/8, W/8, width) after all levels, where missing ones get what the answer says."""
-        return np.ascontiguousarray(descend(self.walk, self.position, answer).state[self.inside])
+    def completed(self, answer: Answer, quick: bool = False) -> Array:
+        """Returns the state (1, H/8, W/8, width) after all levels, where missing ones get what the answer says.
+
+        quick: early prefixes go without the last latent.
+        """
+        end = -1 if quick and self.levels <= self.walk.config.num_levels - _LATE else None
+        return np.ascontiguousarray(descend(self.walk, self.position, answer, end).state[self.inside])
+
+    def foreseeing(self) -> Prefix:
+        """Returns the prefix with what is expected of its next latent, which need not be computed a second time then."""
+        position, latents = self.position, self.walk.latents
+        if position.foreseen is not None or position.index == len(latents):
+            return self
+        latent = latents[position.index]
+        foreseen = latent.prior(at_stride(self.walk, position, latent.stride).state)
+        return replace(self, position=replace(position, foreseen=foreseen))
 
 
-def synthesize(walk: Walk, state: Array, levels: float) -> Floats:
-    """Returns the pixels (8 rows, 8 columns, 3) of a finest state that holds so many levels."""
-    weights = _weights(levels, walk.config.num_levels)
-    (refined,) = walk.steps("synthesis", state, weights)
-    (fine,) = walk.steps("tail", refined)
-    for k in range(walk.config.tail_blocks + walk.config.tail_float_blocks):
-        (fine,) = walk.steps(f"tail.{k}", fine)
-    pixels: Floats = walk.steps("pixels", refined, fine, weights)[0][0]
-    return pixels
+def synthesize(walk: Walk, state: Array, levels: float, quick: bool = False, inside: Cells = EVERYTHING) -> Floats:
+    """Returns the pixels (8 rows, 8 columns, 3) of the cells `inside` of a finest state (1, rows, columns, width).
+
+    levels: how many it holds. quick: level 1 without fine blocks. Cells around are looked at as far as each step sees.
+    """
+    weights, (steps, config) = _weights(levels, walk.config.num_levels), (walk.steps, walk.config)
+    blocks = [f"synthesis.{k}" for k in range(config.synthesis_blocks)]
+    fine_blocks = [f"tail.{k}" for k in range(0 if quick and levels < 2 else config.tail_blocks + config.tail_float_blocks)]
+    last = steps.reach("pixels").radius
+    margin = last + -(-_reach(steps, fine_blocks) // 2)
+    place = slice(*inside[1].indices(state.shape[1])), slice(*inside[2].indices(state.shape[2]))
+    for k, name in enumerate(blocks):
+        state, place = _closer(state, place, margin + _reach(steps, blocks[k:]))
+        (state,) = steps(name, state, weights) if k == 0 else steps(name, state)
+    state, place = _closer(state, place, margin)
+    (fine,), fine_place = steps("tail", state), _finer(place, 2)
+    for k, name in enumerate(fine_blocks):
+        fine, fine_place = _closer(fine, fine_place, 2 * last + _reach(steps, fine_blocks[k:]))
+        (fine,) = steps(name, fine)
+    (fine, _), (state, place) = _closer(fine, fine_place, 2 * last), _closer(state, place, last)
+    (pixels,) = steps("pixels", state, fine, weights)
+    shown: Floats = pixels[0][_finer(place, FINEST)]
+    return shown
+
+
+def _reach(steps: Steps, names: Sequence[str]) -> int:
+    """Returns how many cells around each some steps see that follow each other."""
+    return sum(steps.reach(name).radius for name in names)
+
+
+def _closer(x: Array, place: Place, margin: int) -> tuple[Array, Place]:
+    """Returns a map with no more than `margin` cells around a place in it, and where that lies then."""
+    rows, columns = place
+    top, left = max(rows.start - margin, 0), max(columns.start - margin, 0)
+    moved = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    return x[:, top : rows.stop + margin, left : columns.stop + margin], moved
+
+
+def _finer(place: Place, times: int) -> Place:
+    """Returns a place in a map of so many times as many rows and columns."""
+    rows, columns = (slice(times * cells.start, times * cells.stop) for cells in place)
+    return rows, columns
 
 
 def _weights(levels: float, count: int) -> Floats:

@@ -38,8 +38,12 @@ class Synthesis(nn.Module):
 
         weights: (B, num_levels), convex, says which levels the state holds (two neighbours share it when a layer is cut).
         """
-        refined: Tensor = self.blocks(state + (weights @ self.embed)[:, None, None])
+        refined: Tensor = self.blocks(self.begun(state, weights))
         return refined
+
+    def begun(self, state: Tensor, weights: Tensor) -> Tensor:
+        """Returns what the blocks begin with."""
+        return state + (weights @ self.embed)[:, None, None]
 
     def widened(self, state: Tensor) -> Tensor:
         """Returns the fine signal (B, H/4, W/4, tail_width) before its blocks, from what `refined` gives."""

@@ -33,22 +33,28 @@ class Prior:
 
 @dataclass(frozen=True)
 class LatentSteps:
-    """One latent, as `descend.Latent`. index: its place in coding order, from 0."""
+    """One latent, as `descend.Latent`. index: its place in coding order, from 0; num_refining: of blocks before its prior's."""
 
     index: int
     level: int
     stride: int
     channels: int
     steps: Steps
+    num_refining: int
 
     def prior(self, state: Floats) -> tuple[Array, Prior]:
         """Returns the refined state and the prior."""
+        for k in range(self.num_refining):
+            (state,) = self.steps(f"prior.{self.index}.{k}", state)
         state, mean, index = self.steps(f"prior.{self.index}", state)
         return state, Prior(mean, index)
 
     def advance(self, state: Floats, prior: Prior, symbols: Floats) -> Array:
-        """Returns the state with the decoded latent added; symbols (1, H_l, W_l, C_l), of magnitude MAX_SYMBOL at most."""
-        return self.steps(f"advance.{self.index}", state, prior.mean, symbols)[0]
+        """Returns the state with the decoded latent added; symbols (1, H_l, W_l, C_l), of magnitude MAX_SYMBOL at most.
+
+        The state, as `prior` returned it, is not to be used any more.
+        """
+        return self.steps(f"advance.{self.index}", state, prior.mean, symbols, into=state)[0]
 
 
 class Walk:
@@ -57,7 +63,7 @@ class Walk:
     def __init__(self, config: Config, steps: Steps, start: Floats) -> None:
         self.config, self.steps, self.start = config, steps, start
         pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
-        self.latents = [LatentSteps(index, *pair, steps) for index, pair in enumerate(pairs)]
+        self.latents = [LatentSteps(index, *pair, steps, config.refine_blocks[pair[1]]) for index, pair in enumerate(pairs)]
 
     def ordered_latents(self) -> list[LatentSteps]:
         """Returns the latents in coding order, coarse first."""

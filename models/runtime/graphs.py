@@ -10,7 +10,7 @@ import json
 import logging
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hcodec.models.runtime.onnx_steps import INDEX
+from hcodec.models.runtime.onnx_steps import GATHER, INDEX
 from hcodec.models.runtime.torch_steps import TorchStep
 
-_OPSET = 18
+Tensors = tuple[Tensor, ...]
+Function = Callable[..., Tensors]
+_OPSET = 20  # the first with an operator for GELU
 _SMALL = 16  # numbers: what is no larger stays in the graph
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same graphs give the same file
 
 
 class _Module(nn.Module):
-    def __init__(self, step: TorchStep) -> None:
+    def __init__(self, function: Function) -> None:
         super().__init__()
-        self.step = step
+        self.function = function
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Returns what the step makes of the tensors."""
-        return self.step.function(*tensors)
+        """Returns what the function makes of the tensors."""
+        return self.function(*tensors)
 
 
 def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.ndarray]) -> None:
@@ -41,9 +43,14 @@ def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.n
     known = {_digest(value.astype(dtype)): (name, dtype) for name, value in weights.items() for dtype in ("float32", "float64")}
     index, entries = {}, {}
     for name, step in steps.items():
-        graph, used = graph_of(step, known)
-        entries[f"{name}.onnx"] = graph
-        index[name] = {"radius": step.reach.radius, "unit": step.reach.unit, "exact": step.exact, "weights": used}
+        about: dict[str, Any] = {"radius": step.reach.radius, "unit": step.reach.unit, "exact": step.exact}
+        with torch.no_grad():
+            examples = *step.examples, *step.gathered(*step.examples)
+        entries[f"{name}.onnx"], about["weights"] = _graph_of(step.function, examples, step.exact, known)
+        if step.gather:
+            first = step.gather.function, step.examples[: step.gather.count]
+            entries[f"{name}{GATHER}.onnx"], about["gather"] = _graph_of(*first, step.exact, known)
+        index[name] = about
     entries[INDEX] = json.dumps(index, indent=1, sort_keys=True).encode()
     with zipfile.ZipFile(path, "w") as file:
         for name in sorted(entries):
@@ -54,11 +61,13 @@ def _digest(value: np.ndarray) -> tuple[Any, ...]:
     return value.dtype.str, value.shape, hash(value.tobytes())
 
 
-def graph_of(step: TorchStep, known: Mapping[tuple[Any, ...], tuple[str, str]]) -> tuple[bytes, dict[str, str]]:
-    """Returns the graph of a step and the types of the weights that it takes; ValueError if one of them has no name."""
+def _graph_of(
+    function: Function, examples: Tensors, exact: bool, known: Mapping[tuple[Any, ...], tuple[str, str]]
+) -> tuple[bytes, dict[str, str]]:
+    """Returns the graph of a function and the types of the weights that it takes; ValueError if one of them has no name."""
     from onnx import numpy_helper
 
-    model = _exported(step)
+    model = _exported(function, examples, exact)
     renamed, used = {}, {}
     for tensor in list(model.graph.initializer):
         value = numpy_helper.to_array(tensor)
@@ -77,17 +86,17 @@ def graph_of(step: TorchStep, known: Mapping[tuple[Any, ...], tuple[str, str]]) 
     return model.SerializeToString(deterministic=True), used
 
 
-def _exported(step: TorchStep) -> Any:
-    """Returns torch's ONNX model of a step, whose maps may have any number of rows and columns."""
+def _exported(function: Function, examples: Tensors, exact: bool) -> Any:
+    """Returns torch's ONNX model of a function, whose maps may have any number of rows and columns."""
     dynamic = torch.export.Dim.DYNAMIC
-    shapes = tuple({1: dynamic, 2: dynamic} if len(example) == example.ndim - 3 == 1 else {} for example in step.examples)
+    shapes = tuple({1: dynamic, 2: dynamic} if len(example) == example.ndim - 3 == 1 else {} for example in examples)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Module(step), tuple(example.clone() for example in step.examples), dynamo=True, dynamic_shapes=(shapes,),
+            _Module(function), tuple(example.clone() for example in examples), dynamo=True, dynamic_shapes=(shapes,),
             opset_version=_OPSET, verbose=False,
-            optimize=step.exact,  # what is exact runs as it stands here; of the rest, weights must stay as they are
+            optimize=exact,  # what is exact runs as it stands here; of the rest, weights must stay as they are
         )  # fmt: skip
     assert program is not None  # noqa: S101 (for the type checker: without a file it returns the program)
     return program.model_proto

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hcodec.errors import ModelError
-from hcodec.models.runtime.steps import Array, Reach, in_parts
+from hcodec.models.runtime.steps import Array, Function, Gather, Reach, in_parts
 
 if TYPE_CHECKING:
     import onnxruntime
 
+GATHER = ".gather"  # suffix of the name of a step's first half
 INDEX = "index.json"  # in a file of graphs: for each step its reach, whether it is exact, and the type of each weight
 # what reading a damaged zip file or index can raise
 _DAMAGE = (
@@ -33,17 +34,22 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class _Graph:
-    """A step as its file has it. weights: the type of each weight, by name."""
+    """A step as its file has it. weights: the type of each weight, by name; gather: its first half, if it has two."""
 
     data: bytes
     reach: Reach
     exact: bool
     weights: dict[str, str]
+    gather: _Graph | None = None
 
     @classmethod
-    def of(cls, data: bytes, about: Any) -> _Graph:
-        """Returns the graph of which the index says that; LookupError, TypeError or ValueError if it says it wrongly."""
-        return cls(data, Reach(int(about["radius"]), int(about["unit"])), bool(about["exact"]), dict(about["weights"]))
+    def read(cls, file: zipfile.ZipFile, name: str, about: Any) -> _Graph:
+        """Returns the graph of a step in a file, of which the index says that; what `_DAMAGE` lists if anything is wrong."""
+        common = Reach(int(about["radius"]), int(about["unit"])), bool(about["exact"])
+        gather = None
+        if "gather" in about:
+            gather = cls(file.read(f"{name}{GATHER}.onnx"), *common, dict(about["gather"]))
+        return cls(file.read(f"{name}.onnx"), *common, dict(about["weights"]), gather)
 
 
 class OnnxSteps:
@@ -59,15 +65,26 @@ class OnnxSteps:
         try:
             with zipfile.ZipFile(path) as file:
                 index = json.loads(file.read(INDEX))
-                self._graphs = {name: _Graph.of(file.read(f"{name}.onnx"), about) for name, about in index.items()}
+                self._graphs = {name: _Graph.read(file, name, about) for name, about in index.items()}
         except _DAMAGE as error:
             raise ModelError(f"{path.name} cannot be read: {error}") from None
-        lost = {weight for graph in self._graphs.values() for weight in graph.weights} - set(weights)
+        self._parts = self._graphs | {f"{name}{GATHER}": graph.gather for name, graph in self._graphs.items() if graph.gather}
+        lost = {weight for graph in self._parts.values() for weight in graph.weights} - set(weights)
         if lost:
             raise ModelError(f"weights lack the tensor {min(lost)!r}")
 
-    def __call__(self, name: str, *arrays: Array) -> Sequence[Array]:
+    def __call__(self, name: str, *arrays: Array, into: Array | None = None) -> Sequence[Array]:
         """Returns what a step makes of arrays."""
+        graph = self._graphs[name]
+        gather = self._function(f"{name}{GATHER}") if graph.gather else None
+        return in_parts(self._function(name)[0], graph.reach, arrays, into, gather and Gather(*gather))
+
+    def reach(self, name: str) -> Reach:
+        """Returns how far a step sees."""
+        return self._graphs[name].reach
+
+    def _function(self, name: str) -> tuple[Function, int]:
+        """Returns what computes a graph, and how many arrays it takes."""
         session = self._session(name)
         names = [node.name for node in session.get_inputs()]
 
@@ -76,7 +93,7 @@ class OnnxSteps:
             results: list[Array] = session.run(None, dict(zip(names, parts, strict=True)))
             return results
 
-        return in_parts(run, self._graphs[name].reach, arrays)
+        return run, len(names)
 
     def _session(self, name: str) -> onnxruntime.InferenceSession:
         with self._lock:
@@ -85,7 +102,7 @@ class OnnxSteps:
             return self._sessions[name]
 
     def _open(self, name: str) -> onnxruntime.InferenceSession:
-        graph = self._graphs[name]
+        graph = self._parts[name]
         weights = {weight: self._weights[weight].astype(dtype) for weight, dtype in graph.weights.items()}
         try:
             return session(graph.data, weights, graph.exact)

@@ -13,16 +13,34 @@ from hcodec.models.runtime.steps import Array, Reach, in_parts
 
 
 @dataclass(frozen=True)
+class Half:
+    """The first half of a step: a function of its first `count` tensors to what each cell needs of those around it."""
+
+    function: Callable[..., tuple[Tensor, ...]]
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class TorchStep:
     """One step: a function of tensors to a tuple of tensors, inputs that show their shapes and types, and how far it sees.
 
-    exact: whether all of it is arithmetic on integers, of which nothing may be rewritten.
+    exact: whether all of it is arithmetic on integers, of which nothing may be rewritten. gather: for a step in two halves; its
+    results are then given to the function, too, which computes each cell by itself.
     """
 
     function: Callable[..., tuple[Tensor, ...]]
     examples: tuple[Tensor, ...]
     reach: Reach = field(default_factory=Reach)
     exact: bool = True
+    gather: Half | None = None
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Returns what the whole step makes of tensors."""
+        return self.function(*tensors, *self.gathered(*tensors))
+
+    def gathered(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Returns what the first half makes of them, if there is one."""
+        return self.gather.function(*tensors[: self.gather.count]) if self.gather else ()
 
 
 def check_step() -> TorchStep:
@@ -46,14 +64,18 @@ class TorchSteps:
     def __init__(self, steps: Mapping[str, TorchStep], device: torch.device) -> None:
         self.steps, self.device = steps, device
 
-    def __call__(self, name: str, *arrays: Array) -> Sequence[Array]:
+    def __call__(self, name: str, *arrays: Array, into: Array | None = None) -> Sequence[Array]:
         """Returns what a step makes of arrays."""
         step = self.steps[name]
 
         def run(*parts: Array) -> list[Array]:
             """Returns the results of a part."""
             with exact_products():
-                results = step.function(*(torch.from_numpy(part).to(self.device) for part in parts))
+                results = step(*(torch.from_numpy(part).to(self.device) for part in parts))
             return [result.cpu().numpy() for result in results]
 
-        return in_parts(run, step.reach, arrays)
+        return in_parts(run, step.reach, arrays, into)
+
+    def reach(self, name: str) -> Reach:
+        """Returns how far a step sees."""
+        return self.steps[name].reach
