@@ -154,12 +154,12 @@ def decode(
 ) -> Image.Image:
     """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
 
-    levels: stop after that many; TruncatedError if the file has fewer. region: x, y, width and height of the part to decode,
-    in pixels; only its windows are. temperature: 0 puts missing levels at their prior mean, above 0 samples them (1 is the
-    prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
-    strict. on_progress: gets the share that is done, 0 to 1. background: a color ("white", "#ffcc00" or red, green and blue) to
-    put the picture on, whose transparency is gone then. Raises FormatError, TruncatedError, ModelError, HcodecError (bad options,
-    a region beyond the picture), OSError.
+    levels: stop after that many; TruncatedError if the file has fewer. A picture that is stored as a whole has none: all of it is
+    decoded, with a warning. region: x, y, width and height of the part to decode, in pixels; only its windows are. temperature:
+    0 puts missing levels at their prior mean, above 0 samples them (1 is the prior itself) with `seed`. What is lost (a damaged
+    layer, a missing end) is warned of as HcodecWarning, or raised with strict. on_progress: gets the share that is done, 0 to 1.
+    background: a color ("white", "#ffcc00" or red, green and blue) to put the picture on, whose transparency is gone then. Raises
+    FormatError, TruncatedError, ModelError, HcodecError (bad options, a region beyond the picture), OSError.
     """
     color = None if background is None else rgb(background)
     shown = decode_picture(
@@ -211,9 +211,10 @@ def decode_picture(
 
 
 def _decode_whole(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> Picture:
-    """Returns the picture of a file that holds it as a whole, which is its only level."""
+    """Returns the picture of a file that holds it as a whole; warns if levels were asked for."""
+    whole_file.check(reader)
     if levels is not None:
-        at_most(levels, reader.num_levels)
+        warnings.warn(container.whole.WITHOUT_LEVELS, HcodecWarning, stacklevel=4)
     _report(reader, strict)
     return whole_file.decode(reader, region, strict)
 

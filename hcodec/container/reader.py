@@ -18,6 +18,7 @@ from hcodec.errors import FormatError, TruncatedError
 
 EVERYWHERE = -1  # stands for a window where a layer is of the whole picture
 Wants = Callable[[int, int], bool]  # whether the piece of a layer, by its number from 1, and of a window is wanted
+_DAMAGED = {chunks.WHOLE: "the picture is damaged"}
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
 
 
@@ -188,7 +189,7 @@ class Reader:
     def _keep_chunk(self, head: chunks.Head, payload: bytes) -> None:
         kind = chunks.KINDS.get(head.tag)
         if not head.fits(payload):
-            self._warn(f"{kind.name} is damaged, it was ignored" if kind else _DAMAGED_METADATA)
+            self._warn(_DAMAGED.get(kind, f"{kind.name} is damaged, it was ignored") if kind else _DAMAGED_METADATA)
         elif kind:
             try:
                 self.attachments = chunks.add(self.attachments, kind, payload)

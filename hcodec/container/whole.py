@@ -16,6 +16,7 @@ MODEL, FINGERPRINT = "stored", bytes(4)  # format: what such a file has in place
 GRAY_SAMPLES, RGB_SAMPLES, FILE, COLORS, DEEP = range(5)  # format: forms; the first three as in stored pictures
 _NAMES = ("samples", "samples", "image file", "", "16-bit")
 MAX_COLORS = 4096  # format
+WITHOUT_LEVELS = "the picture is stored as a whole, it has no levels to choose from"
 _PREVIEW = Range("length of the preview", 0, 1 << 16)  # format, as those below
 _FORM = Range("form", GRAY_SAMPLES, DEEP)
 _CHANNELS = Range("number of channels", 1, 3)
