@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._batch import Console, run, write_job
+from hcodec.cli._batch import Console, refuse_missing, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
 from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, KEEPING, QUIET, set_threads
 from hcodec.cli._report import Report, describe
@@ -63,19 +63,20 @@ def command(
     """
     if output is None and len(sources) > 1 and has_suffix(sources[-1], (ENDING,)):
         sources, output = sources[:-1], sources[-1]
+    console = Console(quiet, as_json, json_on_stderr=output == STDIO)
+    refuse_missing(sources, console)
     job = Job(sources[0] if len(sources) == 1 else f"{len(sources)} inputs", output or _default_output(sources))
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
     set_threads(threads)
-    packing = _Packing(sources, settings, Console(quiet, as_json))
-    packing.console.json_on_stderr = job.target == STDIO
+    packing = _Packing(sources, settings, console)
 
     def action(_source: str) -> Report:
         """Makes the archive."""
         refuse(job.target, sources, force=force)
         return write_job(job, *_pack(packing), force=force)
 
-    run([job.source], action, packing.console)
+    run([job.source], action, console)
     if packing.failed:
         click.get_current_context().exit(1)
 
@@ -143,7 +144,7 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
     for path, name in files:
         try:
             image = _read_one(path, name, taken)
-        except (HcodecError, OSError, MemoryError) as error:
+        except (HcodecError, click.ClickException, OSError, MemoryError) as error:
             if len(files) == 1 and path in wanted.sources:
                 raise  # the whole job failed: its one line says why
             wanted.console.fail(path, describe(error, path))

@@ -350,3 +350,28 @@ def test_doctor_finds_what_does_not_work(monkeypatch):
 def test_the_reference_file_exercises_the_exact_path():
     found = hcodec.info(_selftest.REFERENCE)
     assert found.lossless.method == "coded" and found.lossless.start == len(found.levels) == 7
+
+
+# Inputs that are not there
+
+
+@pytest.mark.parametrize("argv", [("encode", *TINY), ("decode",), ("truncate", "--levels", 1), ("pack",)])
+def test_inputs_that_are_missing_are_seen_before_anything_is_written(folder, data, argv):
+    Path("a.hcodec").write_bytes(data)
+    there, before = "img.png" if argv[0] in ("encode", "pack") else "a.hcodec", sorted(os.listdir())
+    os.symlink("nowhere", "broken.png")
+    result = run(*argv, there, "gone.png", "broken.png", "-o", "out" if argv[0] == "pack" else "out/", "--json")
+    assert result.exit_code == 1
+    assert result.stderr == "".join(
+        f"Error: {name}: No such file or directory; nothing was written\n" for name in ("gone.png", "broken.png")
+    )
+    assert [json.loads(line)["input"] for line in result.stdout.splitlines()] == ["gone.png", "broken.png"]
+    os.remove("broken.png")
+    assert sorted(os.listdir()) == before
+
+
+def test_an_output_that_is_taken_for_an_input_is_guessed(folder):
+    result = run("encode", "img.png", "out.png", *TINY)
+    assert (result.exit_code, os.listdir()) == (1, ["img.png"])
+    assert result.stderr == "Error: out.png: No such file or directory; if it is the output, name it with -o\n"
+    assert run("pack", "gone").stderr == "Error: gone: No such file or directory\n"

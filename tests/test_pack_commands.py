@@ -85,7 +85,8 @@ def test_what_is_no_picture_stays_out_with_a_warning(folder):
 def test_pictures_that_fail_do_not_stop_the_others(folder):
     Path("in/bad.png").write_text("not a picture")
     Path("in/back\\slash.png").write_bytes(Path("in/a.png").read_bytes())
-    result = hcodec("pack", "in", "missing.png", "in/a.png", "-o", "a.hcodec", "--json")
+    Path("empty.png").touch()
+    result = hcodec("pack", "in", "empty.png", "in/a.png", "-o", "a.hcodec", "--json")
     assert result.exit_code == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 4 and "'a.png' is taken by in/a.png" in errors[-1]
@@ -200,7 +201,7 @@ def test_each_command_names_the_right_one(folder):
     "argv",
     [
         ["pack"],
-        ["pack", "in", "in2"],
+        ["pack", "in", "in/a.png"],
         ["pack", "in/a.png"],
         ["pack", "."],
         ["pack", "in", "--restart", "0"],
