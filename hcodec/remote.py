@@ -63,8 +63,9 @@ def needed(header: Header, levels: int | None, region: Region | None) -> Wants:
 
     Raises TruncatedError if the file has fewer, HcodecError if the region lies beyond the picture.
     """
-    some = isinstance(levels, int) and levels > 0 and header.model != whole.MODEL  # what is no number is refused later
-    last = levels if some else header.num_levels
+    last = header.num_levels
+    if isinstance(levels, int) and levels > 0 and header.model != whole.MODEL:  # what is no number is refused later
+        last = levels
     header.prefix_bytes(last)
     size = header.height, header.width
     rectangle, mosaic = Rectangle.chosen(region, *size), Mosaic(windows(*size), *size)

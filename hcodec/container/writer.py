@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from hcodec import arguments
-from hcodec.container import whole
+from hcodec.arguments import size, whole
 from hcodec.container.attachments import NOTHING, Attachments
 from hcodec.container.chunks import pack_sections, whole_chunks
 from hcodec.container.fields import CRC_BYTES, pack_varint
@@ -19,6 +18,7 @@ from hcodec.container.header import Frame, Header, pack_header
 from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.source import Source, read_source
 from hcodec.container.table import Layer
+from hcodec.container.whole import MODEL, WITHOUT_LEVELS
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 
 Pieces = Sequence[bytes]  # of one layer: that of the whole picture, or those of the windows in their order
@@ -74,15 +74,16 @@ def truncate(source: Source, *, levels: int | None = None, num_bytes: int | str 
     was asked for is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit, HcodecError
     if an argument is wrong, OSError if the source cannot be read.
     """
-    limit = None if num_bytes is None else arguments.size("num_bytes", num_bytes, 0)
-    wanted = None if levels is None else arguments.whole("levels", levels, 1)
+    limit = None if num_bytes is None else size("num_bytes", num_bytes, 0)
+    wanted = None if levels is None else whole("levels", levels, 1)
     return _truncate(read_source(source), wanted, limit)
 
 
 def _truncate(data: bytes, levels: int | None, num_bytes: int | None) -> bytes:
     reader, header = read_all(data)
-    if header.model == whole.MODEL:
-        levels = _without_levels(reader, levels)
+    if header.model == MODEL:
+        _check_whole(reader, levels)
+        levels = None
     kept = _check_levels(levels, reader, header)
     layers = [_layer(reader, header, level) for level in range(kept)]
     front = data[header.header_bytes : header.prefix_bytes(0)]
@@ -96,18 +97,18 @@ def _truncate(data: bytes, levels: int | None, num_bytes: int | None) -> bytes:
     if num_bytes is not None:
         first = _header(header, layers[:1], sections, lossless=False, cut=False).file_bytes
         if first > num_bytes:
-            what = "the picture, which is stored as a whole," if header.model == whole.MODEL else "the first level alone"
+            what = "the picture, which is stored as a whole," if header.model == MODEL else "the first level alone"
             raise TruncatedError(f"{what} needs {first} bytes, {num_bytes} were asked for")
         layers, begun = _fit(layers, begun, num_bytes - first)
     return _assemble(header, [*layers, begun] if begun else layers, sections, cut=bool(begun))
 
 
-def _without_levels(reader: Reader, levels: int | None) -> None:
+def _check_whole(reader: Reader, levels: int | None) -> None:
     """Warns of levels of a picture that is stored as a whole. Raises FormatError (it is damaged), TruncatedError (it is cut)."""
     if not reader.attachments.whole:
         raise FormatError("the picture is damaged") if reader.num_levels else TruncatedError("the file ends inside its picture")
     if levels is not None:
-        warnings.warn(whole.WITHOUT_LEVELS, HcodecWarning, stacklevel=4)
+        warnings.warn(WITHOUT_LEVELS, HcodecWarning, stacklevel=4)
 
 
 def _check_levels(levels: int | None, reader: Reader, header: Header) -> int:
