@@ -94,11 +94,36 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
 
     start = perf_counter()
     console, files = wanted.console, list(_find(wanted))
+    if not wanted.settings["convert"]:
+        _refuse_changes(files, console)
     with console.progress(len(files)):
         data = packing.pack(_read(files, wanted), **wanted.settings)
     console.bar = None
     input_bytes = sum(os.path.getsize(path) for path, _ in files if path not in wanted.failed)
     return data, _report(input_bytes, archive.listing(data), wanted.failed, perf_counter() - start)
+
+
+def _refuse_changes(files: Sequence[tuple[str, str]], console: Console) -> None:
+    """Raises click.ClickException if packing would change pictures, before any is coded; names them all."""
+    refused = [(path, name, why) for path, name in files if (why := _refusal(path))]
+    if len(refused) == 1:
+        raise click.ClickException(": ".join(refused[0][1:]))
+    for path, _, why in refused:
+        console.fail(path, why)
+    if refused:
+        raise click.ClickException(f"{len(refused)} of {len(files)} pictures cannot be packed without loss; nothing was written")
+
+
+def _refusal(path: str) -> str:
+    """Why a picture cannot be coded without loss; empty if it can, or if it cannot be read, which is said when it is packed."""
+    from hcodec.pixels import faithful, picture
+
+    if not os.path.isfile(path):  # a pipe is read only once
+        return ""
+    try:
+        return faithful.refusal(picture.read(path))
+    except (HcodecError, OSError, MemoryError):
+        return ""
 
 
 def _find(wanted: _Packing) -> Iterator[tuple[str, str]]:

@@ -257,7 +257,7 @@ def _source(image: ImageSource, metadata: Names, strip: Names, convert: bool, *,
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
     source = faithful.prepare(image, metadata=metadata, strip=strip, exact=exact, convert=convert)
     needs.check(*source.pixels.shape[:2])
-    faithful.warn(source)
+    faithful.warn(source.notes)
     return source
 
 

@@ -261,7 +261,7 @@ def hcodec(*argv):
 )
 def test_commands_refuse_in_one_line_and_write_nothing(folder, argv, name):
     result = hcodec(*argv, "-o", "out.hcodec")
-    why = "it cannot be coded without loss: 12-bit samples rounded to 8 bits; --convert (convert=True) codes that"
+    why = "cannot be coded without loss: 12-bit samples rounded to 8 bits; --convert (convert=True) codes that"
     assert result.exit_code == 1 and result.stderr == f"Error: {name}: {why}\n" and result.stdout == ""
     assert [path.name for path in folder.iterdir()] == ["in"]
     result = hcodec(*argv, "-o", "out.hcodec", "--convert", "--quiet")
