@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 
 from hcodec.container.fields import Cursor, Range, pack_varint
-from hcodec.errors import FormatError
+from hcodec.errors import FormatError, TruncatedError
 
 MODEL, FINGERPRINT = "stored", bytes(4)  # format: what such a file has in place of a model
 GRAY_SAMPLES, RGB_SAMPLES, FILE, COLORS, DEEP = range(5)  # format: forms; the first three as in stored pictures
@@ -55,6 +55,11 @@ class Whole:
         head = pack_varint(len(self.preview)) + self.preview + bytes([self.form])
         return head + (self.palette.pack() if self.palette else b"") + self.body
 
+    @property
+    def has_alpha(self) -> bool:
+        """Whether an alpha channel is among the samples: that of 16 bits is not apart."""
+        return self.form == DEEP and self.body[:1] in (b"\2", b"\4")  # format: channels
+
     def describe(self) -> str:
         """Says in a word or two how it is coded."""
         if self.palette is None:
@@ -69,6 +74,17 @@ def parse(data: bytes) -> Whole:
     form = cursor.byte(_FORM)
     palette = _parse_palette(cursor) if form == COLORS else None
     return Whole(preview, form, palette, cursor.rest())
+
+
+def is_described(data: bytes) -> bool:
+    """Whether the beginning of a whole picture says how it is coded, or cannot be read."""
+    try:
+        parse(data)
+    except TruncatedError:
+        return False
+    except FormatError:
+        return True
+    return True
 
 
 def preview_of(data: bytes) -> bytes:
