@@ -143,7 +143,7 @@ def _report(input_bytes: int, data: bytes, seconds: float) -> Report:
         f"{say_levels(info)}{say_lossless(info)}  {seconds:.2f} s"
     )
     fields = {"width": info.width, "height": info.height, "input_bytes": input_bytes, "file_bytes": len(data)}
-    return Report(text, {**fields, "bpp": bpp, "levels": whole_levels(info), "seconds": seconds})
+    return Report(text, {**fields, "bpp": bpp, "levels": whole_levels(info), "stored": info.stored, "seconds": seconds})
 
 
 def _lossless_report(report: Report, data: bytes, last: LosslessCode) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_cli import hcodec as run
 from test_whole import page
 
 import hcodec
+from hcodec.container.archive import listing
 
 STORED = ("deep", "page")
 
@@ -45,3 +47,40 @@ def test_levels_of_a_mixed_folder_are_kept():
     result = run("truncate", "-r", "mixed", "-o", "short/", "--target-size", 400)
     assert result.exit_code == 1 and sorted(os.listdir("short")) == ["deep-400B.hcodec", "photo-400B.hcodec"]
     assert "page.hcodec: the picture, which is stored as a whole, needs" in result.stderr
+
+
+def test_alpha_of_16_bits_is_shown(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 65536, (8, 9, 4), dtype=np.uint16)
+    smooth = np.add.outer(np.arange(300), np.arange(400)).astype(np.uint16)
+    large = np.dstack([smooth * 90 + noise[..., 0].repeat(38, 0)[:300].repeat(45, 1)[:, :400] // 80] * 4)  # it has a preview
+    pictures = [(f"{channels}.png", noise[..., :channels]) for channels in (1, 2, 3, 4)]
+    archive = hcodec.pack([*pictures, ("large.png", large), ("plain.png", render(8, 8))])
+    Path("a.hcodec").write_bytes(archive)
+    lines = {line.split()[-1]: line for line in run("list", "a.hcodec").stdout.splitlines()[5:]}
+    assert [name for name, line in lines.items() if "with alpha" in line] == ["2.png", "4.png", "large.png"]
+    shown = json.loads(run("list", "a.hcodec", "--json").stdout)["pictures"]
+    assert [(one["has_alpha"], one["depth"]) for one in shown] == [
+        (False, 16), (True, 16), (False, 16), (True, 16), (True, 16), (False, 8)
+    ]  # fmt: skip
+    for channels, samples in enumerate((noise[..., :1], noise[..., :2], noise[..., :3], noise), start=1):
+        Path("one.hcodec").write_bytes(hcodec.encode(samples, lossless=True))
+        assert ("with alpha" in run("info", "one.hcodec").stdout) == (channels in (2, 4))
+        assert json.loads(run("info", "one.hcodec", "--json").stdout)["has_alpha"] == (channels in (2, 4))
+
+
+def test_damage_among_16_bits_does_not_keep_a_list_from_being_shown():
+    noise = np.random.default_rng(0).integers(0, 65536, (8, 9, 4), dtype=np.uint16)
+    archive = hcodec.pack([("a.png", noise), ("b.png", noise)])
+    start = listing(archive).directory_bytes
+    for at in range(start, len(archive), 7):
+        for harmed in (archive[:at] + b"\xff\xff\xff\x7f" + archive[at + 4 :], archive[:at]):
+            assert len(listing(harmed).pictures) == 2
+
+
+def test_reports_say_how_a_picture_is_stored():
+    Image.fromarray(np.asarray(page())).save("page.png")
+    made = json.loads(run("encode", "page.png", "--json").stdout)
+    decoded = json.loads(run("decode", "page.hcodec", "out.png", "--json").stdout)
+    kept = json.loads(run("truncate", "page.hcodec", "--levels", 1, "--json").stdout)
+    assert made["stored"] == decoded["stored"] == kept["stored"] == "bilevel"
+    assert json.loads(run("truncate", "mixed/photo.hcodec", "--levels", 1, "--json").stdout)["stored"] == ""
