@@ -21,6 +21,7 @@ from test_cli import hcodec as run
 import hcodec
 from hcodec import container, models
 from hcodec.cli import _selftest, main
+from hcodec.errors import PictureError
 from hcodec.models import registry
 from hcodec.pixels import lenient, picture
 from hcodec.pixels.background import on_background, rgb
@@ -271,6 +272,9 @@ def test_damaged_sources(suffix):
         image[12:20] if suffix != "bmp" else image[28:36] for image in (np.asarray(hcodec.decode("cut.hcodec")), PIXELS)
     )
     assert picture.psnr(top, wanted) > 12
+    os.remove("cut.hcodec")
+    result = run("encode", f"cut.{suffix}", "--allow-truncated", "--lossless", *TINY)  # that is all the consent it takes
+    assert result.exit_code == 0 and result.stderr.count("what could be read was kept\n") == 1
     assert not lenient.ImageFile.LOAD_TRUNCATED_IMAGES
 
 
@@ -278,6 +282,17 @@ def test_what_is_no_image_is_not_made_one():
     Path("text.png").write_text("no image")
     assert run("encode", "text.png", "--allow-truncated").stderr.startswith("Error: text.png: not a readable image: ")
     assert "Warning" not in run("encode", "img.png", "--allow-truncated", *TINY).stderr
+
+
+@pytest.mark.parametrize("command", ["encode", "demo", "inspect", "pack"])
+def test_files_of_ours_are_no_pictures_to_encode(data, command):
+    Path("x.hcodec").write_bytes(data)
+    Path("y.hcodec").write_bytes(hcodec.pack([("a", PIXELS)]))
+    for name, hint in (("x.hcodec", "is an hcodec file already (hcodec truncate"), ("y.hcodec", "is an archive of hcodec")):
+        result = run(command, name, "-o", "out.hcodec" if command != "demo" else "out.png")
+        assert result.exit_code == 1 and result.stderr.startswith(f"Error: {name}: {hint}") and result.stderr.count("\n") == 1
+    with pytest.raises(PictureError, match="is an hcodec file already"):
+        hcodec.encode(data)
 
 
 # StreamDecoder in a `with` statement

@@ -23,7 +23,7 @@ ARROWS = {
     "errors": set(),
     "arguments": {"errors"},
     "memory": {"errors"},
-    "pixels": {"container.attachments", "container.fields", "container.source", "errors"},
+    "pixels": {"container.attachments", "container.fields", "container.header", "container.source", "errors"},
     "pixels.metadata": {"container.attachments", "errors", "pixels.exif", "pixels.facts"},
     "pixels.facts": {"container.attachments", "pixels.jxl_header"},
     "pixels.jxl_header": set(),

@@ -1,7 +1,7 @@
 """Image files, Pillow images and arrays to `Picture` and back; pixels to tensors and back.
 
 Room: pixels (encode steps 2 and 3, decode step 9). Nobody after it has to ask for color modes, orientation or bit
-depths. Imports numpy, Pillow, `metadata`, `errors` and, for the largest size, `container.fields`; torch only inside the
+depths. Imports numpy, Pillow, `metadata`, `errors` and of the container what a file may be; torch only inside the
 two tensor functions, so that it is not loaded with the module. No network, no entropy coding.
 """
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
+from hcodec.container.header import ARCHIVE, MAGIC
 from hcodec.container.source import open_path, read_source
 from hcodec.errors import HcodecError, HcodecWarning, PictureError
 from hcodec.pixels import deep, plugins, samples, writing
@@ -47,6 +48,10 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_OURS = {
+    MAGIC: "is an hcodec file already (hcodec truncate makes it shorter, hcodec decode a picture of it)",
+    ARCHIVE: "is an archive of hcodec (hcodec unpack takes its pictures out)",
+}
 _HINT = "; hcodec encode --allow-truncated keeps what can be read"
 _GIF_COLORS = 256
 _MAX_NAMES = 12  # in the line that lists what was left out
@@ -69,7 +74,8 @@ class Picture:
     channel, then the three planes of `pixels` are equal; `changes`: how the samples differ from those of the source, which
     no file of ours can hold; `left_out`: what else of the source is not here, beside `metadata.other`; `exact`: of a decoded
     picture, whether `pixels` are the very ones that were encoded; `deep`: uint16 (H, W, 1 to 4), the samples where they have
-    16 bits, alpha included; `rounding`: how `pixels` and `alpha` differ from those.
+    16 bits, alpha included; `rounding`: how `pixels` and `alpha` differ from those; `damage`: of the source,
+    of which somebody asked for what could be read.
     """
 
     pixels: NDArray[np.uint8]
@@ -81,6 +87,7 @@ class Picture:
     exact: bool = False
     deep: NDArray[np.uint16] | None = None
     rounding: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -88,11 +95,12 @@ class Picture:
         names = [*self.left_out, *self.metadata.other]
         more = len(names) - _MAX_NAMES
         left_out = ", ".join([*names[:_MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
-        return tuple(line for line in ("; ".join((*self.changes, *self.rounding)), left_out and f"left out: {left_out}") if line)
+        changes = "; ".join((*self.damage, *self.changes, *self.rounding))
+        return tuple(line for line in (changes, left_out and f"left out: {left_out}") if line)
 
     def without_notes(self) -> Picture:
         """Returns the same picture, of which there is nothing to be warned of any more."""
-        return replace(self, changes=(), rounding=(), left_out=(), metadata=replace(self.metadata, other=()))
+        return replace(self, changes=(), rounding=(), damage=(), left_out=(), metadata=replace(self.metadata, other=()))
 
 
 def read(
@@ -103,7 +111,7 @@ def read(
     """The picture in a file (by path, as bytes, or open), in a Pillow image, or in an array.
 
     Arrays: bool, uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-    `allow_truncated`: of a file that is damaged or ends early, take what can be read, which counts as a change.
+    `allow_truncated`: of a file that is damaged or ends early, take what can be read, and note it.
     Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
     OSError if the file cannot be read.
     """
@@ -138,6 +146,9 @@ def _pillow_errors(message: str, hint: str = "") -> Iterator[None]:
 
 
 def _from_file(file: BinaryIO, allow_truncated: bool) -> Picture:
+    if ours := _OURS.get(file.read(len(MAGIC))):
+        raise PictureError(ours)
+    file.seek(0)
     try:
         return _opened(file)
     except PictureError as error:
@@ -146,7 +157,7 @@ def _from_file(file: BinaryIO, allow_truncated: bool) -> Picture:
         file.seek(0)
         with lenient():
             found = _opened(file)
-        return replace(found, changes=(*found.changes, f"{str(error).removesuffix(_HINT)}; what could be read was kept"))
+        return replace(found, damage=(f"{str(error).removesuffix(_HINT)}; what could be read was kept",))
 
 
 def _opened(file: BinaryIO) -> Picture:
