@@ -156,13 +156,6 @@ def test_an_empty_input_is_named_first(argv):
     assert run("demo", "x.png").stderr == "Error: x.png: is empty\n"
 
 
-def test_what_is_encoded_already_is_not_encoded_again(data):
-    Path("x.hcodec").write_bytes(data)
-    result = run("encode", "x.hcodec", "-o", "y.hcodec")
-    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert result.stderr.startswith("Error: x.hcodec: is an hcodec file already")
-
-
 def test_levels_in_words(data):
     _, second, third = (level.num_bytes for level in container.info(data).levels)
     sizes = [level.prefix_bytes for level in container.info(data).levels]
@@ -285,7 +278,8 @@ def test_what_is_no_image_is_not_made_one():
 
 
 @pytest.mark.parametrize("command", ["encode", "demo", "inspect", "pack"])
-def test_files_of_ours_are_no_pictures_to_encode(data, command):
+def test_files_of_ours_are_no_pictures_to_encode(monkeypatch, data, command):
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HCODEC"])  # if another test brought our plugin
     Path("x.hcodec").write_bytes(data)
     Path("y.hcodec").write_bytes(hcodec.pack([("a", PIXELS)]))
     for name, hint in (("x.hcodec", "is an hcodec file already (hcodec truncate"), ("y.hcodec", "is an archive of hcodec")):

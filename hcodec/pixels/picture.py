@@ -1,7 +1,7 @@
 """Image files, Pillow images and arrays to `Picture` and back; pixels to tensors and back.
 
 Room: pixels (encode steps 2 and 3, decode step 9). Nobody after it has to ask for color modes, orientation or bit
-depths. Imports numpy, Pillow, `metadata`, `errors` and of the container what a file may be; torch only inside the
+depths. Imports numpy, Pillow, `metadata`, `errors` and, for the largest size, `container.fields`; torch only inside the
 two tensor functions, so that it is not loaded with the module. No network, no entropy coding.
 """
 
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
-from hcodec.container.header import ARCHIVE, MAGIC
 from hcodec.container.source import open_path, read_source
 from hcodec.errors import HcodecError, HcodecWarning, PictureError
 from hcodec.pixels import deep, plugins, samples, writing
@@ -47,10 +46,6 @@ _UPRIGHT = {  # EXIF orientation -> what turns the stored picture upright
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}
-_OURS = {
-    MAGIC: "is an hcodec file already (hcodec truncate makes it shorter, hcodec decode a picture of it)",
-    ARCHIVE: "is an archive of hcodec (hcodec unpack takes its pictures out)",
 }
 _HINT = "; hcodec encode --allow-truncated keeps what can be read"
 _GIF_COLORS = 256
@@ -146,9 +141,6 @@ def _pillow_errors(message: str, hint: str = "") -> Iterator[None]:
 
 
 def _from_file(file: BinaryIO, allow_truncated: bool) -> Picture:
-    if ours := _OURS.get(file.read(len(MAGIC))):
-        raise PictureError(ours)
-    file.seek(0)
     try:
         return _opened(file)
     except PictureError as error:
