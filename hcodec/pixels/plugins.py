@@ -1,7 +1,7 @@
 """Formats that Pillow knows only with the help of others: HEIC and JPEG XL, where their packages are installed.
 
-Room: pixels, below `picture`. They are looked for when a file or a suffix is not known otherwise. Imports Pillow, `container.header`, `errors`, and
-pillow-heif and pillow-jxl-plugin inside a function.
+Room: pixels, below `picture`. They are looked for when a file or a suffix is not known otherwise. Imports Pillow,
+`container.header`, `errors`, and pillow-heif and pillow-jxl-plugin inside a function.
 """
 
 from __future__ import annotations
