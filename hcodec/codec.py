@@ -60,13 +60,13 @@ def encode(
 
     image: a path, an open file, bytes, a Pillow image, an array (H, W[, 1..4]) of uint8 or bool (uint16 when lossless), or a
     Picture. levels: how many to keep, from 1; None: all. lossless: True makes the file exact; levels None then keeps those that
-    make it smallest, and what it cannot hold is refused, unless `convert` is given. None, with no levels, target or effort,
-    stores documents, screens and drawings exactly where that is hardly longer; False does not. quality: 0 to 100, from the
-    first level alone to all. target_bpp (bits a pixel), target_size (bytes, or "40kB") and target_psnr (dB on 8-bit RGB): the
-    longest file that fits, or the shortest that reaches it. metadata: what to keep, strip: what not to keep of that: "icc",
-    "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all". effort: 1 to 4; above 1, better
-    symbols are searched for (with torch). on_progress: gets the share done. device: "auto", "cpu" or "cuda"; backend: "onnx",
-    "torch" or None. Warns (HcodecWarning) of changes. Raises HcodecError: PictureError, ModelError, TruncatedError, ...
+    make it smallest, and what it cannot hold is refused (floats always), unless `convert` is given. None, with no levels, target
+    or effort, stores documents, screens and drawings exactly where that is hardly longer; False does not. quality: 0 to 100,
+    from the first level alone to all. target_bpp (bits a pixel), target_size (bytes, or "40kB") and target_psnr (dB on 8-bit
+    RGB): the longest file that fits, or the shortest that reaches it. metadata: what to keep, strip: what not to keep of that:
+    "icc", "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all". effort: 1 to 4; above 1,
+    better symbols are searched for (with torch). on_progress: gets the share done. device: "auto", "cpu" or "cuda"; backend:
+    "onnx", "torch" or None. Warns (HcodecWarning) of changes. Raises HcodecError: PictureError, ModelError, TruncatedError, ...
     """
     targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, lossless)
     source = _source(image, metadata, strip, convert, exact=bool(lossless))

@@ -91,14 +91,15 @@ def test_reports_say_how_a_picture_is_stored():
 def _made():
     """Files of every kind of stored picture, and an archive of them."""
     deep = np.arange(48 * 64 * 4, dtype=np.uint16).reshape(48, 64, 4) * 5
-    pictures = [("deep.png", deep), ("page.png", page()), ("gray.png", page("L"))]
-    return [hcodec.encode(deep, lossless=True), *map(hcodec.encode, (page(), page("L"))), hcodec.pack(pictures)]
+    small = page()
+    pictures = [("deep.png", deep), ("page.png", small)]
+    return [hcodec.encode(deep, lossless=True), hcodec.encode(small), hcodec.pack(pictures)]
 
 
 def test_threads_and_forks_make_the_same_bytes():
     made = _made()
-    assert [bool(hcodec.info(data).stored) for data in made[:-1]] == [True] * 3
-    with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(lambda _: _made(), range(3))) == [made] * 3
+    assert [bool(hcodec.info(data).stored) for data in made[:-1]] == [True] * 2
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: _made(), range(2))) == [made] * 2
     with multiprocessing.get_context("fork").Pool(2) as forks:
         assert forks.starmap(_made, [()] * 2) == [made] * 2

@@ -70,7 +70,7 @@ class Picture:
     no file of ours can hold; `left_out`: what else of the source is not here, beside `metadata.other`; `exact`: of a decoded
     picture, whether `pixels` are the very ones that were encoded; `deep`: uint16 (H, W, 1 to 4), the samples where they have
     16 bits, alpha included; `rounding`: how `pixels` and `alpha` differ from those; `damage`: of the source,
-    of which somebody asked for what could be read.
+    of which somebody asked for what could be read; `guessed`: the range of its samples, which are floats, was guessed.
     """
 
     pixels: NDArray[np.uint8]
@@ -83,6 +83,7 @@ class Picture:
     deep: NDArray[np.uint16] | None = None
     rounding: tuple[str, ...] = ()
     damage: tuple[str, ...] = ()
+    guessed: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -172,7 +173,7 @@ def _from_image(image: Image.Image) -> Picture:
     turn = _UPRIGHT.get(orientation)
     converted, changes = samples.convert(image, rawmode, facts.bits)
     upright = np.asarray(converted if turn is None else converted.transpose(turn))
-    rounded = _from_channels(upright, metadata, tuple(changes), left_out)
+    rounded = replace(_from_channels(upright, metadata, tuple(changes), left_out), guessed=image.mode == "F")
     return _rounded(rounded, deep.joined(image, halves, turn) if has_deep else None)
 
 
@@ -198,7 +199,7 @@ def _from_array(array: NDArray[np.generic]) -> Picture:
         raise PictureError(f"an array of shape {array.shape} is no picture; (H, W) or (H, W, 1 to 4) is")
     _check_size(channels.shape[1], channels.shape[0])
     eight_bits, changes = samples.convert_array(channels)
-    rounded = _from_channels(eight_bits, Metadata(), tuple(changes), ())
+    rounded = replace(_from_channels(eight_bits, Metadata(), tuple(changes), ()), guessed=array.dtype.kind == "f")
     return _rounded(rounded, channels.astype(np.uint16) if array.dtype.kind == "u" and array.dtype.itemsize == 2 else None)
 
 
