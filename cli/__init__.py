@@ -7,6 +7,7 @@ must answer at once.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +33,28 @@ _COMMANDS = (
 )
 
 
+_INTERRUPTED = 130  # the exit code of what Ctrl-C has ended, as shells have it
+
+
 class _LazyGroup(click.Group):
+    _interrupted = False
+
+    def __call__(self, *args: Any, **extra: Any) -> Any:
+        """Runs the program as a process of its own. After Ctrl-C that ends at once, whatever its threads are doing."""
+        try:
+            return super().__call__(*args, **extra)
+        finally:
+            if self._interrupted:
+                os._exit(_INTERRUPTED)  # all that was begun is undone by now, and sys.exit would wait for the threads
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            self._interrupted = True
+            raise
+
     def main(self, *args: Any, **extra: Any) -> Any:
         """Runs the program."""
         with guarded():

@@ -6,6 +6,7 @@ The frame around every command's one call of the package. A file that fails cost
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 
-from hcodec.cli._files import OURS, STDIO, Format, Job, read_bytes, refuse, write_bytes
+from hcodec.cli._files import OURS, STDIO, Format, Job, is_missing, read_bytes, refuse, write_bytes
 from hcodec.cli._report import Report, describe, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
@@ -119,12 +120,25 @@ def run(sources: Sequence[str], action: Action, console: Console) -> None:
         click.get_current_context().exit(1)
 
 
+def refuse_missing(sources: Sequence[str], console: Console) -> None:
+    """Leaves the program with 1 if some inputs are not there, before anything is written; names them all."""
+    missing = [source for source in dict.fromkeys(sources) if is_missing(source)]
+    is_output = len(sources) == 2 and missing == [sources[1]]
+    for source in missing:
+        hint = "; if it is the output, name it with -o" if is_output else "; nothing was written" if len(sources) > 1 else ""
+        console.fail(source, f"{os.strerror(errno.ENOENT)}{hint}")
+    if missing:
+        click.get_current_context().exit(1)
+
+
 def run_jobs(
     jobs: Sequence[Job], make: Maker, console: Console, format: Format = OURS,
     *, read: Callable[[str], Any] = read_bytes, force: bool,
 ) -> None:  # fmt: skip
     """Makes and writes every output, each of what is read of its input; leaves the program with 1 if one of them failed."""
     targets, sources = iter(jobs), [job.source for job in jobs]
+    console.json_on_stderr = any(job.target == STDIO for job in jobs)
+    refuse_missing(sources, console)
     written: set[str] = set()
 
     def action(_source: str) -> Report:
@@ -139,7 +153,6 @@ def run_jobs(
             written.add(job.target)
         return report
 
-    console.json_on_stderr = any(job.target == STDIO for job in jobs)
     run(sources, action, console)
 
 

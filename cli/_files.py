@@ -128,6 +128,11 @@ def read_bytes(source: str) -> bytes:
     return data
 
 
+def is_missing(source: str) -> bool:
+    """Whether an input is a path at which there is nothing."""
+    return source != STDIO and not is_address(source) and not os.path.exists(source)
+
+
 def refuse_input(target: str, sources: Sequence[str]) -> None:
     """Raises click.ClickException if a file that is to be written is one of those that are read, --force or not."""
     if target != STDIO and os.path.realpath(target) in (os.path.realpath(source) for source in sources if source != STDIO):

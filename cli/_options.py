@@ -109,7 +109,7 @@ KEEPING = together(
     click.option("--metadata", type=Kinds(METADATA_KINDS), default="all", show_default=True,
                  help=f"What to keep: all, none, or some of {','.join(METADATA_KINDS)} (other: what has no place, to be named)."),
     click.option("--strip", type=Kinds(STRIP_KINDS), default="none", help="What not to keep of that: all, or such as gps,text."),
-    click.option("--convert", is_flag=True, help="Without loss: change CMYK pictures and the like, not refuse them."),
+    click.option("--convert", is_flag=True, help="Change what would be refused: floats, and without loss CMYK and the like."),
 )  # fmt: skip
 SEVERAL_INPUTS = together(
     INPUTS_OUTPUT,

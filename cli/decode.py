@@ -131,5 +131,5 @@ def _report(info: Info, wanted: int | None, decoded: Picture, seconds: float) ->
     bpp = 8 * used_bytes / (info.width * info.height)
     found = say_levels(info, wanted) + (say_lossless(info) if decoded.exact else "")
     text = f"{width}x{height}  {found}  {bpp:.3f} bpp  {seconds:.2f} s"
-    fields = {"width": width, "height": height, "levels": levels, "levels_in_file": len(info.levels)}
+    fields = {"width": width, "height": height, "levels": levels, "levels_in_file": len(info.levels), "stored": info.stored}
     return Report(text, {**fields, "lossless": decoded.exact, "used_bytes": used_bytes, "bpp": bpp, "seconds": seconds})

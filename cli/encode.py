@@ -28,7 +28,7 @@ _LOOKS_DRAWN = "looks drawn; with no option that asks for levels, it may be stor
 @click.command()
 @SEVERAL_INPUTS
 @click.option("-q", "--quality", type=click.FloatRange(0, 100), metavar="Q",
-              help="0 to 100: from the first level alone to all of them, as the table above says.")  # fmt: skip
+              help="0 to 100: from the first level alone to all of them, as the table of hcodec encode says.")  # fmt: skip
 @click.option("--levels", type=click.IntRange(min=1), metavar="N", help="Keep the first N levels only.")
 @click.option("--target-bpp", type=click.FloatRange(min=0, min_open=True), metavar="X",
               help="Keep the longest prefix of at most X bits a pixel.")  # fmt: skip
@@ -101,12 +101,9 @@ def _encode(
     settings: dict[str, Any], level_cost: bool, allow_truncated: bool, console: Console, source: bytes
 ) -> tuple[bytes, Report]:
     from hcodec import codec, models, whole_file
-    from hcodec.container.header import MAGIC
     from hcodec.errors import HcodecWarning
     from hcodec.pixels import picture
 
-    if source.startswith(MAGIC):
-        raise click.ClickException("is an hcodec file already (hcodec truncate makes it shorter, hcodec decode a picture of it)")
     models.load(settings["model"], settings["device"], settings["backend"])  # once, before the clock starts
     start = perf_counter()
     image = picture.read(source, allow_truncated=allow_truncated)
@@ -143,7 +140,7 @@ def _report(input_bytes: int, data: bytes, seconds: float) -> Report:
         f"{say_levels(info)}{say_lossless(info)}  {seconds:.2f} s"
     )
     fields = {"width": info.width, "height": info.height, "input_bytes": input_bytes, "file_bytes": len(data)}
-    return Report(text, {**fields, "bpp": bpp, "levels": whole_levels(info), "seconds": seconds})
+    return Report(text, {**fields, "bpp": bpp, "levels": whole_levels(info), "stored": info.stored, "seconds": seconds})
 
 
 def _lossless_report(report: Report, data: bytes, last: LosslessCode) -> Report:

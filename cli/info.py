@@ -34,8 +34,9 @@ def command(sources: tuple[str, ...], as_json: bool) -> None:
 
 def _describe(source: str) -> Report:
     from hcodec import container
+    from hcodec.container.reader import nothing
 
-    reader, read = read_parts(source, lambda _header: lambda _layer, _window: False)
+    reader, read = read_parts(source, lambda _header: nothing)
     info = container.describe(reader)
     for warning in info.warnings:
         warnings.warn(warning, HcodecWarning, stacklevel=1)

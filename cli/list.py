@@ -66,8 +66,9 @@ def _picture_lines(listing: Listing) -> Iterator[str]:
     yield "  segment  coded as    pixels"
     for one in listing.pictures:
         kind = listing.segments[one.segment].kind
-        yield f"  {one.segment + 1:>7}  {names.get(kind, f'kind {kind}'):<10}  {_pixels(one):<26}  {one.name}"
+        pixels = _pixels(one, one.name in listing.with_alpha)
+        yield f"  {one.segment + 1:>7}  {names.get(kind, f'kind {kind}'):<10}  {pixels:<26}  {one.name}"
 
 
-def _pixels(one: Entry) -> str:
-    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if one.attached_bytes.alpha else ''}"
+def _pixels(one: Entry, with_alpha: bool) -> str:
+    return f"{one.width}x{one.height} {'gray' if one.gray else 'RGB'}{' with alpha' if with_alpha else ''}"

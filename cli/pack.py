@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._batch import Console, run, write_job
+from hcodec.cli._batch import Console, refuse_missing, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
 from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, KEEPING, QUIET, set_threads
 from hcodec.cli._report import Report, describe
@@ -63,19 +63,20 @@ def command(
     """
     if output is None and len(sources) > 1 and has_suffix(sources[-1], (ENDING,)):
         sources, output = sources[:-1], sources[-1]
+    console = Console(quiet, as_json, json_on_stderr=output == STDIO)
+    refuse_missing(sources, console)
     job = Job(sources[0] if len(sources) == 1 else f"{len(sources)} inputs", output or _default_output(sources))
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
     set_threads(threads)
-    packing = _Packing(sources, settings, Console(quiet, as_json))
-    packing.console.json_on_stderr = job.target == STDIO
+    packing = _Packing(sources, settings, console)
 
     def action(_source: str) -> Report:
         """Makes the archive."""
         refuse(job.target, sources, force=force)
         return write_job(job, *_pack(packing), force=force)
 
-    run([job.source], action, packing.console)
+    run([job.source], action, console)
     if packing.failed:
         click.get_current_context().exit(1)
 
@@ -93,11 +94,36 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
 
     start = perf_counter()
     console, files = wanted.console, list(_find(wanted))
+    if not wanted.settings["convert"]:
+        _refuse_changes(files, console)
     with console.progress(len(files)):
         data = packing.pack(_read(files, wanted), **wanted.settings)
     console.bar = None
     input_bytes = sum(os.path.getsize(path) for path, _ in files if path not in wanted.failed)
     return data, _report(input_bytes, archive.listing(data), wanted.failed, perf_counter() - start)
+
+
+def _refuse_changes(files: Sequence[tuple[str, str]], console: Console) -> None:
+    """Raises click.ClickException if packing would change pictures, before any is coded; names them all."""
+    refused = [(path, name, why) for path, name in files if (why := _refusal(path))]
+    if len(refused) == 1:
+        raise click.ClickException(": ".join(refused[0][1:]))
+    for path, _, why in refused:
+        console.fail(path, why)
+    if refused:
+        raise click.ClickException(f"{len(refused)} of {len(files)} pictures cannot be packed without loss; nothing was written")
+
+
+def _refusal(path: str) -> str:
+    """Why a picture cannot be coded without loss; empty if it can, or if it cannot be read, which is said when it is packed."""
+    from hcodec.pixels import faithful, picture
+
+    if not os.path.isfile(path):  # a pipe is read only once
+        return ""
+    try:
+        return faithful.refusal(picture.read(path))
+    except (HcodecError, OSError, MemoryError):
+        return ""
 
 
 def _find(wanted: _Packing) -> Iterator[tuple[str, str]]:
@@ -143,7 +169,7 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
     for path, name in files:
         try:
             image = _read_one(path, name, taken)
-        except (HcodecError, OSError, MemoryError) as error:
+        except (HcodecError, click.ClickException, OSError, MemoryError) as error:
             if len(files) == 1 and path in wanted.sources:
                 raise  # the whole job failed: its one line says why
             wanted.console.fail(path, describe(error, path))

@@ -53,5 +53,5 @@ def _truncate(levels: int | None, target_bpp: float | None, target_size: int | N
     short = container.truncate(data, levels=levels, num_bytes=target_size)
     kept, bpp = container.info(short), 8 * len(short) / pixels
     text = f"{len(data):,} -> {len(short):,} bytes  {bpp:.3f} bpp  {say_levels(kept)}{say_lossless(kept)}"
-    fields = {"input_bytes": len(data), "file_bytes": len(short), "bpp": bpp, "levels": whole_levels(kept)}
+    fields = {"input_bytes": len(data), "file_bytes": len(short), "bpp": bpp, "levels": whole_levels(kept), "stored": kept.stored}
     return short, Report(text, fields)

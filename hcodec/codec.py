@@ -60,13 +60,13 @@ def encode(
 
     image: a path, an open file, bytes, a Pillow image, an array (H, W[, 1..4]) of uint8 or bool (uint16 when lossless), or a
     Picture. levels: how many to keep, from 1; None: all. lossless: True makes the file exact; levels None then keeps those that
-    make it smallest, and what it cannot hold is refused, unless `convert` is given. None, with no levels, target or effort,
-    stores documents, screens and drawings exactly where that is hardly longer; False does not. quality: 0 to 100, from the
-    first level alone to all. target_bpp (bits a pixel), target_size (bytes, or "40kB") and target_psnr (dB on 8-bit RGB): the
-    longest file that fits, or the shortest that reaches it. metadata: what to keep, strip: what not to keep of that: "icc",
-    "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all". effort: 1 to 4; above 1, better
-    symbols are searched for (with torch). on_progress: gets the share done. device: "auto", "cpu" or "cuda"; backend: "onnx",
-    "torch" or None. Warns (HcodecWarning) of changes. Raises HcodecError: PictureError, ModelError, TruncatedError, ...
+    make it smallest, and what it cannot hold is refused (floats always), unless `convert` is given. None, with no levels, target
+    or effort, stores documents, screens and drawings exactly where that is hardly longer; False does not. quality: 0 to 100,
+    from the first level alone to all. target_bpp (bits a pixel), target_size (bytes, or "40kB") and target_psnr (dB on 8-bit
+    RGB): the longest file that fits, or the shortest that reaches it. metadata: what to keep, strip: what not to keep of that:
+    "icc", "color", "exif", "xmp", "text", "resolution" or, to strip, "gps"; a name, several, or "all". effort: 1 to 4; above 1,
+    better symbols are searched for (with torch). on_progress: gets the share done. device: "auto", "cpu" or "cuda"; backend:
+    "onnx", "torch" or None. Warns (HcodecWarning) of changes. Raises HcodecError: PictureError, ModelError, TruncatedError, ...
     """
     targets = Targets.checked(levels, quality, target_bpp, target_size, target_psnr, lossless)
     source = _source(image, metadata, strip, convert, exact=bool(lossless))
@@ -154,12 +154,12 @@ def decode(
 ) -> Image.Image:
     """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
 
-    levels: stop after that many; TruncatedError if the file has fewer. region: x, y, width and height of the part to decode,
-    in pixels; only its windows are. temperature: 0 puts missing levels at their prior mean, above 0 samples them (1 is the
-    prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
-    strict. on_progress: gets the share that is done, 0 to 1. background: a color ("white", "#ffcc00" or red, green and blue) to
-    put the picture on, whose transparency is gone then. Raises FormatError, TruncatedError, ModelError, HcodecError (bad options,
-    a region beyond the picture), OSError.
+    levels: stop after that many; TruncatedError if the file has fewer. A picture that is stored as a whole has none: all of it is
+    decoded, with a warning. region: x, y, width and height of the part to decode, in pixels; only its windows are. temperature:
+    0 puts missing levels at their prior mean, above 0 samples them (1 is the prior itself) with `seed`. What is lost (a damaged
+    layer, a missing end) is warned of as HcodecWarning, or raised with strict. on_progress: gets the share that is done, 0 to 1.
+    background: a color ("white", "#ffcc00" or red, green and blue) to put the picture on, whose transparency is gone then. Raises
+    FormatError, TruncatedError, ModelError, HcodecError (bad options, a region beyond the picture), OSError.
     """
     color = None if background is None else rgb(background)
     shown = decode_picture(
@@ -211,9 +211,10 @@ def decode_picture(
 
 
 def _decode_whole(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> Picture:
-    """Returns the picture of a file that holds it as a whole, which is its only level."""
+    """Returns the picture of a file that holds it as a whole; warns if levels were asked for."""
+    whole_file.check(reader)
     if levels is not None:
-        at_most(levels, reader.num_levels)
+        warnings.warn(container.whole.WITHOUT_LEVELS, HcodecWarning, stacklevel=4)
     _report(reader, strict)
     return whole_file.decode(reader, region, strict)
 
@@ -256,7 +257,7 @@ def _source(image: ImageSource, metadata: Names, strip: Names, convert: bool, *,
     """Returns the picture with the metadata that is to be kept, if there is memory for coding it."""
     source = faithful.prepare(image, metadata=metadata, strip=strip, exact=exact, convert=convert)
     needs.check(*source.pixels.shape[:2])
-    faithful.warn(source)
+    faithful.warn(source.notes)
     return source
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ _RESTART_PX = 1 << 18  # and pixels, beyond which a longer chain gains nothing a
 _FLAT_BITS = 2.0  # stored bits a sub-pixel, below which a picture may be a drawing
 _ALONE_PX = 1 << 12  # pixels, beyond which such a picture gets a segment of its own, coded in the way that suits it
 _NEARLY = 1.1  # photographs that a quick attempt at storing brings this near to their chain get the thorough attempt
+_MAX_NAMES = 5  # of pictures, in a message
 _BYTES_PER_PIXEL = 24  # peak working memory of the pictures of a segment, measured; coders may need more
 
 
@@ -80,16 +82,38 @@ def pack(
     FormatError (a name that cannot be used, too many pictures), PictureError (also for a picture that would be changed),
     ModelError, HcodecError (bad options).
     """
-    packer = _Packer(arguments.whole("restart", restart, 1))
+    packer, convert = _Packer(arguments.whole("restart", restart, 1)), arguments.flag("convert", convert)
+    refused, notes = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)  # lines, and the names that they are of
     for name, source in _pairs(sources):
-        try:
-            one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=convert)
-        except PictureError as error:
-            raise PictureError(f"{name}: {error}") from error
-        one = replace(one, metadata=blobs.only(one.metadata, ARCHIVE_KINDS))
-        faithful.warn(one, name)
+        one = _prepare(name, source, metadata, strip)
+        if not convert and (refusal := faithful.refusal(one)):
+            refused[refusal].append(name)
+        if refused:  # nothing is coded any more, but all are looked at
+            continue
+        for note in one.notes:
+            notes[note].append(name)
         packer.add(name, one)
-    return packer.finish()
+    if refused:
+        raise PictureError("; ".join(_lines(refused)))
+    data = packer.finish()
+    faithful.warn(_lines(notes))
+    return data
+
+
+def _prepare(name: str, source: ImageSource, metadata: Names, strip: Names) -> Picture:
+    """Returns a picture with what an archive has a place for, and notes on what it was before."""
+    try:
+        one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=True)
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from error
+    return replace(one, metadata=blobs.only(one.metadata, ARCHIVE_KINDS))
+
+
+def _lines(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yields what was found, each with the first names of the pictures of which it is true."""
+    for line, names in found.items():
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        yield f"{', '.join(names[:_MAX_NAMES])}{more}: {line}"
 
 
 def _pairs(sources: object) -> Iterator[tuple[str, ImageSource]]:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from hcodec.container import EVERYWHERE, Header, Info, Reader, describe
-from hcodec.container.reader import Wants
+from hcodec.container.reader import Wants, nothing
 from hcodec.errors import TruncatedError
 from hcodec.stores import Span, Store
 
@@ -54,7 +54,7 @@ class PartialFile:
     @cached_property
     def info(self) -> Info:
         """What is in the file, with its metadata; layers are not read, so it is not known whether they are damaged."""
-        return describe(self.reader(lambda _layer, _window: False))
+        return describe(self.reader(nothing))
 
     def reader(self, wants: Wants) -> Reader:
         """Returns a reader that has the wanted pieces, and the metadata; it raises what its `feed` raises, and OSError."""
@@ -62,6 +62,8 @@ class PartialFile:
         self._fetch([span for span in spans if span not in self._held])
         reader = Reader(wants)
         reader.feed(self._head[: self.header.header_bytes])
+        if wants is nothing:
+            self._glance(reader)
         for span in spans:
             reader.jump(span[0] - reader.num_bytes_fed)
             reader.feed(self._held[span])
@@ -84,9 +86,28 @@ class PartialFile:
         """Yields where metadata and wanted pieces lie, in the order of the file and as far as they are there."""
         header, size = self.header, self._store.size
         back = header.prefix_bytes(len(header.layers))
-        every = [(header.header_bytes, header.header_bytes + header.front_bytes)]
-        every += [*self._piece_spans(wants), (back, back + header.back_bytes)]
+        front = [] if wants is nothing else [(header.header_bytes, header.prefix_bytes(0))]
+        every = [*front, *self._piece_spans(wants), (back, back + header.back_bytes)]
         yield from ((start, min(end, size)) for start, end in every if start < min(end, size))
+
+    def _glance(self, reader: Reader) -> None:
+        """Feeds what stands before the layers, without what is large in it and not wanted."""
+        end, step = min(self.header.prefix_bytes(0), self._store.size), _HEAD_BYTES
+        while (start := reader.num_bytes_fed) < end:
+            rest, wanted = reader.ahead
+            if rest and not wanted:
+                reader.jump(min(rest, end - start))
+                continue
+            step = max(rest, step)
+            reader.feed(self._bytes(start, min(start + step, end)))
+            step *= 2
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        """Returns bytes, at least one, from `start` on and before `end`."""
+        data = self._head[start:end] or self._store.read([(start, end)])[0]
+        if not data:
+            raise TruncatedError("the file has become shorter since it was opened")
+        return data
 
     def _piece_spans(self, wants: Wants) -> Iterator[Span]:
         for number, layer in enumerate(self.header.layers, start=1):

@@ -20,6 +20,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from hcodec.codec import encode
 from hcodec.container import Reader, whole
 from hcodec.container.header import MAGIC
+from hcodec.container.reader import nothing
 from hcodec.errors import HcodecError, PictureError
 from hcodec.pixels import attachments, picture
 from hcodec.pixels.picture import Picture
@@ -50,7 +51,7 @@ class HcodecImageFile(ImageFile.ImageFile):
             raise SyntaxError("not an hcodec file")  # for Pillow, which looks for another format
         with _errors(UnidentifiedImageError):
             self._file = open_parts(file)
-            reader = self._file.reader(lambda _layer, _window: False)
+            reader = self._file.reader(nothing)
         header = self._file.header
         self.num_levels, self._has_levels = header.num_levels, header.model != whole.MODEL
         self._size = header.width, header.height
@@ -117,9 +118,9 @@ def _errors(kind: type[OSError]) -> Iterator[None]:
 
 def _mode(reader: Reader, gray: bool) -> str:
     """Returns the mode that the picture will have."""
-    plain = ("L" if gray else "RGB") + ("A" if reader.attachments.alpha else "")
+    plain = ("L" if gray else "RGB") + ("A" if "alpha" in reader.begun else "")
     with suppress(HcodecError):  # said when it is loaded
-        stored = whole.parse(reader.attachments.whole)
+        stored = whole.parse(reader.whole)
         return _DEEP_MODES.get(stored.body[:1], plain) if stored.form == whole.DEEP else plain
     return plain
 

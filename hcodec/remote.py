@@ -12,7 +12,7 @@ from PIL import Image
 
 from hcodec import stores
 from hcodec.codec import Region, decode_picture
-from hcodec.container import EVERYWHERE, Header, windows
+from hcodec.container import EVERYWHERE, Header, whole, windows
 from hcodec.container.reader import Wants
 from hcodec.models.runtime.threads import Show
 from hcodec.mosaic import Mosaic, Rectangle
@@ -63,7 +63,9 @@ def needed(header: Header, levels: int | None, region: Region | None) -> Wants:
 
     Raises TruncatedError if the file has fewer, HcodecError if the region lies beyond the picture.
     """
-    last = levels if isinstance(levels, int) and levels > 0 else header.num_levels  # what is no number is refused later
+    last = header.num_levels
+    if isinstance(levels, int) and levels > 0 and header.model != whole.MODEL:  # what is no number is refused later
+        last = levels
     header.prefix_bytes(last)
     size = header.height, header.width
     rectangle, mosaic = Rectangle.chosen(region, *size), Mosaic(windows(*size), *size)

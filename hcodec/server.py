@@ -69,10 +69,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers a request."""
-        if self.headers.get("Host") not in self.server.names:
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
+        hosts = {self.headers.get("Host", "").lower(), *([url.netloc.lower()] if url.scheme or url.netloc else [])}
+        if not hosts <= self.server.names:  # another name that leads here, or a proxy that we are not
             self.send_error(HTTPStatus.FORBIDDEN)
             return
-        url = urlsplit(self.path)
         place, _, name = unquote(url.path).removeprefix("/").partition("/")
         try:
             _ROUTES.get(place, _Handler._nothing)(self, name, parse_qs(url.query))

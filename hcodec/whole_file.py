@@ -73,6 +73,12 @@ def _write(source: Picture, picture: bytes, depth: int = 8) -> bytes:
     return write(frame, [[b""]], replace(attachments.detach(source), whole=picture))
 
 
+def check(reader: Reader) -> None:
+    """Raises FormatError if the picture of a file is damaged, TruncatedError if it has not begun."""
+    if not reader.attachments.whole and (reader.num_levels or not reader.whole_bytes):
+        raise FormatError("the picture is damaged") if reader.num_levels else TruncatedError("the file ends before its picture")
+
+
 def decode(reader: Reader, region: Rectangle, strict: bool) -> Picture:
     """Returns the picture of a file, or a region of it, or what its beginning shows.
 
@@ -80,9 +86,8 @@ def decode(reader: Reader, region: Rectangle, strict: bool) -> Picture:
     """
     header = reader.known_header()
     memory.check(header.height * header.width, _BYTES_PER_PIXEL)
+    check(reader)
     complete = reader.attachments.whole
-    if not complete and (reader.num_levels or not reader.whole_bytes):
-        raise FormatError("the picture is damaged") if reader.num_levels else TruncatedError("the file ends before its picture")
     shown = coder.decode(complete or reader.whole, header.height, header.width, cut=not complete)
     if complete:
         _check(header, shown)

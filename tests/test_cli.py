@@ -171,12 +171,13 @@ def test_reports_go_to_stderr_and_quiet_ends_them():
 
 
 def test_json_is_one_object_a_line():
-    result = hcodec("encode", "img.png", "missing.png", "-f", "-o", "out/", "--json")
+    Path("empty.png").touch()
+    result = hcodec("encode", "img.png", "empty.png", "-f", "-o", "out/", "--json")
     good, bad = map(json.loads, result.stdout.splitlines())
     assert good["output"] == "out/img.hcodec"
     assert good["file_bytes"] == os.path.getsize("out/img.hcodec")
     assert good["bpp"] == 8 * good["file_bytes"] / (96 * 64)
-    assert bad == {"input": "missing.png", "error": "No such file or directory"}
+    assert bad == {"input": "empty.png", "error": "is empty"}
 
 
 def test_json_leaves_stdout_to_data(stream):
@@ -220,10 +221,11 @@ def test_a_closed_pipe_is_no_error():
 
 def test_one_failure_does_not_stop_the_others():
     Path("text.png").write_text("not an image")
-    result = hcodec("encode", "missing.png", "text.png", "img.png", "-o", "out/")
+    Path("empty.png").touch()
+    result = hcodec("encode", "empty.png", "text.png", "img.png", "-o", "out/")
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
-    assert lines[0] == "Error: missing.png: No such file or directory"
+    assert lines[0] == "Error: empty.png: is empty"
     assert lines[1].startswith("Error: text.png: ")
     assert lines[2].startswith("img.png -> out/img.hcodec")
     assert os.listdir("out") == ["img.hcodec"]

@@ -278,10 +278,26 @@ def test_settings_are_tried_first():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"version": 2, "settings": {}}', '{"version": 1, "settings": {}}\n{"x": 1}', "\xff"]
+    "text",
+    [
+        *("", "{}", "[]", "null", "[" * 99999, '{"version": 2, "settings": {}}', '{"version": 1, "settings": [1]}', "\xff"),
+        *(
+            f'{{"version": 1, "settings": {{}}}}\n{line}'
+            for line in (
+                "3",
+                '{"x": 1}',
+                '{"name": 5, "target": "a", "warnings": []}',
+                '{"name": "a", "target": "b", "warnings": 1}',
+            )
+        ),
+    ],
 )
 def test_damaged_manifests(tmp_path, text):
     (tmp_path / NAME).write_bytes(text.encode("latin-1"))
+    with pytest.raises(FormatError, match=NAME):
+        Manifest.read(Folder.at(str(tmp_path)))
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).mkdir()
     with pytest.raises(FormatError, match=NAME):
         Manifest.read(Folder.at(str(tmp_path)))
 

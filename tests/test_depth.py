@@ -183,12 +183,33 @@ def test_bool_is_black_and_white():
 
 
 @pytest.mark.parametrize("lossless", [False, True])
-@pytest.mark.parametrize("convert", [False, True])
-def test_floats_are_refused_for_their_range_is_not_known(lossless, convert):
-    sources = [Image.fromarray(np.zeros((4, 4), np.float32)), tiff(np.zeros((4, 4), np.float32), 32, fmt=3)]
-    for source in (*sources, np.zeros((4, 4)), np.zeros((4, 4), np.float16)):
-        with pytest.raises(PictureError, match="float"):
-            encode(source, model="tiny", lossless=lossless, convert=convert)
+def test_the_range_of_floats_is_guessed_only_if_that_is_allowed(lossless):
+    plane = render(9, 8)[..., 0]
+    for full in (1, 255, 65535):
+        floats = (plane / 255 * full).astype(np.float32)
+        for source in (Image.fromarray(floats), tiff(floats, 32, fmt=3), floats, floats.astype(np.float64)[..., None]):
+            with pytest.raises(PictureError, match=f"the range of its samples is a guess: .* 0 to {full}, .*convert=True"):
+                encode(source, model="tiny", lossless=lossless)
+            with pytest.warns(HcodecWarning, match=f"taken as those of 0 to {full}, rounded to 8 bits"):
+                data = encode(source, model="tiny", lossless=lossless, convert=True)
+            same = np.array_equal(np.asarray(decode(data)), plane)
+            assert same or not lossless
+    with pytest.raises(PictureError, match="p: the range of its samples is a guess"):
+        pack([("p", floats)])
+
+
+@pytest.mark.parametrize("samples, why", [
+    ([-0.5, 0.5], r"floats of -0\.5 to 0\.5; bring them to 0 to 1"),
+    ([0, 65536], "floats of 0 to 65536; bring"),
+    ([0, np.nan], "not finite"),
+    ([-np.inf, 0], "not finite"),
+])  # fmt: skip
+def test_floats_of_other_ranges_are_refused(samples, why):
+    floats = np.full((4, 4), samples[0], np.float32)
+    floats[0, 0] = samples[1]
+    for source in (floats, Image.fromarray(floats), tiff(floats, 32, fmt=3)):
+        with pytest.raises(PictureError, match=why):
+            encode(source, model="tiny", convert=True)
 
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
@@ -261,7 +282,7 @@ def hcodec(*argv):
 )
 def test_commands_refuse_in_one_line_and_write_nothing(folder, argv, name):
     result = hcodec(*argv, "-o", "out.hcodec")
-    why = "it cannot be coded without loss: 12-bit samples rounded to 8 bits; --convert (convert=True) codes that"
+    why = "cannot be coded without loss: 12-bit samples rounded to 8 bits; --convert (convert=True) codes that"
     assert result.exit_code == 1 and result.stderr == f"Error: {name}: {why}\n" and result.stdout == ""
     assert [path.name for path in folder.iterdir()] == ["in"]
     result = hcodec(*argv, "-o", "out.hcodec", "--convert", "--quiet")

@@ -21,6 +21,7 @@ from test_cli import hcodec as run
 import hcodec
 from hcodec import container, models
 from hcodec.cli import _selftest, main
+from hcodec.errors import PictureError
 from hcodec.models import registry
 from hcodec.pixels import lenient, picture
 from hcodec.pixels.background import on_background, rgb
@@ -155,13 +156,6 @@ def test_an_empty_input_is_named_first(argv):
     assert run("demo", "x.png").stderr == "Error: x.png: is empty\n"
 
 
-def test_what_is_encoded_already_is_not_encoded_again(data):
-    Path("x.hcodec").write_bytes(data)
-    result = run("encode", "x.hcodec", "-o", "y.hcodec")
-    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert result.stderr.startswith("Error: x.hcodec: is an hcodec file already")
-
-
 def test_levels_in_words(data):
     _, second, third = (level.num_bytes for level in container.info(data).levels)
     sizes = [level.prefix_bytes for level in container.info(data).levels]
@@ -271,6 +265,9 @@ def test_damaged_sources(suffix):
         image[12:20] if suffix != "bmp" else image[28:36] for image in (np.asarray(hcodec.decode("cut.hcodec")), PIXELS)
     )
     assert picture.psnr(top, wanted) > 12
+    os.remove("cut.hcodec")
+    result = run("encode", f"cut.{suffix}", "--allow-truncated", "--lossless", *TINY)  # that is all the consent it takes
+    assert result.exit_code == 0 and result.stderr.count("what could be read was kept\n") == 1
     assert not lenient.ImageFile.LOAD_TRUNCATED_IMAGES
 
 
@@ -278,6 +275,18 @@ def test_what_is_no_image_is_not_made_one():
     Path("text.png").write_text("no image")
     assert run("encode", "text.png", "--allow-truncated").stderr.startswith("Error: text.png: not a readable image: ")
     assert "Warning" not in run("encode", "img.png", "--allow-truncated", *TINY).stderr
+
+
+@pytest.mark.parametrize("command", ["encode", "demo", "inspect", "pack"])
+def test_files_of_ours_are_no_pictures_to_encode(monkeypatch, data, command):
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HCODEC"])  # if another test brought our plugin
+    Path("x.hcodec").write_bytes(data)
+    Path("y.hcodec").write_bytes(hcodec.pack([("a", PIXELS)]))
+    for name, hint in (("x.hcodec", "is an hcodec file already (hcodec truncate"), ("y.hcodec", "is an archive of hcodec")):
+        result = run(command, name, "-o", "out.hcodec" if command != "demo" else "out.png")
+        assert result.exit_code == 1 and result.stderr.startswith(f"Error: {name}: {hint}") and result.stderr.count("\n") == 1
+    with pytest.raises(PictureError, match="is an hcodec file already"):
+        hcodec.encode(data)
 
 
 # StreamDecoder in a `with` statement
@@ -350,3 +359,28 @@ def test_doctor_finds_what_does_not_work(monkeypatch):
 def test_the_reference_file_exercises_the_exact_path():
     found = hcodec.info(_selftest.REFERENCE)
     assert found.lossless.method == "coded" and found.lossless.start == len(found.levels) == 7
+
+
+# Inputs that are not there
+
+
+@pytest.mark.parametrize("argv", [("encode", *TINY), ("decode",), ("truncate", "--levels", 1), ("pack",)])
+def test_inputs_that_are_missing_are_seen_before_anything_is_written(folder, data, argv):
+    Path("a.hcodec").write_bytes(data)
+    there, before = "img.png" if argv[0] in ("encode", "pack") else "a.hcodec", sorted(os.listdir())
+    os.symlink("nowhere", "broken.png")
+    result = run(*argv, there, "gone.png", "broken.png", "-o", "out" if argv[0] == "pack" else "out/", "--json")
+    assert result.exit_code == 1
+    assert result.stderr == "".join(
+        f"Error: {name}: No such file or directory; nothing was written\n" for name in ("gone.png", "broken.png")
+    )
+    assert [json.loads(line)["input"] for line in result.stdout.splitlines()] == ["gone.png", "broken.png"]
+    os.remove("broken.png")
+    assert sorted(os.listdir()) == before
+
+
+def test_an_output_that_is_taken_for_an_input_is_guessed(folder):
+    result = run("encode", "img.png", "out.png", *TINY)
+    assert (result.exit_code, os.listdir()) == (1, ["img.png"])
+    assert result.stderr == "Error: out.png: No such file or directory; if it is the output, name it with -o\n"
+    assert run("pack", "gone").stderr == "Error: gone: No such file or directory\n"

@@ -28,7 +28,7 @@ ARROWS = {
     "pixels.facts": {"container.attachments", "pixels.jxl_header"},
     "pixels.jxl_header": set(),
     "pixels.exif": set(),
-    "pixels.plugins": {"errors"},
+    "pixels.plugins": {"container.header", "errors"},
     "pixels.samples": {"errors"},
     "pixels.writing": {"container.attachments", "pixels.exif", "pixels.metadata"},
     "stores": {"errors"},

@@ -85,7 +85,8 @@ def test_what_is_no_picture_stays_out_with_a_warning(folder):
 def test_pictures_that_fail_do_not_stop_the_others(folder):
     Path("in/bad.png").write_text("not a picture")
     Path("in/back\\slash.png").write_bytes(Path("in/a.png").read_bytes())
-    result = hcodec("pack", "in", "missing.png", "in/a.png", "-o", "a.hcodec", "--json")
+    Path("empty.png").touch()
+    result = hcodec("pack", "in", "empty.png", "in/a.png", "-o", "a.hcodec", "--json")
     assert result.exit_code == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 4 and "'a.png' is taken by in/a.png" in errors[-1]
@@ -200,7 +201,7 @@ def test_each_command_names_the_right_one(folder):
     "argv",
     [
         ["pack"],
-        ["pack", "in", "in2"],
+        ["pack", "in", "in/a.png"],
         ["pack", "in/a.png"],
         ["pack", "."],
         ["pack", "in", "--restart", "0"],
@@ -221,3 +222,20 @@ def test_what_cannot_be_unpacked(folder, data):
     for argv in (("unpack", "bad.hcodec", "-o", "out"), ("list", "bad.hcodec")):
         result = hcodec(*argv)
         assert result.exit_code == 1 and result.stderr.count("\n") == 1 and result.stderr.startswith("Error: bad.hcodec: ")
+
+
+def test_all_pictures_that_would_be_changed_are_named_before_any_is_coded(folder):
+    for name in ("x", "y"):
+        Image.new("CMYK", (8, 8)).save(f"in/{name}.tif")
+    result = hcodec("pack", "in", "-o", "a.hcodec", "--json")
+    assert result.exit_code == 1 and not Path("a.hcodec").exists()
+    why = "cannot be coded without loss: CMYK converted to RGB; --convert (convert=True) codes that"
+    assert result.stderr.splitlines() == [
+        f"Error: in/x.tif: {why}",
+        f"Error: in/y.tif: {why}",
+        "Error: in: 2 of 5 pictures cannot be packed without loss; nothing was written",
+    ]
+    assert [json.loads(line)["input"] for line in result.stdout.splitlines()] == ["in/x.tif", "in/y.tif", "in"]
+    result = hcodec("pack", "in", "-o", "a.hcodec", "--convert")
+    assert result.exit_code == 0 and len(listing("a.hcodec").pictures) == 5
+    assert [line for line in result.stderr.splitlines() if "CMYK" in line] == ["Warning: in: x.tif, y.tif: CMYK converted to RGB"]

@@ -435,3 +435,27 @@ def test_wide_pictures_and_pillow_without_webp_are_stored_as_png(monkeypatch):
     for one in (render(40, 50), render(40, 50)[..., 0]):
         assert stored.encode(one)[:10].find(b"PNG") > 0
         assert np.array_equal(stored.decode_chain(stored.encode(one), [(40, 50)])[0], one)
+
+
+def test_what_many_pictures_lose_is_said_once():
+    gray, cmyk = Image.new("L", (8, 8)), Image.new("CMYK", (8, 8))
+    gray.info["dpi"] = (300, 300)
+    sources = [(f"{index}.png", gray) for index in range(7)]
+    with pytest.warns(HcodecWarning) as caught:
+        packing.pack(sources)
+    assert [str(one.message) for one in caught] == ["0.png, 1.png, 2.png, 3.png, 4.png and 2 more: left out: resolution"]
+    looked_at = []
+
+    def mixed():
+        for pair in [*sources, ("a", cmyk), *sources[:1], ("b", cmyk), ("c", cmyk.convert("HSV"))]:
+            looked_at.append(pair[0])
+            yield pair
+
+    with pytest.raises(PictureError) as refused:
+        packing.pack(mixed())
+    assert looked_at[-1] == "c"
+    hint = "--convert (convert=True) codes that"
+    assert str(refused.value) == (
+        f"a, b: cannot be coded without loss: CMYK converted to RGB; {hint}; "
+        f"c: cannot be coded without loss: HSV converted to RGB; {hint}"
+    )

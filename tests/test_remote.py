@@ -4,6 +4,7 @@ import io
 import json
 import re
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import TINY, render
 from PIL import Image
+from test_whole import page
 from web_server import serving
 
 import hcodec
@@ -342,3 +344,55 @@ def test_an_endless_answer_is_not_read_for_ever(data, monkeypatch, ranges, lengt
         pytest.raises(OSError, match="sends more than was asked for"),
     ):
         hcodec.open(f"{site.address}/a.hcodec")
+
+
+@cache
+def stored(bits):
+    """A picture that is stored as a whole, with alpha and metadata on both sides of it."""
+    noise = np.random.default_rng(0).integers(0, 256, (150, 300), np.uint8)
+    if bits == 16:
+        return hcodec.encode(np.dstack([noise.astype(np.uint16) * 257] * 4), lossless=True)
+    image = page("RGB")
+    image.putalpha(Image.fromarray(noise))
+    image.info |= {"icc_profile": ICC, "xmp": XMP}
+    return hcodec.encode(image, model=TINY)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_info_of_a_stored_picture_reads_neither_it_nor_its_alpha(bits):
+    whole = stored(bits)
+    local = container.info(whole)
+    assert local.stored == {8: "195 colors", 16: "16-bit"}[bits] and local.has_alpha and len(whole) > 2000
+    with serving({"a.hcodec": whole}) as site, hcodec.open(f"{site.address}/a.hcodec") as file:
+        found = file.info
+        assert site.num_bytes <= 1000 and len(site.sent) < 5
+        level = replace(local.levels[0], crc_ok=None)
+        assert found == replace(local, levels=(level,))
+        assert same(file.image(region=(5, 6, 7, 8)), hcodec.decode(whole, region=(5, 6, 7, 8)))
+    with serving({"a.hcodec": whole}) as site:
+        result = CliRunner().invoke(main, ["info", f"{site.address}/a.hcodec"])
+        assert result.exit_code == 0 and f"{local.stored}, file format" in result.stdout and "with alpha" in result.stdout
+        assert f"{site.num_bytes} bytes read" in result.stdout and site.num_bytes <= 1000
+
+
+def test_info_of_levels_does_not_read_alpha(monkeypatch):
+    monkeypatch.setattr("hcodec.parts._HEAD_BYTES", 128)
+    image = Image.fromarray(np.dstack([render(60, 60), np.random.default_rng(0).integers(0, 256, (60, 60), np.uint8)]))
+    whole = hcodec.encode(image, model=TINY, lossless=False)
+    for end in (len(whole), 900):  # and where alpha is not there as a whole
+        with serving({"a.hcodec": whole[:end]}) as site, hcodec.open(f"{site.address}/a.hcodec") as file:
+            assert file.info.has_alpha and file.info.alpha_bytes == container.info(whole).alpha_bytes > 3000
+            assert file.info.complete == (end == len(whole)) and site.num_bytes <= 512
+
+
+@pytest.mark.parametrize("at", range(0, 60, 3))
+@pytest.mark.parametrize("chunk", [b"alph", b"PICT"])
+def test_harmed_beginnings_of_stored_pictures(chunk, at):
+    """Chunk heads that promise too much, and previews that are none."""
+    good = stored(8)
+    at += good.index(chunk)
+    harmed = good[:at] + b"\xff\xff\xff\x7f" + good[at + 4 :]
+    for data in (harmed, harmed[: at + 5]):
+        with PartialFile(stores.opened(data)) as file:
+            assert file.info.stored in ("195 colors", "unknown") and file.info.total_bytes == len(good)
+            assert not file.info.levels[0].crc_ok

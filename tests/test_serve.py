@@ -249,3 +249,19 @@ def test_names_that_are_no_text_are_listed_as_such(tmp_path):
 
 def test_what_is_wrong_is_said_in_ascii(server):
     assert ask(server, f"{place(NAME, 'jpeg')}?bytes=%E6%BC%A2")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "target, status",
+    [
+        ("http://127.0.0.1:{port}/list", 200),  # as proxies are asked, and every server must understand
+        ("HTTP://LocalHost:{port}/list", 200),
+        ("http://127.0.0.1:{port}", 200),
+        ("http://example.org/list", 403),
+        ("http://127.0.0.1:x/list", 403),
+        ("http:/list", 403),
+        ("http://[::1/list", 400),
+    ],
+)
+def test_targets_in_absolute_form(server, target, status):
+    assert ask(server, target.format(port=server.server_port), Host=f"LOCALHOST:{server.server_port}")[0] == status

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,3 +85,26 @@ def test_no_file_of_ours_gets_a_number_of_theirs(tmp_path):
     )
     done = subprocess.run(["bash", "-c", f'exec "{sys.executable}" -c "{code}" <&- >&- 2>&-'], cwd=tmp_path, timeout=60)
     assert done.returncode == 0 and Path(tmp_path, "new").read_bytes() == b""
+
+
+@pytest.mark.parametrize("line", ["encode img.png big.png -o out/", "pack img.png big.png -o a.hcodec"])
+def test_an_interrupt_ends_at_once_and_leaves_nothing_half_done(tmp_path, line):
+    """Within the second picture, which takes long: the threads that code it are not waited for."""
+    Image.fromarray(render(48, 64)).save(tmp_path / "img.png")
+    Image.fromarray(render(1100, 2200)).save(tmp_path / "big.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hcodec", *line.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        if line.startswith("encode"):
+            process.stderr.readline()  # the first picture is done
+        else:
+            time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and said.decode().split("\n")[-3:] == ["", "Aborted!", ""]
+    assert "Traceback" not in said.decode()
+    made = [path.name for path in tmp_path.rglob("*") if path.is_file() and path.name not in ("img.png", "big.png")]
+    assert made == (["img.hcodec"] if line.startswith("encode") else [])

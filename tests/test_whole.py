@@ -125,8 +125,6 @@ def test_every_prefix_shows_something_or_says_why_not(image):
     assert same > (0.8 if hcodec.info(data).stored == "bilevel" else 0)
     with pytest.raises(TruncatedError):
         codec.decode_picture(data[:-1], strict=True)
-    with pytest.raises(TruncatedError):
-        codec.decode_picture(data[:-1], levels=1)
 
 
 def test_a_region_is_the_same_part(letter):
@@ -152,11 +150,31 @@ def test_a_stream_shows_it_while_it_arrives(letter):
 
 
 def test_truncate_keeps_all_or_refuses(letter):
-    assert hcodec.truncate(letter, levels=1) == hcodec.truncate(letter) == letter
-    with pytest.raises(TruncatedError, match="first level alone needs"):
+    assert hcodec.truncate(letter) == hcodec.truncate(letter, num_bytes=len(letter)) == letter
+    with pytest.raises(TruncatedError, match="the picture, which is stored as a whole, needs"):
         hcodec.truncate(letter, num_bytes=300)
-    with pytest.raises(TruncatedError):
+    with pytest.raises(TruncatedError, match="ends inside its picture"):
         hcodec.truncate(letter[:-5], levels=1)
+    with pytest.raises(FormatError, match="damaged"):
+        hcodec.truncate(letter[:-5] + bytes(5))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 7])
+def test_levels_of_what_has_none_are_all_of_it_with_one_warning(letter, levels):
+    for one in (letter, hcodec.encode(np.arange(6000, dtype=np.uint16).reshape(60, 100), lossless=True)):
+        with pytest.warns(HcodecWarning, match="no levels") as caught:
+            assert (codec.decode_picture(one, levels=levels, strict=True).pixels == codec.decode_picture(one).pixels).all()
+        assert len(caught) == 1
+        with pytest.warns(HcodecWarning, match="no levels") as caught, hcodec.open(one) as file:
+            assert file.image(levels=levels).tobytes() == hcodec.decode(one).tobytes()
+        assert len(caught) == 1
+        with pytest.warns(HcodecWarning, match="no levels") as caught:
+            assert hcodec.truncate(one, levels=levels) == one
+        assert len(caught) == 1
+    with pytest.raises(HcodecError, match="levels"):
+        codec.decode_picture(letter, levels=0)
+    with pytest.warns(HcodecWarning, match="the file ends after"), pytest.warns(HcodecWarning, match="no levels"):
+        codec.decode_picture(letter[:-9], levels=levels)
 
 
 @pytest.mark.parametrize("lossless", [True, None])

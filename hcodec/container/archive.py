@@ -11,12 +11,14 @@ import io
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+from hcodec.container import whole
 from hcodec.container.attachments import Attachments
 from hcodec.container.directory import (
+    DEEP,
     LENGTH,
     Directory,
     Entry,
@@ -27,7 +29,7 @@ from hcodec.container.directory import (
     parse_columns,
     squeeze,
 )
-from hcodec.container.fields import CRC_BYTES, MAX_VARINT_BYTES, Cursor, pack_crc32, pack_varint
+from hcodec.container.fields import CRC_BYTES, MAX_LENGTH_BYTES, MAX_VARINT_BYTES, Cursor, Range, pack_crc32, pack_varint
 from hcodec.container.header import ARCHIVE as MAGIC
 from hcodec.container.header import MAGIC as PICTURE_MAGIC
 from hcodec.container.source import Source, open_path, read_source
@@ -46,6 +48,8 @@ __all__ = [
 ]
 
 VERSION = 1  # format
+_PICTURE = Range("length of a picture", 1, MAX_LENGTH_BYTES)  # format
+_FEW_BYTES = 64  # that tell how most pictures of 16 bits are coded
 _TRUNCATED = "the archive ends inside its directory"
 _HEAD_BYTES = len(MAGIC) + 1 + 2 * MAX_VARINT_BYTES  # at most, without the directory
 
@@ -124,6 +128,27 @@ class Archive:
         columns = [[cursor.take(num_bytes) for num_bytes in column] for column in zip(*sizes, strict=True)]
         return [Attachments(*row) for row in zip(*columns, strict=True)]
 
+    def alpha_of_deep(self) -> Iterator[str]:
+        """Yields the names of pictures of 16 bits with an alpha channel, which is among their samples; reads little."""
+        for index, segment in enumerate(self.directory.segments):
+            if segment.kind == DEEP:
+                with suppress(HcodecError):  # it is damaged, which is for `fault` to say
+                    yield from self._alpha_of_deep(index)
+
+    def _alpha_of_deep(self, index: int) -> Iterator[str]:
+        start, end = self._starts[index], self._starts[index] + self.directory.segments[index].chain_bytes
+        for entry in self.directory.in_segment(index):
+            cursor = Cursor(self._read(start, MAX_VARINT_BYTES), "a chain")
+            num_bytes = cursor.varint(_PICTURE)
+            start += cursor.position
+            room = max(min(num_bytes, end - start), 0)
+            picture = self._read(start, min(_FEW_BYTES, room))
+            if not whole.is_described(picture):  # there is a preview before it
+                picture = self._read(start, min(whole.MAX_START_BYTES, room))
+            if whole.parse(picture).has_alpha:
+                yield entry.name
+            start += num_bytes
+
     def fault(self, index: int) -> str:
         """Says what is wrong with the bytes of a segment, in one line; empty if they are there and undamaged."""
         try:
@@ -178,8 +203,8 @@ class Listing:
     """What is in an archive, without decoding it.
 
     `pictures` in the order in which they were packed, `segments` in that of the file; `directory_bytes`: all that comes
-    before the segments; `file_bytes`: what is there; `total_bytes`: what the directory promises; `warnings`: one line
-    for each thing that is wrong.
+    before the segments; `file_bytes`: what is there; `total_bytes`: what the directory promises; `with_alpha`: the names of
+    pictures that have an alpha channel; `warnings`: one line for each thing that is wrong.
     """
 
     version: int
@@ -188,24 +213,31 @@ class Listing:
     directory_bytes: int
     file_bytes: int
     total_bytes: int
+    with_alpha: frozenset[str]
     warnings: tuple[str, ...]
+
+    def depth(self, segment: int) -> int:
+        """How many bits the samples in a segment, counted from 0, have."""
+        return 16 if self.segments[segment].kind == DEEP else 8
 
     def as_dict(self) -> dict[str, Any]:
         """The same, in dicts, lists, strings and numbers, as JSON takes them."""
         fields = asdict(self)
+        with_alpha = fields.pop("with_alpha")
         for segment in fields["segments"]:
             segment["fingerprint"] = segment["fingerprint"].hex()
         for picture in fields["pictures"]:
             sizes = picture.pop("attached_bytes")._asdict()
             picture |= {f"{name}_bytes": num_bytes for name, num_bytes in sizes.items()}
+            picture |= {"has_alpha": picture["name"] in with_alpha, "depth": self.depth(picture["segment"])}
         return fields
 
 
 def listing(source: Source, *, check: bool = False) -> Listing:
     """Returns what is in an archive, given as its bytes, its path or an open file.
 
-    Reads the directory alone, or with `check` everything, to compare the checksums; decodes nothing. Raises FormatError,
-    TruncatedError and OSError as `opened` does.
+    Reads the directory and the beginning of pictures of 16 bits, or with `check` everything, to compare the checksums;
+    decodes nothing. Raises FormatError, TruncatedError and OSError as `opened` does.
     """
     with opened(source) as archive:
         segments = archive.directory.segments
@@ -214,7 +246,8 @@ def listing(source: Source, *, check: bool = False) -> Listing:
             warnings.append(f"the file ends after {archive.file_bytes} of {archive.total_bytes} bytes")
         if archive.file_bytes > archive.total_bytes:
             warnings.append("there are bytes after the end of the archive")
+        beside = (entry.name for entry in archive.directory.entries if entry.attached_bytes.alpha)
         return Listing(
-            VERSION, archive.directory.entries, segments,
-            archive.head_bytes, archive.file_bytes, archive.total_bytes, tuple(warnings),
+            VERSION, archive.directory.entries, segments, archive.head_bytes, archive.file_bytes, archive.total_bytes,
+            frozenset((*beside, *archive.alpha_of_deep())), tuple(warnings),
         )  # fmt: skip

@@ -33,6 +33,11 @@ class Head(NamedTuple):
         return pack_crc32(self.tag, payload) == self.crc32
 
     @property
+    def kind(self) -> Kind | None:
+        """What it is; None if nobody here knows."""
+        return KINDS.get(self.tag)
+
+    @property
     def is_mandatory(self) -> bool:
         """Whether nobody may read the file who does not know this chunk."""
         return self.tag[:1].isupper()
@@ -101,9 +106,9 @@ def _parse_text(payload: bytes) -> tuple[str, str]:
 _BYTE, _FLAG = Range("code point", 0, 255), Range("flag", 0, 1)  # format, as those below
 _COORDINATE, _NUMBER = Range("coordinate", 0, (1 << 31) - 1), Range("number", 1, (1 << 31) - 1)
 _ORIENTATION = Range("orientation", 1, 8)
-WHOLE = Kind("whole", True)
+ALPHA, WHOLE = Kind("alpha", True), Kind("whole", True)
 KINDS = {
-    b"alph": Kind("alpha", True),
+    b"alph": ALPHA,
     b"iccp": Kind("icc", True),
     b"cicp": _numbers("cicp", True, Cicp, _BYTE, _BYTE, _BYTE, _FLAG),
     b"chrm": _numbers("chromaticities", True, Chromaticities, *[_COORDINATE] * 8),

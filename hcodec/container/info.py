@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hcodec.container import lossless_layer, whole
-from hcodec.container.attachments import Chromaticities, Cicp, Density
+from hcodec.container.attachments import Chromaticities, Cicp, Density, Sizes
 from hcodec.container.header import Header
 from hcodec.container.reader import Reader, read_all
 from hcodec.container.source import Source, read_source
@@ -63,10 +63,11 @@ class Info:
 
     `fingerprint`: 8 hexadecimal digits; `cut`: the last layer is an incomplete one; `num_windows`: how many windows the
     picture has; `num_coarse`: how many of its first levels are not of windows, but of the whole picture; `alpha_bytes`,
-    `icc_bytes`, `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent; `cicp` to `text`: as in `Attachments`;
-    `container_bytes`: everything but the layers, in the whole file; `file_bytes`: what was read; `total_bytes`: what the
-    header promises; `warnings`: as in `Reader`; `depth`: bits a sample; `stored`: how the picture is coded where it is stored as
-    a whole ("bilevel", "5 colors", "16-bit", "image file"), and is all of level 1; else empty.
+    `icc_bytes`, `exif_bytes`, `xmp_bytes`: size of what is present, 0 when absent (`has_alpha` is also true of alpha of 16
+    bits); `cicp` to `text`: as in `Attachments`; `container_bytes`: everything but the layers, in the whole file;
+    `file_bytes`: what was read; `total_bytes`: what the header promises; `warnings`: as in `Reader`; `depth`: bits a sample;
+    `stored`: how the picture is coded where it is stored as a whole ("bilevel", "5 colors", "16-bit", "image file"), and is
+    all of level 1; else empty.
     """
 
     version: int
@@ -82,6 +83,7 @@ class Info:
     stored: str
     levels: tuple[LevelInfo, ...]
     lossless: LosslessInfo | None
+    has_alpha: bool
     alpha_bytes: int
     icc_bytes: int
     exif_bytes: int
@@ -98,15 +100,10 @@ class Info:
     complete: bool
     warnings: tuple[str, ...]
 
-    @property
-    def has_alpha(self) -> bool:
-        """Whether an alpha channel is present."""
-        return self.alpha_bytes > 0
-
     def as_dict(self) -> dict[str, Any]:
         """The same, in dicts, lists, strings, numbers and booleans, as JSON takes them."""
         named = {name: value._asdict() for name in _VALUES if isinstance(value := getattr(self, name), _NAMED)}
-        return {**asdict(self), **named, "text": dict(self.text), "has_alpha": self.has_alpha}
+        return {**asdict(self), **named, "text": dict(self.text)}
 
 
 def info(source: Source) -> Info:
@@ -121,6 +118,8 @@ def info(source: Source) -> Info:
 def describe(reader: Reader) -> Info:
     """What is in a file, as far as a reader has it. Raises TruncatedError if it ends inside the header."""
     header, attached = reader.known_header(), reader.attachments
+    stored = _stored(reader) if header.model == whole.MODEL else None
+    sizes = attached.sizes._asdict() | {name: num_bytes for name, (num_bytes, _) in reader.begun.items() if name in Sizes._fields}
     return Info(
         version=header.version,
         width=header.width,
@@ -132,10 +131,11 @@ def describe(reader: Reader) -> Info:
         num_windows=header.num_windows,
         num_coarse=header.num_coarse,
         depth=header.depth,
-        stored=_say_stored(reader) if header.model == whole.MODEL else "",
+        stored=stored.describe() if stored else "unknown" if header.model == whole.MODEL else "",
         levels=_levels(reader, header),
         lossless=_describe_lossless(reader, header) if header.lossless else None,
-        **{f"{name}_bytes": num_bytes for name, num_bytes in attached.sizes._asdict().items()},
+        has_alpha=sizes["alpha"] > 0 or (stored is not None and stored.has_alpha),
+        **{f"{name}_bytes": num_bytes for name, num_bytes in sizes.items()},
         **{name: getattr(attached, name) for name in _VALUES},
         container_bytes=header.file_bytes - sum(layer.num_bytes for layer in header.layers) - reader.whole_bytes,
         file_bytes=reader.num_bytes_fed,
@@ -149,17 +149,19 @@ def _levels(reader: Reader, header: Header) -> tuple[LevelInfo, ...]:
     """Returns what there is to say of each level; a picture that is stored as a whole is one level."""
     if header.model != whole.MODEL:
         return tuple(LevelInfo(level, *_layer_facts(reader, header, level)) for level in range(1, header.num_levels + 1))
-    promised, present = reader.whole_bytes, len(reader.whole)
-    crc_ok = bool(reader.attachments.whole) if reader.num_levels else None
-    bpp = 8 * promised / (header.width * header.height)
-    return (LevelInfo(1, promised, bpp, header.prefix_bytes(0), present if crc_ok is not False else promised, crc_ok),)
+    end, promised = header.prefix_bytes(0), reader.whole_bytes
+    present = max(promised - max(end - reader.num_bytes_fed, 0), 0)
+    is_known = reader.num_levels and not reader.begun
+    crc_ok = bool(reader.attachments.whole) if is_known else None
+    return (LevelInfo(1, promised, 8 * promised / (header.width * header.height), end, present, crc_ok),)
 
 
-def _say_stored(reader: Reader) -> str:
+def _stored(reader: Reader) -> whole.Whole | None:
+    """Returns a picture that is stored as a whole, taken apart; None if it has hardly begun, or is malformed."""
     try:
-        return whole.parse(reader.whole).describe()
-    except HcodecError:  # it has hardly begun, or is malformed in spite of its checksum
-        return "unknown"
+        return whole.parse(reader.whole)
+    except HcodecError:
+        return None
 
 
 def _layer_facts(reader: Reader, header: Header, number: int) -> tuple[int, float, int, int, bool | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Generator, Iterator
 
-from hcodec.container import chunks
+from hcodec.container import chunks, whole
 from hcodec.container.attachments import NOTHING
 from hcodec.container.header import Header, HeaderParser
 from hcodec.container.table import Piece
@@ -18,7 +18,14 @@ from hcodec.errors import FormatError, TruncatedError
 
 EVERYWHERE = -1  # stands for a window where a layer is of the whole picture
 Wants = Callable[[int, int], bool]  # whether the piece of a layer, by its number from 1, and of a window is wanted
+_LARGE = (chunks.ALPHA, chunks.WHOLE)  # chunks that only decoding takes
+_DAMAGED = {chunks.WHOLE: "the picture is damaged"}
 _DAMAGED_METADATA = "metadata is damaged, some of it was ignored"
+
+
+def nothing(_layer: int, _window: int) -> bool:
+    """Wants no pieces: only what a file says of itself. Of the picture as a whole and of alpha, a beginning will do then."""
+    return False
 
 
 class Reader:
@@ -29,6 +36,7 @@ class Reader:
     how many levels are complete everywhere; `lossless`: for each window its piece of the lossless layer, empty until whole;
     `damaged`: window, or EVERYWHERE -> the number (from 1) of its first layer with a wrong checksum, from which on its
     pieces are ignored; `unread`: the layers of which not every piece was wanted; `attachments`: each empty until whole;
+    `begun`: of an alpha channel and a picture as a whole that are not wanted: how long they are, and their beginning;
     `complete`: every promised byte has arrived; `num_bytes_fed`. Memory is taken for bytes that have arrived, never for
     bytes that are promised.
     wants: which pieces to take, None for all; whoever feeds may `jump` over the others.
@@ -43,6 +51,7 @@ class Reader:
         self.damaged: dict[int, int] = {}
         self.unread: set[int] = set()
         self.attachments = NOTHING
+        self.begun: dict[str, tuple[int, bytes]] = {}
         self.complete = False
         self.num_bytes_fed = 0
         self._notes: list[str] = []  # of what else was ignored
@@ -80,12 +89,25 @@ class Reader:
     @property
     def whole(self) -> bytes:
         """The bytes so far of the picture that is a chunk, in place of levels; empty if there are none."""
+        if chunks.WHOLE.name in self.begun:
+            return self.begun[chunks.WHOLE.name][1]
         return bytes(self._pending) if self._is_whole else self.attachments.whole
 
     @property
     def _is_whole(self) -> bool:
         """Whether it is arriving now."""
-        return self._head is not None and chunks.KINDS.get(self._head.tag) is chunks.WHOLE
+        return self._head is not None and self._head.kind is chunks.WHOLE
+
+    @property
+    def ahead(self) -> tuple[int, bool]:
+        """How many bytes the chunk that is arriving lacks, and whether somebody wants them; if not, they may be jumped over."""
+        if self._head is None:
+            return 0, True
+        rest = self._head.num_bytes - len(self._pending)
+        if self._wants is not nothing or self._head.kind not in _LARGE:
+            return rest, True
+        is_unknown = self._is_whole and not whole.is_described(bytes(self._pending))
+        return (0, True) if is_unknown else (rest, False)
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises FormatError if the file is not ours, too new, or damaged in its header."""
@@ -177,18 +199,27 @@ class Reader:
                 break
             self._head = head
             self.whole_bytes += head.num_bytes * self._is_whole
-            payload = yield from self._take(head.num_bytes)
+            if self._wants is nothing and head.kind in _LARGE:
+                yield from self._begin(head.kind, head.num_bytes)
+            else:
+                self._keep_chunk(head, (yield from self._take(head.num_bytes)))
             self._head = None
             num_bytes -= head.num_bytes
-            self._keep_chunk(head, payload)
         if num_bytes:  # also after the break: the section's end is known from the header, so the layers are not lost
             self._warn(_DAMAGED_METADATA)
             yield from self._skip(num_bytes)
 
+    def _begin(self, kind: chunks.Kind, num_bytes: int) -> Iterator[None]:
+        """Skips a payload; keeps what there is of it when somebody jumps on."""
+        while not self._gap_bytes and len(self._pending) < num_bytes:
+            yield
+        self.begun[kind.name] = num_bytes, bytes(self._pending[:num_bytes])
+        yield from self._skip(num_bytes)
+
     def _keep_chunk(self, head: chunks.Head, payload: bytes) -> None:
-        kind = chunks.KINDS.get(head.tag)
+        kind = head.kind
         if not head.fits(payload):
-            self._warn(f"{kind.name} is damaged, it was ignored" if kind else _DAMAGED_METADATA)
+            self._warn(_DAMAGED.get(kind, f"{kind.name} is damaged, it was ignored") if kind else _DAMAGED_METADATA)
         elif kind:
             try:
                 self.attachments = chunks.add(self.attachments, kind, payload)

@@ -10,12 +10,14 @@ import zlib
 from dataclasses import dataclass
 
 from hcodec.container.fields import Cursor, Range, pack_varint
-from hcodec.errors import FormatError
+from hcodec.errors import FormatError, TruncatedError
 
 MODEL, FINGERPRINT = "stored", bytes(4)  # format: what such a file has in place of a model
 GRAY_SAMPLES, RGB_SAMPLES, FILE, COLORS, DEEP = range(5)  # format: forms; the first three as in stored pictures
 _NAMES = ("samples", "samples", "image file", "", "16-bit")
 MAX_COLORS = 4096  # format
+WITHOUT_LEVELS = "the picture is stored as a whole, it has no levels to choose from"
+MAX_START_BYTES = 1 << 17  # format: of preview, form and palette, together, rounded up
 _PREVIEW = Range("length of the preview", 0, 1 << 16)  # format, as those below
 _FORM = Range("form", GRAY_SAMPLES, DEEP)
 _CHANNELS = Range("number of channels", 1, 3)
@@ -54,6 +56,11 @@ class Whole:
         head = pack_varint(len(self.preview)) + self.preview + bytes([self.form])
         return head + (self.palette.pack() if self.palette else b"") + self.body
 
+    @property
+    def has_alpha(self) -> bool:
+        """Whether an alpha channel is among the samples: that of 16 bits is not apart."""
+        return self.form == DEEP and self.body[:1] in (b"\2", b"\4")  # format: channels
+
     def describe(self) -> str:
         """Says in a word or two how it is coded."""
         if self.palette is None:
@@ -68,6 +75,17 @@ def parse(data: bytes) -> Whole:
     form = cursor.byte(_FORM)
     palette = _parse_palette(cursor) if form == COLORS else None
     return Whole(preview, form, palette, cursor.rest())
+
+
+def is_described(data: bytes) -> bool:
+    """Whether the beginning of a whole picture says how it is coded, or cannot be read."""
+    try:
+        parse(data)
+    except TruncatedError:
+        return False
+    except FormatError:
+        return True
+    return True
 
 
 def preview_of(data: bytes) -> bytes:

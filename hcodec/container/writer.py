@@ -6,6 +6,7 @@ its room, `errors` and Python's own modules only: no numpy, no torch, no Pillow.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
@@ -17,7 +18,8 @@ from hcodec.container.header import Frame, Header, pack_header
 from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.source import Source, read_source
 from hcodec.container.table import Layer
-from hcodec.errors import FormatError, TruncatedError
+from hcodec.container.whole import MODEL, WITHOUT_LEVELS
+from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 
 Pieces = Sequence[bytes]  # of one layer: that of the whole picture, or those of the windows in their order
 
@@ -67,7 +69,8 @@ def truncate(source: Source, *, levels: int | None = None, num_bytes: int | str 
     `source`: its path, its bytes or an open file; `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a
     length (40000 or "40kB") that the result does not exceed, for which the lossless layer is left out, and then a layer may be
     cut inside (the header then says so). With both, both hold; with neither, everything usable is kept, up to the first piece
-    that is not, which makes a well-formed file of the first bytes of one. Raises FormatError if the header is bad or a layer that
+    that is not, which makes a well-formed file of the first bytes of one. A picture stored as a whole is
+    kept, with a warning if levels were asked for. Raises FormatError if the header is bad or a layer that
     was asked for is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit, HcodecError
     if an argument is wrong, OSError if the source cannot be read.
     """
@@ -78,6 +81,9 @@ def truncate(source: Source, *, levels: int | None = None, num_bytes: int | str 
 
 def _truncate(data: bytes, levels: int | None, num_bytes: int | None) -> bytes:
     reader, header = read_all(data)
+    if header.model == MODEL:
+        _check_whole(reader, levels)
+        levels = None
     kept = _check_levels(levels, reader, header)
     layers = [_layer(reader, header, level) for level in range(kept)]
     front = data[header.header_bytes : header.prefix_bytes(0)]
@@ -91,9 +97,18 @@ def _truncate(data: bytes, levels: int | None, num_bytes: int | None) -> bytes:
     if num_bytes is not None:
         first = _header(header, layers[:1], sections, lossless=False, cut=False).file_bytes
         if first > num_bytes:
-            raise TruncatedError(f"the first level alone needs {first} bytes, {num_bytes} were asked for")
+            what = "the picture, which is stored as a whole," if header.model == MODEL else "the first level alone"
+            raise TruncatedError(f"{what} needs {first} bytes, {num_bytes} were asked for")
         layers, begun = _fit(layers, begun, num_bytes - first)
     return _assemble(header, [*layers, begun] if begun else layers, sections, cut=bool(begun))
+
+
+def _check_whole(reader: Reader, levels: int | None) -> None:
+    """Warns of levels of a picture that is stored as a whole. Raises FormatError (it is damaged), TruncatedError (it is cut)."""
+    if not reader.attachments.whole:
+        raise FormatError("the picture is damaged") if reader.num_levels else TruncatedError("the file ends inside its picture")
+    if levels is not None:
+        warnings.warn(WITHOUT_LEVELS, HcodecWarning, stacklevel=4)
 
 
 def _check_levels(levels: int | None, reader: Reader, header: Header) -> int:

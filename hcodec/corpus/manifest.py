@@ -52,6 +52,24 @@ class Record:
         return self.done and self.stamp == source.stamp and output is not None and output.num_bytes in (None, self.file_bytes)
 
 
+def _record(fields: Any) -> Record:
+    """Returns a record of a line. Raises ValueError, KeyError or TypeError if it is none."""
+    record = Record(**fields | {"warnings": tuple(fields["warnings"])})
+    kinds = {name: (int, float) if name == "seconds" else type(value) for name, value in asdict(Record("", "")).items()}
+    if not all(isinstance(getattr(record, name), kind) for name, kind in kinds.items()):
+        raise ValueError("a field of a record is of another type")
+    return record
+
+
+def _settings(head: Any) -> dict[str, Any]:
+    """Returns the settings of the first line. Raises KeyError, TypeError or ValueError if it is none, FormatError (newer)."""
+    if head["version"] != _VERSION:
+        raise FormatError(f"{NAME} is of version {head['version']}; this hcodec knows version {_VERSION}")
+    if not isinstance(head["settings"], dict):
+        raise ValueError("the settings are none")
+    return dict(head["settings"])
+
+
 @dataclass
 class Manifest:
     """All records of a corpus, by name; settings: how its pictures are encoded, as JSON has it."""
@@ -64,19 +82,12 @@ class Manifest:
     def read(cls, folder: Folder) -> Self | None:
         """Returns the manifest in a folder, None if there is none. Raises FormatError if it is damaged, OSError."""
         try:
-            lines = folder.read(NAME).decode().splitlines()
+            head, *rest = map(json.loads, folder.read(NAME).decode().splitlines())
+            return cls(_settings(head), {record.name: record for record in map(_record, rest)})
         except FileNotFoundError:
             return None
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{NAME} is damaged: {error}") from error
-        try:
-            head, *rest = map(json.loads, lines)
-            if head["version"] != _VERSION:
-                raise FormatError(f"{NAME} is of version {head['version']}; this hcodec knows version {_VERSION}")
-            records = [Record(**fields | {"warnings": tuple(fields["warnings"])}) for fields in rest]
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(f"{NAME} is damaged: {error}") from error
-        return cls(head["settings"], {record.name: record for record in records})
+        except (ValueError, KeyError, TypeError, RecursionError, IsADirectoryError) as error:
+            raise FormatError(f"{NAME} is damaged, or of something else; without it, --force encodes all again") from error
 
     def write(self, folder: Folder) -> None:
         """Writes it into a folder. Raises OSError."""

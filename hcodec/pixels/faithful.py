@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -42,28 +43,30 @@ def prepare(
     """Returns the picture with the metadata that is to be kept, whose notes `warn` gives.
 
     `exact`: it is to be coded without loss, so PictureError is raised if reading changed its samples, unless `convert` allows
-    that. Raises what `picture.read` raises, and HcodecError (an unknown kind of metadata).
+    that; so it is of floats, whose range is a guess, exact or not. Raises what `picture.read` raises, and HcodecError (an
+    unknown kind of metadata).
     """
     if not isinstance(convert, bool | np.bool_):
         raise HcodecError(f"convert is of type {type(convert).__name__}; it must be True or False")
     source = image if isinstance(image, Picture) else picture.read(image)
     _check(source)
-    if exact and not convert and not is_held(source):
-        changes = "; ".join(source.changes)
-        raise PictureError(f"it cannot be coded without loss: {changes}; --convert (convert=True) codes that")
+    if (exact or source.guessed) and not convert and refusal(source):
+        raise PictureError(refusal(source))
     kept = replace(source, metadata=blobs.keep(source.metadata, metadata, strip))
     return replace(kept, rounding=()) if exact else kept  # without loss, the samples of 16 bits are what is coded
 
 
-def is_held(source: Picture) -> bool:
-    """Whether coding without loss gives the very samples of the source again: the one place that decides it."""
-    return not source.changes
+def refusal(source: Picture) -> str:
+    """Why coding without loss does not give the very samples of the source again; empty if it does. This decides it."""
+    changes = "; ".join(source.changes)
+    why = "the range of its samples is a guess" if source.guessed else "cannot be coded without loss"
+    return f"{why}: {changes}; --convert (convert=True) codes that" if changes else ""
 
 
-def warn(source: Picture, name: str = "") -> None:
-    """Warns of what was changed and what was left out of a picture: a line each, with its name if it has one."""
-    for note in source.notes:
-        warnings.warn(f"{name}: {note}" if name else note, HcodecWarning, stacklevel=_callers_level() + 1)
+def warn(notes: Iterable[str]) -> None:
+    """Warns of what was changed and what was left out, a line each."""
+    for note in notes:
+        warnings.warn(note, HcodecWarning, stacklevel=_callers_level() + 1)
 
 
 def _callers_level() -> int:

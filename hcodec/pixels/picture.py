@@ -69,7 +69,8 @@ class Picture:
     channel, then the three planes of `pixels` are equal; `changes`: how the samples differ from those of the source, which
     no file of ours can hold; `left_out`: what else of the source is not here, beside `metadata.other`; `exact`: of a decoded
     picture, whether `pixels` are the very ones that were encoded; `deep`: uint16 (H, W, 1 to 4), the samples where they have
-    16 bits, alpha included; `rounding`: how `pixels` and `alpha` differ from those.
+    16 bits, alpha included; `rounding`: how `pixels` and `alpha` differ from those; `damage`: of the source,
+    of which somebody asked for what could be read; `guessed`: the range of its samples, which are floats, was guessed.
     """
 
     pixels: NDArray[np.uint8]
@@ -81,6 +82,8 @@ class Picture:
     exact: bool = False
     deep: NDArray[np.uint16] | None = None
     rounding: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
+    guessed: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -88,11 +91,12 @@ class Picture:
         names = [*self.left_out, *self.metadata.other]
         more = len(names) - _MAX_NAMES
         left_out = ", ".join([*names[:_MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
-        return tuple(line for line in ("; ".join((*self.changes, *self.rounding)), left_out and f"left out: {left_out}") if line)
+        changes = "; ".join((*self.damage, *self.changes, *self.rounding))
+        return tuple(line for line in (changes, left_out and f"left out: {left_out}") if line)
 
     def without_notes(self) -> Picture:
         """Returns the same picture, of which there is nothing to be warned of any more."""
-        return replace(self, changes=(), rounding=(), left_out=(), metadata=replace(self.metadata, other=()))
+        return replace(self, changes=(), rounding=(), damage=(), left_out=(), metadata=replace(self.metadata, other=()))
 
 
 def read(
@@ -103,7 +107,7 @@ def read(
     """The picture in a file (by path, as bytes, or open), in a Pillow image, or in an array.
 
     Arrays: bool, uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-    `allow_truncated`: of a file that is damaged or ends early, take what can be read, which counts as a change.
+    `allow_truncated`: of a file that is damaged or ends early, take what can be read, and note it.
     Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
     OSError if the file cannot be read.
     """
@@ -146,7 +150,7 @@ def _from_file(file: BinaryIO, allow_truncated: bool) -> Picture:
         file.seek(0)
         with lenient():
             found = _opened(file)
-        return replace(found, changes=(*found.changes, f"{str(error).removesuffix(_HINT)}; what could be read was kept"))
+        return replace(found, damage=(f"{str(error).removesuffix(_HINT)}; what could be read was kept",))
 
 
 def _opened(file: BinaryIO) -> Picture:
@@ -169,7 +173,7 @@ def _from_image(image: Image.Image) -> Picture:
     turn = _UPRIGHT.get(orientation)
     converted, changes = samples.convert(image, rawmode, facts.bits)
     upright = np.asarray(converted if turn is None else converted.transpose(turn))
-    rounded = _from_channels(upright, metadata, tuple(changes), left_out)
+    rounded = replace(_from_channels(upright, metadata, tuple(changes), left_out), guessed=image.mode == "F")
     return _rounded(rounded, deep.joined(image, halves, turn) if has_deep else None)
 
 
@@ -195,7 +199,7 @@ def _from_array(array: NDArray[np.generic]) -> Picture:
         raise PictureError(f"an array of shape {array.shape} is no picture; (H, W) or (H, W, 1 to 4) is")
     _check_size(channels.shape[1], channels.shape[0])
     eight_bits, changes = samples.convert_array(channels)
-    rounded = _from_channels(eight_bits, Metadata(), tuple(changes), ())
+    rounded = replace(_from_channels(eight_bits, Metadata(), tuple(changes), ()), guessed=array.dtype.kind == "f")
     return _rounded(rounded, channels.astype(np.uint16) if array.dtype.kind == "u" and array.dtype.itemsize == 2 else None)
 
 

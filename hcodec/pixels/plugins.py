@@ -1,7 +1,7 @@
 """Formats that Pillow knows only with the help of others: HEIC and JPEG XL, where their packages are installed.
 
-Room: pixels, below `picture`. They are looked for when a file or a suffix is not known otherwise. Imports Pillow, `errors`, and
-pillow-heif and pillow-jxl-plugin inside a function.
+Room: pixels, below `picture`. They are looked for when a file or a suffix is not known otherwise. Imports Pillow,
+`container.header`, `errors`, and pillow-heif and pillow-jxl-plugin inside a function.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from hcodec.container.header import ARCHIVE, MAGIC
 from hcodec.errors import PictureError
 
 _BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _SUFFIXES = (".heic", ".heif", ".hif", ".jxl")
+_OURS = {  # unless our own plugin for Pillow was imported
+    MAGIC: "is an hcodec file already (hcodec truncate makes it shorter, hcodec decode a picture of it)",
+    ARCHIVE: "is an archive of hcodec (hcodec unpack takes its pictures out)",
+}
 _JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 
 
@@ -30,6 +35,9 @@ def opened(file: BinaryIO) -> Image.Image:
                 return Image.open(file)
         if kind := _needed_for(file):
             raise PictureError(f"a damaged {kind} file, or the package for it is missing: pip install hcodec[formats]") from None
+        file.seek(0)
+        if ours := _OURS.get(file.read(len(MAGIC))):
+            raise PictureError(ours) from None
         raise
 
 

@@ -31,6 +31,7 @@ _WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 _PREMULTIPLIED = ("La", "RGBa")
 _CONVERTED = ("HSV", "YCbCr")  # modes that Pillow converts to RGB, with rounding
 _MAX_16 = 0xFFFF
+_FULL = (1, 255, _MAX_16)  # where the usual ranges of floats end
 
 
 def rawmode(image: Image.Image) -> str:
@@ -53,7 +54,8 @@ def convert(image: Image.Image, rawmode: str, bits: int) -> tuple[Image.Image, l
     if image.mode in _CONVERTED:
         return image.convert("RGB"), [*changes, f"{image.mode} converted to RGB"]
     if image.mode == "F":
-        raise PictureError("samples of mode F are floats, whose range nobody knows; make them 8 or 16 bits first")
+        rounded, change = _round_floats(np.asarray(image))
+        return Image.fromarray(rounded), [*changes, change]
     if image.mode not in _CHANNELS:
         raise PictureError(f"pictures of mode {image.mode} cannot be coded; convert it to RGB first")
     if image.mode in _PREMULTIPLIED or rawmode.startswith(_PREMULTIPLIED):
@@ -67,20 +69,24 @@ def convert(image: Image.Image, rawmode: str, bits: int) -> tuple[Image.Image, l
 
 
 def convert_array(array: NDArray[Any]) -> tuple[NDArray[np.uint8], list[str]]:
-    """Returns an array of bool, uint8 or uint16 as uint8, and what was changed. Raises PictureError if it is of another type."""
+    """Returns an array of bool, uint8, uint16 or floats as uint8, and what was changed. Raises PictureError if it is none of these."""
     if array.dtype == np.uint8:
         return array, []
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255), []
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order
         return _round(array, _MAX_16), [_say_rounded(16, array)]
+    if array.dtype.kind == "f":
+        rounded, change = _round_floats(array)
+        return rounded, [change]
     raise PictureError(f"an array of {array.dtype} cannot be coded; uint8 (0..255), uint16 (0..65535) or bool can")
 
 
 def _convert_integers(image: Image.Image, bits: int) -> tuple[Image.Image, list[str]]:
     samples = np.asarray(image)
     if samples.min() < 0 or samples.max() > _MAX_16:
-        raise PictureError("samples of more than 16 bits cannot be coded")
+        span = f"{samples.min()} to {samples.max()}"
+        raise PictureError(f"samples of {span} need more than 16 bits; bring them to 0 to {_MAX_16} first")
     if image.mode == "I" and bits <= 8 and samples.max() <= 255:  # as Pillow's own convert("I") makes of 8 bits
         gray, change = Image.fromarray(samples.astype(np.uint8)), "mode I, of 0 to 255, taken as 8 bits"
     else:
@@ -91,6 +97,18 @@ def _convert_integers(image: Image.Image, bits: int) -> tuple[Image.Image, list[
     if isinstance(transparent, int):
         gray.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))
     return gray, [change]
+
+
+def _round_floats(samples: NDArray[Any]) -> tuple[NDArray[np.uint8], str]:
+    """Returns floats as uint8, by the least usual range that holds them, and says so. Raises PictureError if none does."""
+    if not np.isfinite(samples).all():
+        raise PictureError("samples are floats, some of which are not finite; replace those first, as numpy.nan_to_num does")
+    low, high = float(samples.min()), float(samples.max())
+    full = next((full for full in _FULL if 0 <= low <= high <= full), None)
+    if full is None:
+        raise PictureError(f"samples are floats of {low:g} to {high:g}; bring them to 0 to 1 first: (x - low) / (high - low)")
+    scaled = np.rint(samples.astype(np.float64) * (255 / full)).astype(np.uint8)
+    return scaled, f"floats of {low:g} to {high:g} taken as those of 0 to {full}, rounded to 8 bits"
 
 
 def _say_rounded(bits: int, samples: NDArray[Any]) -> str:

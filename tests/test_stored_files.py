@@ -1,0 +1,105 @@
+"""Commands on files that hold a picture as a whole, without levels, alone and among others."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import render
+from PIL import Image
+from test_cli import hcodec as run
+from test_whole import page
+
+import hcodec
+from hcodec.container.archive import listing
+
+STORED = ("deep", "page")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working folder with `mixed`: a document, 16 bits and a photograph, as hcodec files."""
+    monkeypatch.chdir(tmp_path)
+    Path("mixed").mkdir()
+    deep = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
+    Path("mixed/deep.hcodec").write_bytes(hcodec.encode(deep, lossless=True))
+    Path("mixed/page.hcodec").write_bytes(hcodec.encode(page(), model="tiny"))
+    Path("mixed/photo.hcodec").write_bytes(hcodec.encode(render(48, 64), model="tiny"))
+
+
+def test_levels_of_a_mixed_folder_are_decoded():
+    result = run("decode", "-r", "mixed", "-o", "out/", "--levels", 2)
+    assert result.exit_code == 0 and sorted(os.listdir("out")) == ["deep.png", "page.png", "photo.png"]
+    for name in STORED:
+        assert result.stderr.count(f"Warning: mixed/{name}.hcodec: the picture is stored as a whole, it has no levels") == 1
+    assert result.stderr.count("Warning") == 2 and "levels 1 to 2 of 3" in result.stderr
+    assert np.asarray(Image.open("out/deep.png")).max() == 21 * (48 * 64 - 1)
+
+
+def test_levels_of_a_mixed_folder_are_kept():
+    result = run("truncate", "-r", "mixed", "-o", "out/", "--levels", 2)
+    assert result.exit_code == 0 and result.stderr.count("Warning") == 2
+    for name in STORED:
+        assert Path(f"out/{name}-L2.hcodec").read_bytes() == Path(f"mixed/{name}.hcodec").read_bytes()
+    result = run("truncate", "-r", "mixed", "-o", "short/", "--target-size", 400)
+    assert result.exit_code == 1 and sorted(os.listdir("short")) == ["deep-400B.hcodec", "photo-400B.hcodec"]
+    assert "page.hcodec: the picture, which is stored as a whole, needs" in result.stderr
+
+
+def test_alpha_of_16_bits_is_shown(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 65536, (8, 9, 4), dtype=np.uint16)
+    smooth = np.add.outer(np.arange(300), np.arange(400)).astype(np.uint16)
+    large = np.dstack([smooth * 90 + noise[..., 0].repeat(38, 0)[:300].repeat(45, 1)[:, :400] // 80] * 4)  # it has a preview
+    pictures = [(f"{channels}.png", noise[..., :channels]) for channels in (1, 2, 3, 4)]
+    archive = hcodec.pack([*pictures, ("large.png", large), ("plain.png", render(8, 8))])
+    Path("a.hcodec").write_bytes(archive)
+    lines = {line.split()[-1]: line for line in run("list", "a.hcodec").stdout.splitlines()[5:]}
+    assert [name for name, line in lines.items() if "with alpha" in line] == ["2.png", "4.png", "large.png"]
+    shown = json.loads(run("list", "a.hcodec", "--json").stdout)["pictures"]
+    assert [(one["has_alpha"], one["depth"]) for one in shown] == [
+        (False, 16), (True, 16), (False, 16), (True, 16), (True, 16), (False, 8)
+    ]  # fmt: skip
+    for channels, samples in enumerate((noise[..., :1], noise[..., :2], noise[..., :3], noise), start=1):
+        Path("one.hcodec").write_bytes(hcodec.encode(samples, lossless=True))
+        assert ("with alpha" in run("info", "one.hcodec").stdout) == (channels in (2, 4))
+        assert json.loads(run("info", "one.hcodec", "--json").stdout)["has_alpha"] == (channels in (2, 4))
+
+
+def test_damage_among_16_bits_does_not_keep_a_list_from_being_shown():
+    noise = np.random.default_rng(0).integers(0, 65536, (8, 9, 4), dtype=np.uint16)
+    archive = hcodec.pack([("a.png", noise), ("b.png", noise)])
+    start = listing(archive).directory_bytes
+    for at in range(start, len(archive), 7):
+        for harmed in (archive[:at] + b"\xff\xff\xff\x7f" + archive[at + 4 :], archive[:at]):
+            assert len(listing(harmed).pictures) == 2
+
+
+def test_reports_say_how_a_picture_is_stored():
+    Image.fromarray(np.asarray(page())).save("page.png")
+    made = json.loads(run("encode", "page.png", "--json").stdout)
+    decoded = json.loads(run("decode", "page.hcodec", "out.png", "--json").stdout)
+    kept = json.loads(run("truncate", "page.hcodec", "--levels", 1, "--json").stdout)
+    assert made["stored"] == decoded["stored"] == kept["stored"] == "bilevel"
+    assert json.loads(run("truncate", "mixed/photo.hcodec", "--levels", 1, "--json").stdout)["stored"] == ""
+
+
+def _made():
+    """Files of every kind of stored picture, and an archive of them."""
+    deep = np.arange(48 * 64 * 4, dtype=np.uint16).reshape(48, 64, 4) * 5
+    small = page()
+    pictures = [("deep.png", deep), ("page.png", small)]
+    return [hcodec.encode(deep, lossless=True), hcodec.encode(small), hcodec.pack(pictures)]
+
+
+def test_threads_and_forks_make_the_same_bytes():
+    made = _made()
+    assert [bool(hcodec.info(data).stored) for data in made[:-1]] == [True] * 2
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: _made(), range(2))) == [made] * 2
+    with multiprocessing.get_context("fork").Pool(2) as forks:
+        assert forks.starmap(_made, [()] * 2) == [made] * 2
