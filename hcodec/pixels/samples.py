@@ -69,7 +69,7 @@ def convert(image: Image.Image, rawmode: str, bits: int) -> tuple[Image.Image, l
 
 
 def convert_array(array: NDArray[Any]) -> tuple[NDArray[np.uint8], list[str]]:
-    """Returns an array of bool, uint8, uint16 or floats as uint8, and what was changed. Raises PictureError if it is none of these."""
+    """Returns an array of bool, uint8, uint16 or floats as uint8, and what was changed. Raises PictureError if it is another."""
     if array.dtype == np.uint8:
         return array, []
     if array.dtype == np.bool_:
