@@ -89,7 +89,8 @@ def test_reports_say_how_a_picture_is_stored():
 
 
 MADE = """
-import multiprocessing, sys
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 import hcodec
