@@ -41,6 +41,7 @@ class _LazyGroup(click.Group):
 
     def __call__(self, *args: Any, **extra: Any) -> Any:
         """Runs the program as a process of its own. After Ctrl-C that ends at once, whatever its threads are doing."""
+        self._interrupted = False
         try:
             return super().__call__(*args, **extra)
         finally:
