@@ -69,7 +69,7 @@ def say_levels(info: Info, wanted: int | None = None) -> str:
     """
     whole, total = whole_levels(info), _levels_of_model(info)
     if info.stored:
-        return f"{info.stored}: {'' if whole else 'a part of it, '}stored losslessly"
+        return f"{info.stored}: stored losslessly{'' if whole else ', of which there is a part or a preview'}"
     if wanted is not None and wanted <= whole:
         return f"{_span(wanted)} of {total}"
     part = whole < len(info.levels) and info.levels[whole].present_bytes and info.levels[whole].crc_ok is not False

@@ -110,7 +110,7 @@ def _encode(
     height, width = image.pixels.shape[:2]
     slow = settings["lossless"] or settings["effort"] > 1
     expect(console, height, width, "encode_lossless" if settings["lossless"] else "encode", slow)
-    if _wants_levels(settings) and whole_file.is_drawn(image):
+    if _wants_levels(settings) and image.deep is None and whole_file.is_drawn(image):
         warnings.warn(_LOOKS_DRAWN, HcodecWarning, stacklevel=1)
     if not settings["lossless"]:
         data = codec.encode(image, on_progress=console.within, **settings)

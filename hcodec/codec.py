@@ -154,12 +154,13 @@ def decode(
 ) -> Image.Image:
     """Returns the picture in an hcodec file, or in the beginning of one, as a Pillow image (L, LA, RGB or RGBA).
 
-    levels: stop after that many; TruncatedError if the file has fewer. A picture that is stored as a whole has none: all of it is
-    decoded, with a warning. region: x, y, width and height of the part to decode, in pixels; only its windows are. temperature:
-    0 puts missing levels at their prior mean, above 0 samples them (1 is the prior itself) with `seed`. What is lost (a damaged
-    layer, a missing end) is warned of as HcodecWarning, or raised with strict. on_progress: gets the share that is done, 0 to 1.
-    background: a color ("white", "#ffcc00" or red, green and blue) to put the picture on, whose transparency is gone then. Raises
-    FormatError, TruncatedError, ModelError, HcodecError (bad options, a region beyond the picture), OSError.
+    levels: stop after that many; TruncatedError if the file has fewer. A picture that is stored as a whole has none, and a
+    lossless one may have fewer by choice: all of it is decoded then, with a warning. region: x, y, width and height of the part
+    to decode, in pixels; only its windows are. temperature: 0 puts missing levels at their prior mean, above 0 samples them (1 is
+    the prior itself) with `seed`. What is lost (a damaged layer, a missing end) is warned of as HcodecWarning, or raised with
+    strict. on_progress: gets the share that is done, 0 to 1. background: a color ("white", "#ffcc00" or red, green and blue) to
+    put the picture on, whose transparency is gone then. Raises FormatError, TruncatedError, ModelError, HcodecError (bad options,
+    a region beyond the picture), OSError.
     """
     color = None if background is None else rgb(background)
     shown = decode_picture(
@@ -200,6 +201,9 @@ def decode_picture(
     rectangle = Rectangle.chosen(region, header.height, header.width)
     if whole_file.is_whole(reader):
         return _decode_whole(reader, wanted, rectangle, strict)
+    if reader.is_all_below(wanted):
+        warnings.warn(container.whole.FEWER_LEVELS, HcodecWarning, stacklevel=3)
+        wanted = None
     count = _levels_present(reader, wanted, rectangle, strict)
     decoder = Decoder.open(reader, device, backend, count if wanted is not None else None)
     show = on_progress or ignore

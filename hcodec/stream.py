@@ -19,6 +19,8 @@ from hcodec.mosaic import Rectangle
 from hcodec.presented import image_of, picture_of
 from hcodec.session import Decoder
 
+_SLOW = 1 << 16  # pixels that take time to show
+
 
 class StreamDecoder:
     """Takes a file in pieces of any size; gives a better picture after each of its layers.
@@ -80,7 +82,8 @@ class StreamDecoder:
     def image(self, region: tuple[int, int, int, int] | None = None) -> Image.Image:
         """Returns the picture so far, or its region (x, y, width, height), as a Pillow image, an unfinished layer included.
 
-        Until `close`, while most levels are still to come, it is made in a quicker way, within 0.1 dB of what `decode` shows.
+        Until `close`, while most levels are still to come, a large one is made in a quicker way, which shows photographs within
+        0.1 dB of what `decode` does.
         Raises TruncatedError before the first level, FormatError if that level is damaged, HcodecError (a region beyond it).
         """
         if whole_file.is_whole(self._reader):
@@ -101,9 +104,10 @@ class StreamDecoder:
 
     @property
     def _goes_on(self) -> bool:
-        """Whether more levels can be expected."""
+        """Whether more levels can be expected, of a picture that takes time to show."""
         header = self._reader.known_header()
-        return not (self._closed or header.cut or self._reader.damage) and self.levels_decoded < header.num_levels
+        is_slow = header.height * header.width >= _SLOW
+        return is_slow and not (self._closed or header.cut or self._reader.damage) and self.levels_decoded < header.num_levels
 
     def close(self) -> None:
         """Says that no more bytes will come; TruncatedError if something that the file promises is missing."""

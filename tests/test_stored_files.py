@@ -41,6 +41,17 @@ def test_levels_of_a_mixed_folder_are_decoded():
     assert np.asarray(Image.open("out/deep.png")).max() == 21 * (48 * 64 - 1)
 
 
+def test_more_levels_than_a_lossless_file_has_are_all_of_it():
+    data = hcodec.encode(render(48, 64), model="tiny", lossless=True, levels=2)
+    Path("exact.hcodec").write_bytes(data)
+    for line in (("decode", "exact.hcodec", "-o", "out.png"), ("truncate", "exact.hcodec", "-o", "out.hcodec")):
+        result = run(*line, "--levels", 3)
+        assert result.exit_code == 0 and result.stderr.count("fewer levels below its lossless layer") == 1
+    assert (np.asarray(Image.open("out.png")) == render(48, 64)).all() and Path("out.hcodec").read_bytes() == data
+    result = run("decode", "-", "-o", "cut.png", "--levels", 3, stdin=data[:-1])
+    assert result.exit_code == 1 and "3 levels were asked for" in result.stderr
+
+
 def test_levels_of_a_mixed_folder_are_kept():
     result = run("truncate", "-r", "mixed", "-o", "out/", "--levels", 2)
     assert result.exit_code == 0 and result.stderr.count("Warning") == 2

@@ -86,6 +86,11 @@ class Reader:
         cut, piece = self._cut_piece
         return piece if window == cut else b""
 
+    def is_all_below(self, levels: int | None) -> bool:
+        """Whether that is more levels than a lossless file has, which is here with its lossless layer."""
+        header = self.known_header()
+        return levels is not None and levels > header.num_levels and header.lossless and all(self.lossless)
+
     @property
     def whole(self) -> bytes:
         """The bytes so far of the picture that is a chunk, in place of levels; empty if there are none."""

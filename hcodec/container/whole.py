@@ -17,6 +17,7 @@ GRAY_SAMPLES, RGB_SAMPLES, FILE, COLORS, DEEP = range(5)  # format: forms; the f
 _NAMES = ("samples", "samples", "image file", "", "16-bit")
 MAX_COLORS = 4096  # format
 WITHOUT_LEVELS = "the picture is stored as a whole, it has no levels to choose from"
+FEWER_LEVELS = "the file has fewer levels below its lossless layer, all of it was taken"
 MAX_START_BYTES = 1 << 17  # format: of preview, form and palette, together, rounded up
 _PREVIEW = Range("length of the preview", 0, 1 << 16)  # format, as those below
 _FORM = Range("form", GRAY_SAMPLES, DEEP)

@@ -18,7 +18,7 @@ from hcodec.container.header import Frame, Header, pack_header
 from hcodec.container.reader import EVERYWHERE, Reader, read_all
 from hcodec.container.source import Source, read_source
 from hcodec.container.table import Layer
-from hcodec.container.whole import MODEL, WITHOUT_LEVELS
+from hcodec.container.whole import FEWER_LEVELS, MODEL, WITHOUT_LEVELS
 from hcodec.errors import FormatError, HcodecWarning, TruncatedError
 
 Pieces = Sequence[bytes]  # of one layer: that of the whole picture, or those of the windows in their order
@@ -69,10 +69,10 @@ def truncate(source: Source, *, levels: int | None = None, num_bytes: int | str 
     `source`: its path, its bytes or an open file; `levels`: how many levels to keep, without the lossless layer; `num_bytes`: a
     length (40000 or "40kB") that the result does not exceed, for which the lossless layer is left out, and then a layer may be
     cut inside (the header then says so). With both, both hold; with neither, everything usable is kept, up to the first piece
-    that is not, which makes a well-formed file of the first bytes of one. A picture stored as a whole is
-    kept, with a warning if levels were asked for. Raises FormatError if the header is bad or a layer that
-    was asked for is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit, HcodecError
-    if an argument is wrong, OSError if the source cannot be read.
+    that is not, which makes a well-formed file of the first bytes of one. A picture stored as a whole is kept, with a warning if
+    levels were asked for; so is a lossless one that has fewer. Raises FormatError if the header is bad or a layer that was asked
+    for is damaged, TruncatedError if a layer that was asked for is not whole or if the first does not fit, HcodecError if an
+    argument is wrong, OSError if the source cannot be read.
     """
     limit = None if num_bytes is None else size("num_bytes", num_bytes, 0)
     wanted = None if levels is None else whole("levels", levels, 1)
@@ -83,6 +83,9 @@ def _truncate(data: bytes, levels: int | None, num_bytes: int | None) -> bytes:
     reader, header = read_all(data)
     if header.model == MODEL:
         _check_whole(reader, levels)
+        levels = None
+    if reader.is_all_below(levels):
+        warnings.warn(FEWER_LEVELS, HcodecWarning, stacklevel=3)
         levels = None
     kept = _check_levels(levels, reader, header)
     layers = [_layer(reader, header, level) for level in range(kept)]
