@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from hcodec.container.source import read_source
 from hcodec.stores import is_address
 
 STDIO = "-"
@@ -122,7 +123,7 @@ def _target(source: str, inside: Path, output: str | None, ending: str, into_fol
 
 def read_bytes(source: str) -> bytes:
     """The whole of a file, or of standard input for "-". Raises click.ClickException if there is nothing in it."""
-    data = sys.stdin.buffer.read() if source == STDIO else Path(source).read_bytes()
+    data = sys.stdin.buffer.read() if source == STDIO else read_source(source)
     if not data:
         raise click.ClickException("is empty")
     return data

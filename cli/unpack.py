@@ -16,6 +16,7 @@ from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
 from hcodec.cli._image_files import file_of
 from hcodec.cli._options import FILE, FORCE, JSON, QUIET, set_threads
 from hcodec.cli._report import Report, shown
+from hcodec.container.source import open_path
 
 if TYPE_CHECKING:
     from hcodec.container.archive import Entry
@@ -96,7 +97,7 @@ def _open(source: str) -> Iterator[BinaryIO]:
     if source == STDIO:
         yield BytesIO(read_bytes(source))
     else:
-        with open(source, "rb") as file:
+        with open_path(source) as file:
             yield file
 
 

@@ -125,3 +125,11 @@ with multiprocessing.get_context("fork").Pool(2) as forks:
 def test_threads_and_forks_make_the_same_bytes():
     page().save("page.png")
     subprocess.run([sys.executable, "-c", MADE], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", [("list",), ("unpack", "-o", "out/"), ("truncate", "--levels", 1), ("encode",)])
+def test_what_reads_no_addresses_says_so(command):
+    result = run(*command, "http://127.0.0.1:1/a.hcodec")
+    assert result.exit_code == 1 and "the source is an address; `hcodec info`, `hcodec decode`" in result.stderr
+    with pytest.raises(hcodec.HcodecError, match="is an address"):
+        hcodec.info("http://127.0.0.1:1/a.hcodec")

@@ -39,5 +39,9 @@ def open_path(path: str | os.PathLike[str]) -> BinaryIO:
     """Opens a file to read its bytes. Raises HcodecError if that is no path, OSError if it cannot be read."""
     try:
         return open(path, "rb")
+    except FileNotFoundError:
+        if "://" in str(path):
+            raise HcodecError("the source is an address; `hcodec info`, `hcodec decode` and hcodec.open() read those") from None
+        raise
     except ValueError as error:  # a null byte in it
         raise HcodecError(f"the source {os.fspath(path)!r} is no path: {error}") from None
