@@ -116,6 +116,15 @@ def test_balance_spares_levels_that_hold_little():
     torch.testing.assert_close(weights.mean(), torch.tensor(1.0))
 
 
+@pytest.mark.parametrize("log_scale", [-200.0, 200.0])
+def test_no_scale_makes_gradients_infinite(log_scale):
+    """Components that nothing needs drift away in training, to log scales of 87 where exp(-s) is 0."""
+    parts = [torch.full((1, 2, 256), value, requires_grad=True) for value in (0.0, 0.1, log_scale)]
+    bits = -Pixels(*parts).log_prob(torch.arange(256.0)[None]).sum()
+    bits.backward()
+    assert bits.isfinite() and all(part.grad.isfinite().all() for part in parts)
+
+
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_training_lowers_the_bound(family):
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ STEP = 2.0**-5  # of Gaussian latents
 LOWEST = -3.3  # log scale that no Gaussian latent goes below: 1.2 steps, where bits back loses nothing yet
 HIGHEST = 3.0
 NUM_VALUES = 256
-_LOWEST_PIXEL = -7.0  # log scale of a logistic, where pixels go from -1 to 1
+_PIXEL_SCALES = (-7.0, 12.0)  # log scales of logistics, where pixels go from -1 to 1; beyond, digits and gradients are lost
 _REACH = 255  # of a logistic latent's table
 
 
@@ -181,7 +181,7 @@ class Pixels(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log masses."""
-        scale, value = self.log_scales.clamp(min=_LOWEST_PIXEL), value[:, None]
+        scale, value = self.log_scales.clamp(*_PIXEL_SCALES), value[:, None]
         distance = value / 127.5 - 1 - self.means
         ratio, half = distance * torch.exp(-scale), torch.exp(-scale) / 255
         each = log_logistic_mass(distance, scale, 1 / 255)
@@ -201,7 +201,7 @@ class Pixels(Distribution):
         """Returns the masses of all values (n, 256)."""
         logits, means, log_scales = (t.double().movedim(1, -1).flatten(0, -2) for t in (self.logits, self.means, self.log_scales))
         edges = (torch.arange(NUM_VALUES - 1, dtype=torch.float64) + 0.5) / 127.5 - 1
-        inverse = torch.exp(-log_scales.clamp(min=_LOWEST_PIXEL))[..., None]
+        inverse = torch.exp(-log_scales.clamp(*_PIXEL_SCALES))[..., None]
         cdf = (F.softmax(logits, -1)[..., None] * torch.sigmoid((edges - means[..., None]) * inverse)).sum(1)
         return np.maximum(np.diff(cdf.numpy(), prepend=0.0, append=1.0), 0.0)
 
