@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -165,3 +166,8 @@ def normal_denormals() -> Iterator[None]:
 
     yield
     torch.set_flush_denormal(False)
+
+
+def interruptible():
+    """Lets a child process be ended by Ctrl-C, which is ignored where a shell has started the tests in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import interruptible
 from web_server import serving
 
 import hcodec
@@ -52,7 +53,7 @@ def with_picture(folder):
 def serve(line, folder):
     """Starts a server, asks it for its page and the pictures, and ends it as Ctrl-C does."""
     command = [sys.executable, "-m", "hcodec", *shlex.split(line, comments=True)[1:], "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, preexec_fn=interruptible) as server:
         address = re.search(r"http://\S+", server.stdout.readline())[0]
         for place in ("", "list"):
             with urllib.request.urlopen(address + place, timeout=30) as answer:

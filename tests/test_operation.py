@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import render
+from conftest import interruptible, render
 from PIL import Image
 
 from hcodec import memory, needs
@@ -148,7 +148,7 @@ def test_progress_is_shown_on_the_calling_thread():
 def in_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], int]:
     """Starts hcodec with stderr on a terminal; the process, and the terminal."""
     terminal, end = pty.openpty()
-    started = subprocess.Popen([sys.executable, "-m", "hcodec", *arguments], stderr=end, close_fds=True)
+    started = subprocess.Popen([sys.executable, "-m", "hcodec", *arguments], stderr=end, close_fds=True, preexec_fn=interruptible)
     os.close(end)
     return started, terminal
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import render
+from conftest import interruptible, render
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -203,7 +203,8 @@ def test_the_best_jpeg_file_of_so_many_bytes(num_bytes):
 def test_the_command_serves_until_it_is_interrupted(tmp_path):
     (tmp_path / "one.hcodec").write_bytes(DATA)
     command = [sys.executable, "-m", "hcodec", "serve", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=interruptible) as process:
         assert process.stdout.readline().startswith("1 picture at http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0 and "Traceback" not in process.stderr.read()

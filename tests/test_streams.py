@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import render
+from conftest import interruptible, render
 from PIL import Image
 
 import hcodec
@@ -103,7 +103,7 @@ def test_an_interrupt_ends_at_once_and_leaves_nothing_half_done(tmp_path, line):
     Image.fromarray(render(1100, 2200)).save(tmp_path / "big.png")
     process = subprocess.Popen(
         [sys.executable, "-m", "hcodec", *line.split()], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background, shells have it ignored
+        preexec_fn=interruptible,
     )  # fmt: skip
     try:
         if line.startswith("encode"):

@@ -1,6 +1,7 @@
 """What a trained network is worth: bounds, KL of each level, active units, speed; and the table over all families.
 
-Room: measurement. All figures are bits per dimension (sub-pixel) over test pictures, unless said otherwise.
+Room: measurement. All figures are bits per dimension (sub-pixel) over test pictures, unless said otherwise;
+seconds are those of the processor, for each thread.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +26,7 @@ from hcodec.models.lab.data import Pixels
 from hcodec.models.lab.families import FAMILIES
 from hcodec.models.lab.model_file import Trained
 from hcodec.models.lab.protocol import PIXELS, Family, Given, bound, importance_bound
+from hcodec.models.lab.train import processor_seconds
 
 ACTIVE = 0.01  # variance over pictures of what they change in a latent's mean, in prior deviations
 _BATCH = 50
@@ -103,18 +104,18 @@ def active_units(network: Family, test: Pixels) -> dict[str, list[int]]:
 
 @torch.no_grad()
 def _sampling_speed(network: Family, test: Pixels) -> float:
-    start = time.perf_counter()
+    start = processor_seconds()
     network.generate(torch.Size([_SAMPLED, *test.shape[1:]]), Given())
-    return round(_SAMPLED / (time.perf_counter() - start), 2)
+    return round(_SAMPLED / (processor_seconds() - start), 2)
 
 
 def _coding(trained: Trained, pictures: Pixels) -> dict[str, Any]:
     """Returns the rates and speeds of bits back; FormatError if a single byte differs."""
-    start = time.perf_counter()
+    start = processor_seconds()
     data, report = hlab.encode(pictures, [""] * len(pictures), trained)
-    middle = time.perf_counter()
+    middle = processor_seconds()
     decoded, _ = hlab.decode(data, trained)
-    end = time.perf_counter()
+    end = processor_seconds()
     if not np.array_equal(decoded, pictures):
         raise FormatError("bits back gave other pictures back")
     return {
