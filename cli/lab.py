@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hcodec.models.lab.train import Run
 
 _FOLDER = "lab"
-INSTALLED = ("mnist", "color")
+INSTALLED = ("mnist",)
 _INSTALLED = Path(lab.__file__).parent / "weights"
 _MADE = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
                      help="Where trained models lie.")  # fmt: skip
@@ -38,7 +38,7 @@ def _beside(models: Path) -> Path:
 
 
 MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="DIR", callback=_find_folder,
-                      help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
+                      help="Where trained models lie; `mnist` is installed.")  # fmt: skip
 DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
                     help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
 THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",

@@ -109,6 +109,23 @@ def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monke
     assert json.loads((tmp_path / "results.json").read_text()) == before
 
 
+def test_installed_models_code_digits_and_are_those_that_were_measured(tmp_path):
+    results = json.loads((ROOT / "benchmarks/results/lab/mnist/results.json").read_text())
+    folder = ROOT / "models/lab/weights/mnist"
+    assert {one["name"]: one["model"] for one in results} == {
+        path.stem: model_file.load(path).digest for path in folder.glob("*.safetensors")
+    }
+    card = (folder.parent / "mnist.md").read_text()
+    assert all(families.FAMILIES[one["family"]].title in card for one in results)
+    (tmp_path / "digits").mkdir()
+    for number, glyph in enumerate(data.glyphs("0123456789", 3, 28, 5)):
+        Image.fromarray(glyph[0]).save(tmp_path / f"digits/{number}.png")
+    lab("code", "vae", tmp_path / "digits", "-o", tmp_path / "x.hlab", "--models", "mnist")
+    lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out")
+    before, after = read(tmp_path / "digits"), read(tmp_path / "out")
+    assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
+
+
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_files_come_back(family, models, digits, tmp_path):
     output = lab("code", family, digits, "-o", tmp_path / "x.hlab", "--models", models)

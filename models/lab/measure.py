@@ -157,14 +157,17 @@ def _bpd(nats: float, dimensions: int) -> float:
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
     """Returns the results as a Markdown table, one row for all seeds of a model, then the published figures."""
-    head = ["model", "ELBO", "seeds", "IW bound", "of which KL", "bits back, net", "initial bits", "active units", "parameters",
+    head = ["model", "ELBO", "seeds", "IW - ELBO", "of which KL", "bits back, net", "initial bits", "active units", "parameters",
             "training s", "steps", "samples/s", "coded/s", "decoded/s"]  # fmt: skip
     runs = [list(same) for _, same in groupby(sorted(results, key=_model), _model)]
     rows = [_row(same) for same in sorted(runs, key=lambda same: _mean(same, "elbo_bpd"))]
     lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
     data, effort = ", ".join(sorted({result["data"] for result in results})), results[0]["effort"]
-    title = f"Bits per dimension on {data}, {effort['pictures']} test pictures; IW: k = {effort['samples']}. After ±: deviation"
-    title += " over seeds, of a single seed the error over pictures.\n"
+    title = (
+        f"Bits per dimension on {data}, {effort['pictures']} test pictures; after ±: deviation over seeds, of a single seed the"
+        f" error over pictures. IW: importance-weighted bound, k = {effort['samples']}, over the first {effort['weighted']}"
+        f" pictures. Bits back: over the first {effort['coded']}, in brackets against their bound.\n"
+    )
     return "\n".join([title, *(f"| {line} |" for line in lines), "", published()])
 
 
@@ -188,7 +191,7 @@ def _row(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         _title(first),
         f"{elbo:.3f} ± {error:.3f}",
         str(len(runs)),
-        f"{_mean(runs, 'importance_bpd'):.3f}",
+        f"{_mean(runs, 'importance_bpd') - _mean(runs, 'elbo_of_same_bpd'):+.3f}",
         f"{elbo - _mean(runs, 'pixels_bpd'):.3f}",
         f"{net:.3f} ({100 * (net / bound - 1):+.2f} %)",
         f"{first['initial_bits']:,}",

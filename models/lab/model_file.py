@@ -54,7 +54,7 @@ def load(path: Path) -> Trained:
         network = found.network(config).requires_grad_(False).eval()
         network.load_state_dict(tensors)
     except FileNotFoundError as error:
-        raise ModelError(f"no trained model {path}; `hcodec lab train` makes one") from error
+        raise ModelError(f"no trained model {path}; `hcodec lab train` makes one, `--models mnist` is installed") from error
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path} is not a model of the lab: {str(error).splitlines()[0]}") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:_NUM_DIGITS]
