@@ -95,7 +95,7 @@ def train(run: Run, data: DataSet, folder: Path, say: Say, resume: bool = False)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     task = LabTask(entry(run.family).network(run.config).to(device), data, run.options)
     recipe = Recipe(run.minutes, run.batch, _RATE, clip=_CLIP, skip=run.options.skip or math.inf)
-    trainer = Trainer(task, recipe, clock=time.perf_counter if device == "cuda" else processor_seconds)
+    trainer = Trainer(task, recipe, clock=None if device == "cuda" else processor_seconds)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and (folder / f"{run.name}.pt").exists():
         trainer.restore(folder / f"{run.name}.pt")
