@@ -100,8 +100,8 @@ class Trainer:
     def __init__(
         self, task: Task, recipe: Recipe, capture: Capture | None = None, clock: Callable[[], float] | None = None
     ) -> None:
-        """capture: makes one graph of a step, where there is a GPU; see `graph.capture`. clock: counts the budget's seconds; None:
-        the wall's.
+        """capture: makes one graph of a step, where there is a GPU; see `graph.capture`. clock: counts the seconds of the budget;
+        None: the wall's.
         """
         self.clock = clock or time.perf_counter
         self.task, self.recipe, self.network = task, recipe, task.network
