@@ -28,8 +28,8 @@ _MADE = click.option("--models", type=click.Path(path_type=Path), default=_FOLDE
 
 
 def _find_folder(_context: click.Context, _option: click.Parameter, value: str) -> Path:
-    """Returns the folder of trained models, or of those that are installed under a name."""
-    return _INSTALLED / value if value in INSTALLED and not Path(value).exists() else Path(value)
+    """Returns the folder of trained models, or of those installed under a name; a folder `mnist` may hold digits only."""
+    return _INSTALLED / value if value in INSTALLED and not any(Path(value).glob("*.safetensors")) else Path(value)
 
 
 def _beside(models: Path) -> Path:

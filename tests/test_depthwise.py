@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import library
 
 from hcodec.models import blocks
 from hcodec.models.training import depthwise, depthwise_kernels
@@ -21,7 +22,7 @@ def test_it_agrees_with_conv2d_in_double_precision(monkeypatch):
 
 def test_it_is_a_proper_operator():
     x, weight = torch.randn(2, 5, 6, 8, requires_grad=True), torch.randn(3, 3, 8, requires_grad=True)
-    torch.library.opcheck(depthwise.convolve, (x, weight))
+    library.opcheck(depthwise.convolve, (x, weight))
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -104,12 +104,15 @@ def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monke
     before = json.loads((tmp_path / "results.json").read_text())
     elbos = [one["elbo_bpd"] for one in before if one["family"] == "vae"]
     assert any(f"{np.mean(elbos):.3f} ± {np.std(elbos, ddof=1):.3f}" in row[1] for row in rows)
-    monkeypatch.setattr(measure, "bounds", None)
-    lab(*measured)
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "bounds", None)
+        lab(*measured)
     assert json.loads((tmp_path / "results.json").read_text()) == before
+    (tmp_path / "results.json").write_text('{"of": "somebody else"}')
+    lab(*measured)
 
 
-def test_installed_models_code_digits_and_are_those_that_were_measured(tmp_path):
+def test_installed_models_code_digits_and_are_those_that_were_measured(tmp_path, monkeypatch):
     results = json.loads((ROOT / "benchmarks/results/lab/mnist/results.json").read_text())
     folder = ROOT / "models/lab/weights/mnist"
     assert {one["name"]: one["model"] for one in results} == {
@@ -120,6 +123,8 @@ def test_installed_models_code_digits_and_are_those_that_were_measured(tmp_path)
     (tmp_path / "digits").mkdir()
     for number, glyph in enumerate(data.glyphs("0123456789", 3, 28, 5)):
         Image.fromarray(glyph[0]).save(tmp_path / f"digits/{number}.png")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()  # where people have the digits themselves
     lab("code", "vae", tmp_path / "digits", "-o", tmp_path / "x.hlab", "--models", "mnist")
     lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out")
     before, after = read(tmp_path / "digits"), read(tmp_path / "out")

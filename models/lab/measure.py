@@ -132,10 +132,10 @@ def _coding(trained: Trained, pictures: Pixels) -> dict[str, Any]:
 def read(folder: Path) -> list[dict[str, Any]]:
     """Returns the results that `write` left in a folder, if any."""
     try:
-        results: list[dict[str, Any]] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return []
-    return results
+    return [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
 
 
 def subject(name: str, trained: Trained, test: Pixels, effort: Effort) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, library
 
 from hcodec.models.training import depthwise_kernels as kernels
 
@@ -19,19 +19,19 @@ _SHAPES = ((2, 7, 9, 40, 5), (1, 32, 32, 224, 3), (3, 4, 4, 256, 5), (1, 1, 1, 1
 _CLOSE = 1e-4  # relative error that float32 sums may have
 
 
-@torch.library.custom_op("hcodec::depthwise", mutates_args=())
+@library.custom_op("hcodec::depthwise", mutates_args=())
 def convolve(x: Tensor, weight: Tensor) -> Tensor:
     """Returns the depthwise K x K convolution of x (B, H, W, C) with weight (K, K, C), zero-padded, K odd, in x's type."""
     return _convolve(x, weight)
 
 
-@torch.library.custom_op("hcodec::depthwise_backward_x", mutates_args=())
+@library.custom_op("hcodec::depthwise_backward_x", mutates_args=())
 def _backward_x(gradient: Tensor, weight: Tensor) -> Tensor:
     """Returns the gradient for x: the same convolution with the kernel turned by half a turn."""
     return _convolve(gradient, weight.flip(0, 1))
 
 
-@torch.library.custom_op("hcodec::depthwise_backward_weight", mutates_args=())
+@library.custom_op("hcodec::depthwise_backward_weight", mutates_args=())
 def _backward_weight(gradient: Tensor, x: Tensor, size: int) -> Tensor:
     """Returns the gradient for the weight, float32 (K, K, C)."""
     if kernels.usable(x):
