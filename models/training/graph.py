@@ -2,7 +2,7 @@
 
 Room: training. A GPU is faster than Python can tell it what to do; a graph is recorded once and replayed with one call. It sees
 new numbers only where its inputs are refilled, so all of a batch, noise included, is copied into fixed tensors, and the loss must
-draw no numbers of its own. No GPU was at hand for this file: tests replay plain Python in place of a graph.
+draw no numbers of its own. Tests, which have no GPU, replay plain Python in place of a graph.
 """
 
 from __future__ import annotations
