@@ -217,6 +217,13 @@ def test_vdvae_begins_without_kl_and_is_deep():
     assert all(bool((kl == 0).all()) for kl in terms.kl.values())
 
 
+@pytest.mark.parametrize("depth", [2, 32])
+def test_what_all_latents_of_vdvae_add_at_first_does_not_grow_with_their_number(depth):
+    network = vdvae.Network(replace(vdvae.TINY, layers=((2, depth),)))
+    added = sum(layer.project.weight.square().sum() for layer in network.modules() if isinstance(layer, vdvae.DeepLayer))
+    assert 1 < added / vdvae.TINY.widths[1] < 4  # to the variance of a channel: about 2, as a single latent at full strength
+
+
 def test_vdvae_repeats_cells():
     x = torch.arange(6.0).view(1, 1, 2, 3)
     assert torch.equal(layers.nearest(x, 4, 5), x.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., :5])
