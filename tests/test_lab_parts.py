@@ -15,7 +15,7 @@ import torch
 
 from hcodec.coding.float_stack import FloatStack
 from hcodec.errors import FormatError, ModelError
-from hcodec.models.lab import families
+from hcodec.models.lab import bits_back, families
 from hcodec.models.lab.data import DataSet, glyphs, open_set
 from hcodec.models.lab.distributions import Gaussian, Logistic, Pixels, Table
 from hcodec.models.lab.objective import Options, balance, loss
@@ -123,6 +123,18 @@ def test_no_scale_makes_gradients_infinite(log_scale):
     bits = -Pixels(*parts).log_prob(torch.arange(256.0)[None]).sum()
     bits.backward()
     assert bits.isfinite() and all(part.grad.isfinite().all() for part in parts)
+
+
+@pytest.mark.parametrize(("channels", "log_scale"), [(1, -300.0), (1, 300.0), (3, -300.0), (3, 300.0)])
+@torch.no_grad()
+def test_pixels_of_the_chains_network_are_coded_whatever_their_scales(channels, log_scale):
+    """The plane of grays, of which black pixels have none, drifted to 207 in 16 minutes of MNIST."""
+    network = families.entry("small").network(families.configure("small", channels, tiny=True))
+    network.inner.last_head.bias[1:3] = log_scale
+    x = torch.from_numpy(glyphs("0123456789", channels, 16, 0).reshape(1, channels, 16, 16).copy()).float()
+    stack = FloatStack(20_000)
+    bits_back.push(network, stack, x)
+    assert torch.equal(bits_back.pop(network, stack, x.shape), x)
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hcodec.coding.float_stack import FloatStack
 
 _ORDER = (1, 0, 2)  # green, red, blue
+_MAX_LOG_SCALE = 8.0  # of pixels: flat over their values; planes that are not asked for drift beyond, where digits are lost
 _BOUNDS = ((0.0, 2.0), (1.0, 251.0), (252.0, 255.0))  # of the planes of a gray picture: its class, its value in class 1 and 2
 
 
@@ -118,7 +119,7 @@ class Network(Walk):
         hidden = self.inner.last.expand(state)
         log_scale, tail, coefficient = self.inner.last_head(hidden).float().split([3, 3, NUM_COEFFICIENTS], -1)
         mean = (state + self.inner.last.fc2(hidden))[..., :3] * self.inner.spread + self.inner.center
-        log_scale, tail = log_scale.clamp(min=MIN_LOG_SCALE), tail.clamp(MIN_TAIL, 0.0)
+        log_scale, tail = log_scale.clamp(MIN_LOG_SCALE, _MAX_LOG_SCALE), tail.clamp(MIN_TAIL, 0.0)
         if self.config.channels == 1:
             return answer(PIXELS, Grays(mean, log_scale, tail), (slice(None), 0))[:, None]
         return _ask_colors(mean, log_scale, tail, coefficient, answer)
