@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from hcodec.cli._aside import aside
 from hcodec.cli._files import OURS, STDIO, Format, Job, is_missing, read_bytes, refuse, write_bytes
 from hcodec.cli._report import Report, describe, shown
 from hcodec.errors import HcodecError, HcodecWarning
@@ -148,7 +149,7 @@ def run_jobs(
             raise click.ClickException(f"{job.target} was just written from another input")
         data = read(job.source)
         refuse(job.target, sources, format, force=force)
-        report = write_job(job, *make(data), force=force)
+        report = write_job(job, *aside(make, data), force=force)
         if job.target != STDIO:
             written.add(job.target)
         return report

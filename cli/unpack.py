@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from hcodec.cli._aside import aside
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
 from hcodec.cli._image_files import file_of
@@ -140,7 +141,7 @@ def _write_all(
     done = {}
     with console.progress(len(targets)):
         for name, image in packing.unpack(file, only=targets if some else None, strict=strict):
-            write_bytes(targets[name], _packed(image, targets[name]), force=force)
+            write_bytes(targets[name], aside(_packed, image, targets[name]), force=force)
             done[name] = image.notes
             console.advance()
     console.bar = None

@@ -85,9 +85,10 @@ def pack(
     packer, convert = _Packer(arguments.whole("restart", restart, 1)), arguments.flag("convert", convert)
     refused, notes = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)  # lines, and the names that they are of
     for name, source in _pairs(sources):
-        one = _prepare(name, source, metadata, strip)
-        if not convert and (refusal := faithful.refusal(one)):
-            refused[refusal].append(name)
+        try:
+            one = _prepare(source, metadata, strip, convert)
+        except PictureError as error:
+            refused[str(error)].append(name)
         if refused:  # nothing is coded any more, but all are looked at
             continue
         for note in one.notes:
@@ -100,12 +101,9 @@ def pack(
     return data
 
 
-def _prepare(name: str, source: ImageSource, metadata: Names, strip: Names) -> Picture:
-    """Returns a picture with what an archive has a place for, and notes on what it was before."""
-    try:
-        one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=True)
-    except PictureError as error:
-        raise PictureError(f"{name}: {error}") from error
+def _prepare(source: ImageSource, metadata: Names, strip: Names, convert: bool) -> Picture:
+    """Returns a picture with what an archive has a place for, and notes on what it was before. Raises what `prepare` raises."""
+    one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=convert)
     return replace(one, metadata=blobs.only(one.metadata, ARCHIVE_KINDS))
 
 

@@ -82,18 +82,52 @@ def test_what_is_no_picture_stays_out_with_a_warning(folder):
     assert len(listing("a.hcodec").pictures) == 3
 
 
-def test_pictures_that_fail_do_not_stop_the_others(folder):
+FAULTS = ["a.png", "empty.png", "in/back\\slash.png", "in/bad.png", "in/cut.png", "in/x.tif"]
+
+
+@pytest.fixture
+def faulty(folder):
+    """The working folder with pictures that cannot be packed, each for another reason."""
     Path("in/bad.png").write_text("not a picture")
     Path("in/back\\slash.png").write_bytes(Path("in/a.png").read_bytes())
+    Path("in/cut.png").write_bytes(Path("in/a.png").read_bytes()[:200])
+    Image.new("CMYK", (8, 8)).save("in/x.tif")
     Path("empty.png").touch()
-    result = hcodec("pack", "in", "empty.png", "in/a.png", "-o", "a.hcodec", "--json")
+    Path("a.png").write_bytes(Path("in/a.png").read_bytes())
+
+
+def test_all_that_cannot_be_packed_is_named_before_anything_is_coded(faulty, monkeypatch):
+    monkeypatch.setattr(packing, "pack", lambda *_args, **_options: pytest.fail("coded"))
+    result = hcodec("pack", "in", "empty.png", "a.png", "-o", "a.hcodec", "--json")
+    assert result.exit_code == 1 and not Path("a.hcodec").exists()
+    *errors, last = result.stderr.splitlines()
+    assert sorted(line.split(": ")[1] for line in errors) == FAULTS
+    assert [line for line in errors if line.endswith("'a.png' is taken by in/a.png")] == errors[-1:]
+    wanted = "6 of 9 pictures cannot be packed; nothing was written (--keep-going leaves them out)"
+    assert last == f"Error: 3 inputs: {wanted}"
+    assert sorted(json.loads(line)["input"] for line in result.stdout.splitlines()) == sorted([*FAULTS, "3 inputs"])
+
+
+def test_pictures_that_fail_are_left_out_if_that_is_wanted(faulty):
+    result = hcodec("pack", "in", "empty.png", "a.png", "-o", "a.hcodec", "--json", "--keep-going")
     assert result.exit_code == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 4 and "'a.png' is taken by in/a.png" in errors[-1]
+    assert len(errors) == 6 and "'a.png' is taken by in/a.png" in errors[-1]
     *failed, report = map(json.loads, result.stdout.splitlines())
-    assert [entry["input"] for entry in failed] == report["failed"]
+    assert [entry["input"] for entry in failed] == report["failed"] and sorted(report["failed"]) == FAULTS
     assert report["pictures"] == 3 and report["file_bytes"] == os.path.getsize("a.hcodec")
-    assert len(listing("a.hcodec").pictures) == 3
+    assert [one.name for one in listing("a.hcodec").pictures] == ["a.png", "sub/b.jpg", "sub/c.tif"]
+
+
+def test_what_can_be_read_once_is_named_when_it_fails(folder):
+    for content, code, said in ((b"no picture", 1, "not a readable image"), (Path("in/a.png").read_bytes(), 0, "")):
+        reading, writing = os.pipe()
+        os.write(writing, content)
+        os.close(writing)
+        result = hcodec("pack", f"/dev/fd/{reading}", "in", "-o", "a.hcodec")
+        os.close(reading)
+        assert result.exit_code == code and Path("a.hcodec").exists() is (not code)
+        assert not code or result.stderr.startswith(f"Error: 2 inputs: /dev/fd/{reading}: {said}")
 
 
 def test_what_fails_alone_says_so_once(folder):
@@ -224,18 +258,12 @@ def test_what_cannot_be_unpacked(folder, data):
         assert result.exit_code == 1 and result.stderr.count("\n") == 1 and result.stderr.startswith("Error: bad.hcodec: ")
 
 
-def test_all_pictures_that_would_be_changed_are_named_before_any_is_coded(folder):
+def test_pictures_that_would_be_changed_are_packed_if_that_is_allowed(folder):
     for name in ("x", "y"):
         Image.new("CMYK", (8, 8)).save(f"in/{name}.tif")
-    result = hcodec("pack", "in", "-o", "a.hcodec", "--json")
-    assert result.exit_code == 1 and not Path("a.hcodec").exists()
     why = "cannot be coded without loss: CMYK converted to RGB; --convert (convert=True) codes that"
-    assert result.stderr.splitlines() == [
-        f"Error: in/x.tif: {why}",
-        f"Error: in/y.tif: {why}",
-        "Error: in: 2 of 5 pictures cannot be packed without loss; nothing was written",
-    ]
-    assert [json.loads(line)["input"] for line in result.stdout.splitlines()] == ["in/x.tif", "in/y.tif", "in"]
+    assert hcodec("pack", "in/x.tif", "a.hcodec").stderr == f"Error: in/x.tif: {why}\n"
+    assert not Path("a.hcodec").exists()
     result = hcodec("pack", "in", "-o", "a.hcodec", "--convert")
     assert result.exit_code == 0 and len(listing("a.hcodec").pictures) == 5
     assert [line for line in result.stderr.splitlines() if "CMYK" in line] == ["Warning: in: x.tif, y.tif: CMYK converted to RGB"]

@@ -447,15 +447,16 @@ def test_what_many_pictures_lose_is_said_once():
     looked_at = []
 
     def mixed():
-        for pair in [*sources, ("a", cmyk), *sources[:1], ("b", cmyk), ("c", cmyk.convert("HSV"))]:
+        for pair in [*sources, ("a", cmyk), *sources[:1], ("b", cmyk), ("c", cmyk.convert("HSV")), ("d", b"no picture")]:
             looked_at.append(pair[0])
             yield pair
 
     with pytest.raises(PictureError) as refused:
         packing.pack(mixed())
-    assert looked_at[-1] == "c"
+    assert looked_at[-1] == "d"
     hint = "--convert (convert=True) codes that"
     assert str(refused.value) == (
         f"a, b: cannot be coded without loss: CMYK converted to RGB; {hint}; "
-        f"c: cannot be coded without loss: HSV converted to RGB; {hint}"
+        f"c: cannot be coded without loss: HSV converted to RGB; {hint}; "
+        "d: not a readable image: its format is unknown"
     )
