@@ -77,8 +77,8 @@ def pack(
 
     `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `encode` takes;
     `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer make access
-    to a single one faster; `metadata`, `strip`, `convert`: as in `encode`, but an archive has a place for "icc", "exif"
-    and "xmp" only. What else there is, and what `convert` allows to change, is warned of as HcodecWarning. Raises
+    to a single one faster; `metadata`, `strip`, `convert`: as in `encode`, but an archive has a place for "icc", "exif",
+    "xmp" and, where there is no other Exif, "resolution" only. What else there is, and what `convert` allows to change, is warned of as HcodecWarning. Raises
     FormatError (a name that cannot be used, too many pictures), PictureError (also for a picture that would be changed),
     ModelError, HcodecError (bad options).
     """
@@ -104,7 +104,7 @@ def pack(
 def _prepare(source: ImageSource, metadata: Names, strip: Names, convert: bool) -> Picture:
     """Returns a picture with what an archive has a place for, and notes on what it was before. Raises what `prepare` raises."""
     one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=convert)
-    return replace(one, metadata=blobs.only(one.metadata, ARCHIVE_KINDS))
+    return replace(one, metadata=blobs.only(blobs.into_exif(one.metadata), ARCHIVE_KINDS))
 
 
 def _lines(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -273,6 +273,7 @@ def _assemble(entry: Entry, pixels: NDArray[Any], beside: Attachments, notes: tu
     if (pixels.shape[:2], whole.gray) != (size, entry.gray) or zlib.crc32(_little_endian(pixels)) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
     attached = attachments.attach(whole, beside, size, everything)
+    attached = replace(attached, metadata=blobs.out_of_exif(attached.metadata))
     return attached if whole.deep is None else replace(attached, alpha=whole.alpha)
 
 
