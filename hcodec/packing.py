@@ -78,9 +78,9 @@ def pack(
     `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `encode` takes;
     `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer make access
     to a single one faster; `metadata`, `strip`, `convert`: as in `encode`, but an archive has a place for "icc", "exif",
-    "xmp" and, where there is no other Exif, "resolution" only. What else there is, and what `convert` allows to change, is warned of as HcodecWarning. Raises
-    FormatError (a name that cannot be used, too many pictures), PictureError (also for a picture that would be changed),
-    ModelError, HcodecError (bad options).
+    "xmp" and, where there is no other Exif, "resolution" only. What else there is, and what `convert` allows to change, is
+    warned of as HcodecWarning. Raises FormatError (a name that cannot be used, too many pictures), PictureError (naming all
+    pictures that are damaged or would be changed), ModelError, HcodecError (bad options).
     """
     packer, convert = _Packer(arguments.whole("restart", restart, 1)), arguments.flag("convert", convert)
     refused, notes = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)  # lines, and the names that they are of
