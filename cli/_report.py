@@ -69,7 +69,7 @@ def say_levels(info: Info, wanted: int | None = None) -> str:
     """
     whole, total = whole_levels(info), _levels_of_model(info)
     if info.stored:
-        return f"{info.stored}: stored losslessly{'' if whole else ', of which there is a part or a preview'}"
+        return f"{info.stored}: stored losslessly{'' if whole else ', but cut, so this is not exact'}"
     if wanted is not None and wanted <= whole:
         return f"{_span(wanted)} of {total}"
     part = whole < len(info.levels) and info.levels[whole].present_bytes and info.levels[whole].crc_ok is not False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 def command(sources: tuple[str, ...], check: bool, as_json: bool) -> None:
     """List the pictures in archives.
 
+    The number of a segment, from 0, is its place among those that --json describes.
+
     \b
       hcodec list a.hcodec
       hcodec list a.hcodec --json
@@ -45,8 +47,17 @@ def _describe(check: bool, faulty: list[str], source: str) -> Report:
     for warning in listing.warnings:
         warnings.warn(warning, HcodecWarning, stacklevel=1)
         faulty.append(warning)
-    text = "\n".join([shown(source), *_archive_lines(listing), *_picture_lines(listing)])
-    return Report(text, {"input": source, **listing.as_dict()})
+    names = [_coded_as(segment.kind) for segment in listing.segments]
+    text = "\n".join([shown(source), *_archive_lines(listing), *_picture_lines(listing, names)])
+    fields = listing.as_dict()
+    segments = [{**segment, "coded_as": name} for segment, name in zip(fields["segments"], names, strict=True)]
+    return Report(text, {"input": source, **fields, "segments": segments})
+
+
+def _coded_as(number: int) -> str:
+    from hcodec.kinds import KINDS
+
+    return next((kind.name for kind in KINDS if kind.number == number), f"kind {number}")
 
 
 def _archive_lines(listing: Listing) -> Iterator[str]:
@@ -59,15 +70,11 @@ def _archive_lines(listing: Listing) -> Iterator[str]:
     yield f"  directory  {listing.directory_bytes:,} bytes"
 
 
-def _picture_lines(listing: Listing) -> Iterator[str]:
-    from hcodec.kinds import KINDS
-
-    names = {kind.number: kind.name for kind in KINDS}
+def _picture_lines(listing: Listing, names: Sequence[str]) -> Iterator[str]:
     yield "  segment  coded as    pixels"
     for one in listing.pictures:
-        kind = listing.segments[one.segment].kind
         pixels = _pixels(one, one.name in listing.with_alpha)
-        yield f"  {one.segment + 1:>7}  {names.get(kind, f'kind {kind}'):<10}  {pixels:<26}  {one.name}"
+        yield f"  {one.segment:>7}  {names[one.segment]:<10}  {pixels:<26}  {one.name}"
 
 
 def _pixels(one: Entry, with_alpha: bool) -> str:

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from hcodec.container.archive import Entry
     from hcodec.pixels.picture import Picture
 
-_ALPHA, _GRAY, _BLOBS, _DEEP = "alpha", "gray", "metadata", "16 bits"
+_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP = "alpha", "gray", "metadata", "resolution", "16 bits"
 _HOLDS = {  # suffixes of formats without loss, and what they hold beside RGB; all else comes out as PNG
-    ".bmp": {_GRAY},
-    ".dib": {_GRAY},
+    ".bmp": {_GRAY, _RESOLUTION},
+    ".dib": {_GRAY, _RESOLUTION},
     ".pgm": {_GRAY},
-    ".png": {_ALPHA, _GRAY, _BLOBS, _DEEP},
+    ".png": {_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP},
     ".pnm": {_GRAY},
     ".ppm": {_GRAY},
     ".tga": {_ALPHA, _GRAY},
-    ".tif": {_ALPHA, _GRAY, _BLOBS, _DEEP},
-    ".tiff": {_ALPHA, _GRAY, _BLOBS, _DEEP},
-    ".webp": {_ALPHA, _BLOBS},
+    ".tif": {_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP},
+    ".tiff": {_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP},
+    ".webp": {_ALPHA, _BLOBS, _RESOLUTION},
 }
 _BESIDE = ".png"
 
@@ -126,8 +126,15 @@ def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> d
 
 def _file_name(entry: Entry, is_deep: bool) -> str:
     """The name of a picture, with .png added where its own format would lose something."""
-    *blobs, alpha = entry.attached_bytes
-    needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs)), (_DEEP, is_deep)) if there}
+    from hcodec.pixels.exif import RESOLUTION_BYTES
+
+    icc, exif, xmp, alpha = entry.attached_bytes
+    is_resolution = exif == RESOLUTION_BYTES
+    found = {
+        _ALPHA: alpha, _GRAY: entry.gray, _BLOBS: icc or xmp or (exif and not is_resolution), _RESOLUTION: is_resolution,
+        _DEEP: is_deep,
+    }  # fmt: skip
+    needed = {kind for kind, there in found.items() if there}
     held = _HOLDS.get(os.path.splitext(entry.name)[1].lower())
     return entry.name if held is not None and needed <= held else entry.name + _BESIDE
 

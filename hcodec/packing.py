@@ -248,7 +248,7 @@ def _decode_chain(archive: Archive, index: int) -> Sequence[NDArray[Any]]:
     memory.check(sum(height * width for height, width in sizes), _BYTES_PER_PIXEL)
     kind = next((kind for kind in KINDS if kind.number == segment.kind), None)
     if kind is None:
-        raise FormatError(f"segment {index + 1} is of the unknown kind {segment.kind}; a newer hcodec may read it")
+        raise FormatError(f"segment {index} is of the unknown kind {segment.kind}; a newer hcodec may read it")
     memory.check(max(height * width for height, width in sizes), kind.bytes_per_pixel)
     coder = kind.coder()
     return coder.decode_chain(archive.chain(index), sizes, coder.find(segment.fingerprint))
@@ -269,7 +269,7 @@ def _assemble(entry: Entry, pixels: NDArray[Any], beside: Attachments, notes: tu
     if pixels.dtype == np.uint8 and entry.gray != (pixels.ndim == 2):  # coders may store what is equal once, or three times
         pixels = pixels[..., 0] if entry.gray else np.repeat(pixels[..., None], 3, axis=2)
     size, everything = (entry.height, entry.width), (slice(None), slice(None))
-    whole = replace(picture.read(pixels), rounding=(), left_out=notes)
+    whole = replace(picture.read(pixels), rounding=(), left_out=notes, exact=True)
     if (pixels.shape[:2], whole.gray) != (size, entry.gray) or zlib.crc32(_little_endian(pixels)) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
     attached = attachments.attach(whole, beside, size, everything)

@@ -103,7 +103,7 @@ def test_decode_takes_no_picture_for_an_input(tmp_path, name):
 
 def test_damaged_exif_says_no_resolution_that_cannot_be_written():
     whole = tiff.of_resolution(11811, 2**31 - 1)
-    assert tiff.resolution(whole) == (11811, 2**31 - 1)
+    assert tiff.resolution(whole) == (11811, 2**31 - 1) and len(whole) == tiff.RESOLUTION_BYTES
     damaged = [whole[:place] + bytes([byte]) + whole[place + 1 :] for place in range(len(whole)) for byte in (0, 2, 127, 255)]
     for exif in (*damaged, *(whole[:end] for end in range(len(whole)))):
         found = tiff.resolution(exif)

@@ -189,13 +189,13 @@ def test_damage_costs_its_segment_and_the_exit_code(folder):
     Path("bad.hcodec").write_bytes(data)
     result = hcodec("unpack", "bad.hcodec", "-o", "out", "--json")
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
-    assert result.stderr.startswith("Warning: bad.hcodec: segment 1 is damaged: its checksum is wrong; ")
+    assert result.stderr.startswith("Warning: bad.hcodec: segment 0 is damaged: its checksum is wrong; ")
     report = json.loads(result.stdout)
     assert len(report["pictures"]) == len(files("out")) == 2 and len(report["lost"]) == 1
-    assert hcodec("unpack", "bad.hcodec", "-o", "strict", "--strict").stderr.startswith("Error: bad.hcodec: segment 1")
+    assert hcodec("unpack", "bad.hcodec", "-o", "strict", "--strict").stderr.startswith("Error: bad.hcodec: segment 0")
     assert hcodec("list", "bad.hcodec").exit_code == 0
     checked = hcodec("list", "bad.hcodec", "--check")
-    assert checked.exit_code == 1 and checked.stderr.startswith("Warning: bad.hcodec: segment 1 is damaged")
+    assert checked.exit_code == 1 and checked.stderr.startswith("Warning: bad.hcodec: segment 0 is damaged")
     Path("cut.hcodec").write_bytes(data[: segment_bounds(bytes(data))[2] + 5])
     assert hcodec("list", "cut.hcodec").exit_code == 1
     assert hcodec("unpack", "cut.hcodec", "-o", "cut").exit_code == 1 and len(files("cut")) == 1
@@ -267,3 +267,15 @@ def test_pictures_that_would_be_changed_are_packed_if_that_is_allowed(folder):
     result = hcodec("pack", "in", "-o", "a.hcodec", "--convert")
     assert result.exit_code == 0 and len(listing("a.hcodec").pictures) == 5
     assert [line for line in result.stderr.splitlines() if "CMYK" in line] == ["Warning: in: x.tif, y.tif: CMYK converted to RGB"]
+
+
+def test_list_counts_segments_as_its_json_does(folder, monkeypatch):
+    hcodec("pack", "in", "--restart", "1")
+    listed = json.loads(hcodec("list", "in.hcodec", "--json").stdout)
+    lines = hcodec("list", "in.hcodec").stdout.splitlines()[-3:]
+    for line, one in zip(lines, listed["pictures"], strict=True):
+        number, coded_as, *_, name = line.split()
+        assert (int(number), name) == (one["segment"], one["name"])
+        assert coded_as == listed["segments"][one["segment"]]["coded_as"] == "stored"
+    monkeypatch.setattr(Stored, "number", 200)
+    assert json.loads(hcodec("list", "in.hcodec", "--json").stdout)["segments"][0]["coded_as"] == "kind 0"

@@ -212,7 +212,7 @@ def test_a_damaged_segment_leaves_the_others(packed):
         inside = {one.name for one in shown.pictures if one.segment == index}
         assert set(found) == set(PICTURES) - inside
         assert all(same(one, PICTURES[name]) for name, one in found.items())
-        assert len(lost) == 1 and lost[0].startswith(f"segment {index + 1} is damaged") and lost[0].endswith("lost")
+        assert len(lost) == 1 and lost[0].startswith(f"segment {index} is damaged") and lost[0].endswith("lost")
         with pytest.raises(FormatError):
             unpacked(bytes(broken), strict=True)
 

@@ -14,6 +14,7 @@ from typing import Literal
 STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION, _GPS = 0x0112, 0x8825
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+RESOLUTION_BYTES = 66  # of what says a resolution and nothing else
 _MAX_PER_M = (1 << 31) - 1
 _PER_M = {2: 1 / 0.0254, 3: 100}  # inches and centimeters, as the unit says them
 _HEAD_BYTES, _ENTRY_BYTES = 8, 12
