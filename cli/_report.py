@@ -25,7 +25,17 @@ class Report:
 
 def shown(source: str) -> str:
     """The name of an input for messages."""
-    return "stdin" if source == STDIO else source
+    return "stdin" if source == STDIO else plain(source)
+
+
+def plain(text: str) -> str:
+    """Text as one line that does nothing to a terminal: names of files may hold line ends and control characters."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def count(number: int, what: str) -> str:
+    """A number of things."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def describe(error: Exception, source: str) -> str:

@@ -13,7 +13,7 @@ import click
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import STDIO, read_bytes
 from hcodec.cli._options import INPUTS, JSON
-from hcodec.cli._report import Report, shown
+from hcodec.cli._report import Report, count, shown
 from hcodec.errors import HcodecWarning
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def _archive_lines(listing: Listing) -> Iterator[str]:
     num_pixels = sum(one.width * one.height for one in listing.pictures)
     complete = listing.file_bytes >= listing.total_bytes
     state = "complete" if complete else f"the first of {listing.total_bytes:,}"
-    segments = len(listing.segments)
-    yield f"  archive    {len(listing.pictures):,} pictures in {segments:,} segments, archive format {listing.version}"
+    pictures, segments = count(len(listing.pictures), "picture"), count(len(listing.segments), "segment")
+    yield f"  archive    {pictures} in {segments}, archive format {listing.version}"
     yield f"  file       {listing.file_bytes:,} bytes, {8 * listing.total_bytes / num_pixels:.3f} bpp, {state}"
     yield f"  directory  {listing.directory_bytes:,} bytes"
 

@@ -16,7 +16,7 @@ from hcodec.cli._aside import aside
 from hcodec.cli._batch import Console, refuse_missing, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
 from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, KEEPING, QUIET, set_threads
-from hcodec.cli._report import Report, describe
+from hcodec.cli._report import Report, count, describe
 from hcodec.cli.encode import PICTURES
 from hcodec.errors import FormatError, HcodecError, PictureError
 
@@ -217,7 +217,7 @@ def _report(input_bytes: int, listing: Listing, failed: Sequence[str], seconds: 
     bpsp = 8 * listing.file_bytes / num_samples
     num_pictures, num_segments = len(listing.pictures), len(listing.segments)
     text = (
-        f"{num_pictures} pictures in {num_segments} segments  {input_bytes:,} -> {listing.file_bytes:,} bytes  "
+        f"{count(num_pictures, 'picture')} in {count(num_segments, 'segment')}  {input_bytes:,} -> {listing.file_bytes:,} bytes  "
         f"{bpsp:.3f} bits a sub-pixel  {seconds:.2f} s"
     )
     fields = {"pictures": num_pictures, "segments": num_segments, "input_bytes": input_bytes, "failed": list(failed)}
