@@ -109,14 +109,15 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
 
 def _refuse_faulty(files: Sequence[tuple[str, str]], wanted: _Packing) -> None:
     """Raises click.ClickException if some pictures cannot be packed, before any is coded; names them all."""
-    faults = [(path, outcome) for path, _, outcome in _looked_at(files, wanted, twice=True) if isinstance(outcome, str)]
-    if faults and _is_alone(files, wanted):
-        raise click.ClickException(faults[0][1])  # the whole job failed: its one line says why
-    for path, fault in faults:
-        wanted.console.fail(path, fault)
+    faults = [(path, name, why) for path, name, why in _looked_at(files, wanted, twice=True) if isinstance(why, str)]
+    if len(faults) == 1:
+        name, why = faults[0][1:]
+        raise click.ClickException(why if _is_alone(files, wanted) else f"{name}: {why}; nothing was written (see --keep-going)")
+    for path, _, why in faults:
+        wanted.console.fail(path, why)
     if faults:
-        count = f"{len(faults)} of {len(files)} pictures"
-        raise click.ClickException(f"{count} cannot be packed; nothing was written (--keep-going leaves them out)")
+        these = f"{len(faults)} of {len(files)} pictures"
+        raise click.ClickException(f"{these} cannot be packed; nothing was written (see --keep-going)")
 
 
 def _is_alone(files: Sequence[tuple[str, str]], wanted: _Packing) -> bool:

@@ -103,7 +103,7 @@ def test_all_that_cannot_be_packed_is_named_before_anything_is_coded(faulty, mon
     *errors, last = result.stderr.splitlines()
     assert sorted(line.split(": ")[1] for line in errors) == FAULTS
     assert [line for line in errors if line.endswith("'a.png' is taken by in/a.png")] == errors[-1:]
-    wanted = "6 of 9 pictures cannot be packed; nothing was written (--keep-going leaves them out)"
+    wanted = "6 of 9 pictures cannot be packed; nothing was written (see --keep-going)"
     assert last == f"Error: 3 inputs: {wanted}"
     assert sorted(json.loads(line)["input"] for line in result.stdout.splitlines()) == sorted([*FAULTS, "3 inputs"])
 
