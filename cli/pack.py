@@ -16,7 +16,7 @@ from hcodec.cli._aside import aside
 from hcodec.cli._batch import Console, refuse_missing, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
 from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, KEEPING, QUIET, set_threads
-from hcodec.cli._report import Report, count, describe
+from hcodec.cli._report import Report, count, describe, plain
 from hcodec.cli.encode import PICTURES
 from hcodec.errors import FormatError, HcodecError, PictureError
 
@@ -112,7 +112,9 @@ def _refuse_faulty(files: Sequence[tuple[str, str]], wanted: _Packing) -> None:
     faults = [(path, name, why) for path, name, why in _looked_at(files, wanted, twice=True) if isinstance(why, str)]
     if len(faults) == 1:
         name, why = faults[0][1:]
-        raise click.ClickException(why if _is_alone(files, wanted) else f"{name}: {why}; nothing was written (see --keep-going)")
+        raise click.ClickException(
+            why if _is_alone(files, wanted) else f"{plain(name)}: {why}; nothing was written (see --keep-going)"
+        )
     for path, _, why in faults:
         wanted.console.fail(path, why)
     if faults:
@@ -171,7 +173,7 @@ def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[
             wanted.console.fail(path, outcome)
             wanted.failed.append(path)
         else:  # it can be read only once, or has just become so
-            raise click.ClickException(outcome if _is_alone(files, wanted) else f"{path}: {outcome}")
+            raise click.ClickException(outcome if _is_alone(files, wanted) else f"{plain(path)}: {outcome}")
         wanted.console.advance()
 
 
