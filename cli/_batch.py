@@ -18,8 +18,9 @@ from typing import Any
 
 import click
 
+from hcodec.cli._aside import aside
 from hcodec.cli._files import OURS, STDIO, Format, Job, is_missing, read_bytes, refuse, write_bytes
-from hcodec.cli._report import Report, describe, shown
+from hcodec.cli._report import Report, describe, plain, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
 _STEPS = 200  # of the progress bar for each file
@@ -106,7 +107,7 @@ class Console:
 def _about(source: str, message: str) -> str:
     """Returns a message with the input that it is about, which it may begin with itself: once is enough."""
     name = shown(source)
-    return f"{name}: {message.removeprefix(os.path.basename(name) + ': ')}"
+    return f"{name}: {plain(message.removeprefix(os.path.basename(source) + ': '))}"
 
 
 def run(sources: Sequence[str], action: Action, console: Console) -> None:
@@ -148,7 +149,7 @@ def run_jobs(
             raise click.ClickException(f"{job.target} was just written from another input")
         data = read(job.source)
         refuse(job.target, sources, format, force=force)
-        report = write_job(job, *make(data), force=force)
+        report = write_job(job, *aside(make, data), force=force)
         if job.target != STDIO:
             written.add(job.target)
         return report
@@ -159,7 +160,7 @@ def run_jobs(
 def write_job(job: Job, data: bytes, report: Report, *, force: bool) -> Report:
     """Writes an output; returns the report with the names of input and output."""
     write_bytes(job.target, data, force=force)
-    target = "stdout" if job.target == STDIO else job.target
+    target = "stdout" if job.target == STDIO else plain(job.target)
     return Report(f"{shown(job.source)} -> {target}  {report.text}", {"input": job.source, "output": job.target, **report.fields})
 
 

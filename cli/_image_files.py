@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def file_of(decoded: Picture, pillow_format: str) -> bytes:
     """Returns a picture as an image file in one of Pillow's formats; warns of what it leaves out."""
     from hcodec.errors import HcodecWarning
-    from hcodec.pixels import deep_file, picture
+    from hcodec.pixels import bilevel, deep_file, picture
 
     if decoded.deep is not None and pillow_format in deep_file.FORMATS:
         data, left_out = deep_file.encode(decoded.deep, pillow_format, decoded.metadata)
@@ -24,6 +24,7 @@ def file_of(decoded: Picture, pillow_format: str) -> bytes:
         return data
     if decoded.deep is not None:
         warnings.warn(f"16-bit samples rounded to 8 bits: {pillow_format} is not written with more", HcodecWarning, stacklevel=1)
-    target = BytesIO()
-    picture.save(picture.to_image(replace(decoded, deep=None)), target, pillow_format)
+    target, image = BytesIO(), picture.to_image(replace(decoded, deep=None))
+    is_exact = decoded.exact and pillow_format in bilevel.FORMATS
+    picture.save(bilevel.narrowed(image) if is_exact else image, target, pillow_format)
     return target.getvalue()

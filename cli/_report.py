@@ -25,7 +25,17 @@ class Report:
 
 def shown(source: str) -> str:
     """The name of an input for messages."""
-    return "stdin" if source == STDIO else source
+    return "stdin" if source == STDIO else plain(source)
+
+
+def plain(text: str) -> str:
+    """Text as one line that does nothing to a terminal: names of files may hold line ends and control characters."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def count(number: int, what: str) -> str:
+    """A number of things."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def describe(error: Exception, source: str) -> str:
@@ -69,7 +79,7 @@ def say_levels(info: Info, wanted: int | None = None) -> str:
     """
     whole, total = whole_levels(info), _levels_of_model(info)
     if info.stored:
-        return f"{info.stored}: stored losslessly{'' if whole else ', of which there is a part or a preview'}"
+        return f"{info.stored}: stored losslessly{'' if whole else ', but cut, so this is not exact'}"
     if wanted is not None and wanted <= whole:
         return f"{_span(wanted)} of {total}"
     part = whole < len(info.levels) and info.levels[whole].present_bytes and info.levels[whole].crc_ok is not False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import click
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import STDIO, read_bytes
 from hcodec.cli._options import INPUTS, JSON
-from hcodec.cli._report import Report, shown
+from hcodec.cli._report import Report, count, shown
 from hcodec.errors import HcodecWarning
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 @JSON
 def command(sources: tuple[str, ...], check: bool, as_json: bool) -> None:
     """List the pictures in archives.
+
+    The number of a segment, from 0, is its place among those that --json describes.
 
     \b
       hcodec list a.hcodec
@@ -45,29 +47,34 @@ def _describe(check: bool, faulty: list[str], source: str) -> Report:
     for warning in listing.warnings:
         warnings.warn(warning, HcodecWarning, stacklevel=1)
         faulty.append(warning)
-    text = "\n".join([shown(source), *_archive_lines(listing), *_picture_lines(listing)])
-    return Report(text, {"input": source, **listing.as_dict()})
+    names = [_coded_as(segment.kind) for segment in listing.segments]
+    text = "\n".join([shown(source), *_archive_lines(listing), *_picture_lines(listing, names)])
+    fields = listing.as_dict()
+    segments = [{**segment, "coded_as": name} for segment, name in zip(fields["segments"], names, strict=True)]
+    return Report(text, {"input": source, **fields, "segments": segments})
+
+
+def _coded_as(number: int) -> str:
+    from hcodec.kinds import KINDS
+
+    return next((kind.name for kind in KINDS if kind.number == number), f"kind {number}")
 
 
 def _archive_lines(listing: Listing) -> Iterator[str]:
     num_pixels = sum(one.width * one.height for one in listing.pictures)
     complete = listing.file_bytes >= listing.total_bytes
     state = "complete" if complete else f"the first of {listing.total_bytes:,}"
-    segments = len(listing.segments)
-    yield f"  archive    {len(listing.pictures):,} pictures in {segments:,} segments, archive format {listing.version}"
+    pictures, segments = count(len(listing.pictures), "picture"), count(len(listing.segments), "segment")
+    yield f"  archive    {pictures} in {segments}, archive format {listing.version}"
     yield f"  file       {listing.file_bytes:,} bytes, {8 * listing.total_bytes / num_pixels:.3f} bpp, {state}"
     yield f"  directory  {listing.directory_bytes:,} bytes"
 
 
-def _picture_lines(listing: Listing) -> Iterator[str]:
-    from hcodec.kinds import KINDS
-
-    names = {kind.number: kind.name for kind in KINDS}
+def _picture_lines(listing: Listing, names: Sequence[str]) -> Iterator[str]:
     yield "  segment  coded as    pixels"
     for one in listing.pictures:
-        kind = listing.segments[one.segment].kind
         pixels = _pixels(one, one.name in listing.with_alpha)
-        yield f"  {one.segment + 1:>7}  {names.get(kind, f'kind {kind}'):<10}  {pixels:<26}  {one.name}"
+        yield f"  {one.segment:>7}  {names[one.segment]:<10}  {pixels:<26}  {one.name}"
 
 
 def _pixels(one: Entry, with_alpha: bool) -> str:

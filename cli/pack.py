@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hcodec.cli._aside import aside
 from hcodec.cli._batch import Console, refuse_missing, run, write_job
 from hcodec.cli._files import ENDING, STDIO, Job, has_suffix, read_bytes, refuse
 from hcodec.cli._options import FILE, FORCE, INPUTS_OUTPUT, JSON, KEEPING, QUIET, set_threads
-from hcodec.cli._report import Report, describe
+from hcodec.cli._report import Report, count, describe, plain
 from hcodec.cli.encode import PICTURES
-from hcodec.errors import FormatError, HcodecError
+from hcodec.errors import FormatError, HcodecError, PictureError
 
 if TYPE_CHECKING:
     from hcodec.container.archive import Listing
@@ -30,6 +31,7 @@ class _Packing:
 
     sources: Sequence[str]
     settings: dict[str, Any]  # of `packing.pack`
+    keep_going: bool  # without the pictures that cannot be packed
     console: Console
     failed: list[str] = field(default_factory=list)
 
@@ -42,16 +44,18 @@ class _Packing:
 @JSON
 @click.option("--restart", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
               help="Pictures between restart points at most: fewer give faster access, more a smaller file.")  # fmt: skip
+@click.option("--keep-going", is_flag=True, help="Leave out pictures that cannot be packed; else nothing is written then.")
 @KEEPING
 @click.option("-j", "--threads", type=click.IntRange(min=1), metavar="N", help="Threads to compute with.")
 def command(
     sources: tuple[str, ...], output: str | None, force: bool, quiet: bool, as_json: bool,
-    threads: int | None, **settings: Any,
+    keep_going: bool, threads: int | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Pack folders and pictures into one archive, without loss.
 
     Pictures keep their names; those in folders keep their path inside the folder. Hidden files, symbolic links and
-    files that are no pictures stay out. A picture that gray or RGB cannot hold, such as CMYK, ends it, unless --convert is given.
+    files that are no pictures stay out. All pictures are read before any is packed: if some cannot be, because they are
+    damaged, or because gray or RGB cannot hold them (CMYK, unless --convert is given), they are listed and nothing is written.
     Without -o, the last of several names is the archive if it ends in .hcodec.
 
     \b
@@ -69,12 +73,12 @@ def command(
     if job.target == STDIO and sys.stdout.isatty():
         raise click.UsageError("Standard output is a terminal; name a file with -o.")
     set_threads(threads)
-    packing = _Packing(sources, settings, console)
+    packing = _Packing(sources, settings, keep_going, console)
 
     def action(_source: str) -> Report:
         """Makes the archive."""
         refuse(job.target, sources, force=force)
-        return write_job(job, *_pack(packing), force=force)
+        return write_job(job, *aside(_pack, packing), force=force)
 
     run([job.source], action, console)
     if packing.failed:
@@ -94,8 +98,8 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
 
     start = perf_counter()
     console, files = wanted.console, list(_find(wanted))
-    if not wanted.settings["convert"]:
-        _refuse_changes(files, console)
+    if not wanted.keep_going:
+        _refuse_faulty(files, wanted)
     with console.progress(len(files)):
         data = packing.pack(_read(files, wanted), **wanted.settings)
     console.bar = None
@@ -103,27 +107,24 @@ def _pack(wanted: _Packing) -> tuple[bytes, Report]:
     return data, _report(input_bytes, archive.listing(data), wanted.failed, perf_counter() - start)
 
 
-def _refuse_changes(files: Sequence[tuple[str, str]], console: Console) -> None:
-    """Raises click.ClickException if packing would change pictures, before any is coded; names them all."""
-    refused = [(path, name, why) for path, name in files if (why := _refusal(path))]
-    if len(refused) == 1:
-        raise click.ClickException(": ".join(refused[0][1:]))
-    for path, _, why in refused:
-        console.fail(path, why)
-    if refused:
-        raise click.ClickException(f"{len(refused)} of {len(files)} pictures cannot be packed without loss; nothing was written")
+def _refuse_faulty(files: Sequence[tuple[str, str]], wanted: _Packing) -> None:
+    """Raises click.ClickException if some pictures cannot be packed, before any is coded; names them all."""
+    faults = [(path, name, why) for path, name, why in _looked_at(files, wanted, twice=True) if isinstance(why, str)]
+    if len(faults) == 1:
+        name, why = faults[0][1:]
+        raise click.ClickException(
+            why if _is_alone(files, wanted) else f"{plain(name)}: {why}; nothing was written (see --keep-going)"
+        )
+    for path, _, why in faults:
+        wanted.console.fail(path, why)
+    if faults:
+        these = f"{len(faults)} of {len(files)} pictures"
+        raise click.ClickException(f"{these} cannot be packed; nothing was written (see --keep-going)")
 
 
-def _refusal(path: str) -> str:
-    """Why a picture cannot be coded without loss; empty if it can, or if it cannot be read, which is said when it is packed."""
-    from hcodec.pixels import faithful, picture
-
-    if not os.path.isfile(path):  # a pipe is read only once
-        return ""
-    try:
-        return faithful.refusal(picture.read(path))
-    except (HcodecError, OSError, MemoryError):
-        return ""
+def _is_alone(files: Sequence[tuple[str, str]], wanted: _Packing) -> bool:
+    """Whether one picture is packed, and was named itself."""
+    return len(files) == 1 and files[0][0] in wanted.sources
 
 
 def _find(wanted: _Packing) -> Iterator[tuple[str, str]]:
@@ -164,30 +165,54 @@ def _why_not(path: Path) -> str:
 
 
 def _read(files: Sequence[tuple[str, str]], wanted: _Packing) -> Iterator[tuple[str, Picture]]:
-    """The pictures with their names; says which could not be read."""
-    taken: dict[str, str] = {}
-    for path, name in files:
-        try:
-            image = _read_one(path, name, taken)
-        except (HcodecError, click.ClickException, OSError, MemoryError) as error:
-            if len(files) == 1 and path in wanted.sources:
-                raise  # the whole job failed: its one line says why
-            wanted.console.fail(path, describe(error, path))
+    """The pictures with their names, without those that cannot be packed, if that is wanted."""
+    for path, name, outcome in _looked_at(files, wanted):
+        if not isinstance(outcome, str):
+            yield name, outcome
+        elif wanted.keep_going and not _is_alone(files, wanted):
+            wanted.console.fail(path, outcome)
             wanted.failed.append(path)
-        else:
-            taken[name] = path
-            yield name, image
+        else:  # it can be read only once, or has just become so
+            raise click.ClickException(outcome if _is_alone(files, wanted) else f"{plain(path)}: {outcome}")
         wanted.console.advance()
 
 
-def _read_one(path: str, name: str, taken: dict[str, str]) -> Picture:
+def _looked_at(
+    files: Sequence[tuple[str, str]], wanted: _Packing, twice: bool = False
+) -> Iterator[tuple[str, str, Picture | str]]:  # fmt: skip
+    """The path of every file, its name, and its picture, or why it cannot be packed.
+
+    twice: they are read once more later; of a pipe, which can only be read once, only the name is looked at.
+    """
+    taken: dict[str, str] = {}
+    for path, name in files:
+        try:
+            _check_name(name, taken)
+            found = None if twice and os.path.exists(path) and not os.path.isfile(path) else _read_one(path, wanted)
+        except (HcodecError, click.ClickException, OSError, MemoryError) as error:
+            yield path, name, describe(error, path)
+        else:
+            taken[name] = path
+            if found is not None:
+                yield path, name, found
+
+
+def _check_name(name: str, taken: Mapping[str, str]) -> None:
     from hcodec.container import archive
-    from hcodec.pixels import picture
 
     if name in taken:
         raise FormatError(f"its name {name!r} is taken by {taken[name]}")
     archive.check_name(name)
-    return picture.read(read_bytes(path))
+
+
+def _read_one(path: str, wanted: _Packing) -> Picture:
+    """Returns a picture. Raises PictureError if it cannot be coded without loss, and that is not wanted."""
+    from hcodec.pixels import faithful, picture
+
+    found = picture.read(read_bytes(path))
+    if not wanted.settings["convert"] and (why := faithful.refusal(found)):
+        raise PictureError(why)
+    return found
 
 
 def _report(input_bytes: int, listing: Listing, failed: Sequence[str], seconds: float) -> Report:
@@ -195,7 +220,7 @@ def _report(input_bytes: int, listing: Listing, failed: Sequence[str], seconds: 
     bpsp = 8 * listing.file_bytes / num_samples
     num_pictures, num_segments = len(listing.pictures), len(listing.segments)
     text = (
-        f"{num_pictures} pictures in {num_segments} segments  {input_bytes:,} -> {listing.file_bytes:,} bytes  "
+        f"{count(num_pictures, 'picture')} in {count(num_segments, 'segment')}  {input_bytes:,} -> {listing.file_bytes:,} bytes  "
         f"{bpsp:.3f} bits a sub-pixel  {seconds:.2f} s"
     )
     fields = {"pictures": num_pictures, "segments": num_segments, "input_bytes": input_bytes, "failed": list(failed)}

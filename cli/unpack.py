@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from hcodec.cli._aside import aside
 from hcodec.cli._batch import Console, run
 from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
 from hcodec.cli._image_files import file_of
@@ -22,18 +23,18 @@ if TYPE_CHECKING:
     from hcodec.container.archive import Entry
     from hcodec.pixels.picture import Picture
 
-_ALPHA, _GRAY, _BLOBS, _DEEP = "alpha", "gray", "metadata", "16 bits"
+_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP = "alpha", "gray", "metadata", "resolution", "16 bits"
 _HOLDS = {  # suffixes of formats without loss, and what they hold beside RGB; all else comes out as PNG
-    ".bmp": {_GRAY},
-    ".dib": {_GRAY},
+    ".bmp": {_GRAY, _RESOLUTION},
+    ".dib": {_GRAY, _RESOLUTION},
     ".pgm": {_GRAY},
-    ".png": {_ALPHA, _GRAY, _BLOBS, _DEEP},
+    ".png": {_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP},
     ".pnm": {_GRAY},
     ".ppm": {_GRAY},
     ".tga": {_ALPHA, _GRAY},
-    ".tif": {_ALPHA, _GRAY, _BLOBS, _DEEP},
-    ".tiff": {_ALPHA, _GRAY, _BLOBS, _DEEP},
-    ".webp": {_ALPHA, _BLOBS},
+    ".tif": {_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP},
+    ".tiff": {_ALPHA, _GRAY, _BLOBS, _RESOLUTION, _DEEP},
+    ".webp": {_ALPHA, _BLOBS, _RESOLUTION},
 }
 _BESIDE = ".png"
 
@@ -125,8 +126,15 @@ def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> d
 
 def _file_name(entry: Entry, is_deep: bool) -> str:
     """The name of a picture, with .png added where its own format would lose something."""
-    *blobs, alpha = entry.attached_bytes
-    needed = {kind for kind, there in ((_ALPHA, alpha), (_GRAY, entry.gray), (_BLOBS, any(blobs)), (_DEEP, is_deep)) if there}
+    from hcodec.pixels.exif import RESOLUTION_BYTES
+
+    icc, exif, xmp, alpha = entry.attached_bytes
+    is_resolution = exif == RESOLUTION_BYTES
+    found = {
+        _ALPHA: alpha, _GRAY: entry.gray, _BLOBS: icc or xmp or (exif and not is_resolution), _RESOLUTION: is_resolution,
+        _DEEP: is_deep,
+    }  # fmt: skip
+    needed = {kind for kind, there in found.items() if there}
     held = _HOLDS.get(os.path.splitext(entry.name)[1].lower())
     return entry.name if held is not None and needed <= held else entry.name + _BESIDE
 
@@ -140,7 +148,7 @@ def _write_all(
     done = {}
     with console.progress(len(targets)):
         for name, image in packing.unpack(file, only=targets if some else None, strict=strict):
-            write_bytes(targets[name], _packed(image, targets[name]), force=force)
+            write_bytes(targets[name], aside(_packed, image, targets[name]), force=force)
             done[name] = image.notes
             console.advance()
     console.bar = None

@@ -116,7 +116,7 @@ def encode_lossless(
         deep = whole_file.encode_deep(source)
         return deep, _whole_code(deep)
     drawn = whole_file.encode_drawn(source) if levels is None else None
-    if drawn is not None and whole_file.has_few_colors(drawn):
+    if drawn is not None and whole_file.is_hardly_beaten(drawn):
         return drawn, _whole_code(drawn)
     data, code = encode_exact_layers(source, levels, model, on_progress, device, backend)
     return (data, code) if drawn is None or len(data) <= len(drawn) else (drawn, _whole_code(drawn))

@@ -77,17 +77,18 @@ def pack(
 
     `sources`: pairs of a name (a relative path with "/", no ".." in it, all different) and whatever `encode` takes;
     `restart`: how many pictures a segment has at most, from 1: more of them make the archive smaller, fewer make access
-    to a single one faster; `metadata`, `strip`, `convert`: as in `encode`, but an archive has a place for "icc", "exif"
-    and "xmp" only. What else there is, and what `convert` allows to change, is warned of as HcodecWarning. Raises
-    FormatError (a name that cannot be used, too many pictures), PictureError (also for a picture that would be changed),
-    ModelError, HcodecError (bad options).
+    to a single one faster; `metadata`, `strip`, `convert`: as in `encode`, but an archive has a place for "icc", "exif",
+    "xmp" and, where there is no other Exif, "resolution" only. What else there is, and what `convert` allows to change, is
+    warned of as HcodecWarning. Raises FormatError (a name that cannot be used, too many pictures), PictureError (naming all
+    pictures that are damaged or would be changed), ModelError, HcodecError (bad options).
     """
     packer, convert = _Packer(arguments.whole("restart", restart, 1)), arguments.flag("convert", convert)
     refused, notes = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)  # lines, and the names that they are of
     for name, source in _pairs(sources):
-        one = _prepare(name, source, metadata, strip)
-        if not convert and (refusal := faithful.refusal(one)):
-            refused[refusal].append(name)
+        try:
+            one = _prepare(source, metadata, strip, convert)
+        except PictureError as error:
+            refused[str(error)].append(name)
         if refused:  # nothing is coded any more, but all are looked at
             continue
         for note in one.notes:
@@ -100,13 +101,10 @@ def pack(
     return data
 
 
-def _prepare(name: str, source: ImageSource, metadata: Names, strip: Names) -> Picture:
-    """Returns a picture with what an archive has a place for, and notes on what it was before."""
-    try:
-        one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=True)
-    except PictureError as error:
-        raise PictureError(f"{name}: {error}") from error
-    return replace(one, metadata=blobs.only(one.metadata, ARCHIVE_KINDS))
+def _prepare(source: ImageSource, metadata: Names, strip: Names, convert: bool) -> Picture:
+    """Returns a picture with what an archive has a place for, and notes on what it was before. Raises what `prepare` raises."""
+    one = faithful.prepare(source, metadata=metadata, strip=strip, exact=True, convert=convert)
+    return replace(one, metadata=blobs.only(blobs.into_exif(one.metadata), ARCHIVE_KINDS))
 
 
 def _lines(found: Mapping[str, Sequence[str]]) -> Iterator[str]:
@@ -250,7 +248,7 @@ def _decode_chain(archive: Archive, index: int) -> Sequence[NDArray[Any]]:
     memory.check(sum(height * width for height, width in sizes), _BYTES_PER_PIXEL)
     kind = next((kind for kind in KINDS if kind.number == segment.kind), None)
     if kind is None:
-        raise FormatError(f"segment {index + 1} is of the unknown kind {segment.kind}; a newer hcodec may read it")
+        raise FormatError(f"segment {index} is of the unknown kind {segment.kind}; a newer hcodec may read it")
     memory.check(max(height * width for height, width in sizes), kind.bytes_per_pixel)
     coder = kind.coder()
     return coder.decode_chain(archive.chain(index), sizes, coder.find(segment.fingerprint))
@@ -271,10 +269,11 @@ def _assemble(entry: Entry, pixels: NDArray[Any], beside: Attachments, notes: tu
     if pixels.dtype == np.uint8 and entry.gray != (pixels.ndim == 2):  # coders may store what is equal once, or three times
         pixels = pixels[..., 0] if entry.gray else np.repeat(pixels[..., None], 3, axis=2)
     size, everything = (entry.height, entry.width), (slice(None), slice(None))
-    whole = replace(picture.read(pixels), rounding=(), left_out=notes)
+    whole = replace(picture.read(pixels), rounding=(), left_out=notes, exact=True)
     if (pixels.shape[:2], whole.gray) != (size, entry.gray) or zlib.crc32(_little_endian(pixels)) != entry.crc32:
         raise FormatError("the pixels differ from their checksum")
     attached = attachments.attach(whole, beside, size, everything)
+    attached = replace(attached, metadata=blobs.out_of_exif(attached.metadata))
     return attached if whole.deep is None else replace(attached, alpha=whole.alpha)
 
 

@@ -42,9 +42,14 @@ def encode_drawn(source: Picture) -> bytes | None:
     return _write(source, coder.encode(found.samples, found.palette)) if found.is_drawn else None
 
 
-def has_few_colors(data: bytes) -> bool:
-    """Whether a file of `encode_drawn` is one of few colors, of which nothing else makes a shorter one."""
-    return whole.parse(read_all(data)[0].whole).form == whole.COLORS
+def is_hardly_beaten(data: bytes) -> bool:
+    """Whether a file of `encode_drawn` is one of few colors or of few bits, of which nothing else makes a shorter one."""
+    reader, header = read_all(data)
+    return whole.parse(reader.whole).form == whole.COLORS or _is_short(data, header.width * header.height)
+
+
+def _is_short(data: bytes, num_pixels: int) -> bool:
+    return 8 * len(data) <= _SURELY * num_pixels
 
 
 def better(source: Picture, other: Callable[[], bytes]) -> bytes:
@@ -52,7 +57,7 @@ def better(source: Picture, other: Callable[[], bytes]) -> bytes:
     drawn = encode_drawn(source)
     if drawn is None:
         return other()
-    if 8 * len(drawn) <= _SURELY * source.pixels[..., 0].size:
+    if _is_short(drawn, source.pixels[..., 0].size):
         return drawn
     levels = other()
     return drawn if len(drawn) <= _WORTH * len(levels) else levels

@@ -213,7 +213,7 @@ def test_segments_outside_the_format_are_refused(change):
 
 def test_many_large_pictures_in_one_segment_are_refused():
     entries = tuple(Entry(f"{index}", 1 << 15, 1 << 15, 0, 0) for index in range(3))
-    with pytest.raises(FormatError, match="pixels in segment 1"):
+    with pytest.raises(FormatError, match="pixels in segment 0"):
         Directory(entries, (Segment(0, b"", 3, 9, 0),))
 
 

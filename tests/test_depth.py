@@ -283,7 +283,8 @@ def hcodec(*argv):
 def test_commands_refuse_in_one_line_and_write_nothing(folder, argv, name):
     result = hcodec(*argv, "-o", "out.hcodec")
     why = "cannot be coded without loss: 12-bit samples rounded to 8 bits; --convert (convert=True) codes that"
-    assert result.exit_code == 1 and result.stderr == f"Error: {name}: {why}\n" and result.stdout == ""
+    end = "; nothing was written (see --keep-going)" if argv == ["pack", "in"] else ""
+    assert result.exit_code == 1 and result.stderr == f"Error: {name}: {why}{end}\n" and result.stdout == ""
     assert [path.name for path in folder.iterdir()] == ["in"]
     result = hcodec(*argv, "-o", "out.hcodec", "--convert", "--quiet")
     assert result.exit_code == 0 and result.stderr == f"Warning: {name}: 12-bit samples rounded to 8 bits\n"

@@ -15,7 +15,7 @@ from test_golden import golden
 from hcodec.cli import main
 from hcodec.container.attachments import Chromaticities, Cicp, Density
 from hcodec.errors import HcodecWarning
-from hcodec.pixels import deep_file, picture
+from hcodec.pixels import deep_file, metadata, picture
 from hcodec.pixels import exif as tiff
 from hcodec.pixels.picture import Metadata, Picture
 
@@ -27,11 +27,11 @@ def entry(tag, value, kind=3):
     return struct.pack("<4sIHHHIII", b"II*\0", 8, 1, tag, kind, 1, value, 0)
 
 
-def round_trip(image_format, **metadata):
+def round_trip(image_format, **given):
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HcodecWarning)
-        picture.save(picture.to_image(Picture(PIXELS, metadata=Metadata(**metadata))), file, image_format)
+        picture.save(picture.to_image(Picture(PIXELS, metadata=Metadata(**given))), file, image_format)
         return picture.read(file.getvalue())
 
 
@@ -99,3 +99,13 @@ def test_decode_takes_no_picture_for_an_input(tmp_path, name):
     result = CliRunner().invoke(main, ["decode", "--force", str(tmp_path / "one.hcodec"), str(tmp_path / name)])
     assert (tmp_path / "one.png").read_bytes() == b"precious"
     assert (tmp_path / name).exists() == (result.exit_code == 0)
+
+
+def test_damaged_exif_says_no_resolution_that_cannot_be_written():
+    whole = tiff.of_resolution(11811, 2**31 - 1)
+    assert tiff.resolution(whole) == (11811, 2**31 - 1) and len(whole) == tiff.RESOLUTION_BYTES
+    damaged = [whole[:place] + bytes([byte]) + whole[place + 1 :] for place in range(len(whole)) for byte in (0, 2, 127, 255)]
+    for exif in (*damaged, *(whole[:end] for end in range(len(whole)))):
+        found = tiff.resolution(exif)
+        assert found is None or all(0 < side < 2**31 for side in found)
+        assert metadata.out_of_exif(Metadata(exif=exif)).exif in (exif, b"")

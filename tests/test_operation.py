@@ -229,3 +229,13 @@ def test_too_much_memory_is_refused(monkeypatch):
     for job in (lambda: encode(picture, model="tiny"), lambda: decode(data), lambda: StreamDecoder().feed(data)):
         with pytest.raises(PictureError, match="megapixels need"):
             job()
+
+
+def test_nothing_is_kept_or_told_elsewhere(tmp_path):
+    """ONNX Runtime would keep a number of this machine in the home folder, and send it to its makers."""
+    made = "hcodec.encode(numpy.zeros((8, 8, 3), 'u1'), lossless=False)"
+    code = f"import numpy, os, hcodec; {made}; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    homes = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+    env = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | homes
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "") and not list(tmp_path.rglob("*"))

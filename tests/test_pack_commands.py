@@ -82,18 +82,52 @@ def test_what_is_no_picture_stays_out_with_a_warning(folder):
     assert len(listing("a.hcodec").pictures) == 3
 
 
-def test_pictures_that_fail_do_not_stop_the_others(folder):
+FAULTS = ["a.png", "empty.png", "in/back\\slash.png", "in/bad.png", "in/cut.png", "in/x.tif"]
+
+
+@pytest.fixture
+def faulty(folder):
+    """The working folder with pictures that cannot be packed, each for another reason."""
     Path("in/bad.png").write_text("not a picture")
     Path("in/back\\slash.png").write_bytes(Path("in/a.png").read_bytes())
+    Path("in/cut.png").write_bytes(Path("in/a.png").read_bytes()[:200])
+    Image.new("CMYK", (8, 8)).save("in/x.tif")
     Path("empty.png").touch()
-    result = hcodec("pack", "in", "empty.png", "in/a.png", "-o", "a.hcodec", "--json")
+    Path("a.png").write_bytes(Path("in/a.png").read_bytes())
+
+
+def test_all_that_cannot_be_packed_is_named_before_anything_is_coded(faulty, monkeypatch):
+    monkeypatch.setattr(packing, "pack", lambda *_args, **_options: pytest.fail("coded"))
+    result = hcodec("pack", "in", "empty.png", "a.png", "-o", "a.hcodec", "--json")
+    assert result.exit_code == 1 and not Path("a.hcodec").exists()
+    *errors, last = result.stderr.splitlines()
+    assert sorted(line.split(": ")[1] for line in errors) == FAULTS
+    assert [line for line in errors if line.endswith("'a.png' is taken by in/a.png")] == errors[-1:]
+    wanted = "6 of 9 pictures cannot be packed; nothing was written (see --keep-going)"
+    assert last == f"Error: 3 inputs: {wanted}"
+    assert sorted(json.loads(line)["input"] for line in result.stdout.splitlines()) == sorted([*FAULTS, "3 inputs"])
+
+
+def test_pictures_that_fail_are_left_out_if_that_is_wanted(faulty):
+    result = hcodec("pack", "in", "empty.png", "a.png", "-o", "a.hcodec", "--json", "--keep-going")
     assert result.exit_code == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 4 and "'a.png' is taken by in/a.png" in errors[-1]
+    assert len(errors) == 6 and "'a.png' is taken by in/a.png" in errors[-1]
     *failed, report = map(json.loads, result.stdout.splitlines())
-    assert [entry["input"] for entry in failed] == report["failed"]
+    assert [entry["input"] for entry in failed] == report["failed"] and sorted(report["failed"]) == FAULTS
     assert report["pictures"] == 3 and report["file_bytes"] == os.path.getsize("a.hcodec")
-    assert len(listing("a.hcodec").pictures) == 3
+    assert [one.name for one in listing("a.hcodec").pictures] == ["a.png", "sub/b.jpg", "sub/c.tif"]
+
+
+def test_what_can_be_read_once_is_named_when_it_fails(folder):
+    for content, code, said in ((b"no picture", 1, "not a readable image"), (Path("in/a.png").read_bytes(), 0, "")):
+        reading, writing = os.pipe()
+        os.write(writing, content)
+        os.close(writing)
+        result = hcodec("pack", f"/dev/fd/{reading}", "in", "-o", "a.hcodec")
+        os.close(reading)
+        assert result.exit_code == code and Path("a.hcodec").exists() is (not code)
+        assert not code or result.stderr.startswith(f"Error: 2 inputs: /dev/fd/{reading}: {said}")
 
 
 def test_what_fails_alone_says_so_once(folder):
@@ -155,13 +189,13 @@ def test_damage_costs_its_segment_and_the_exit_code(folder):
     Path("bad.hcodec").write_bytes(data)
     result = hcodec("unpack", "bad.hcodec", "-o", "out", "--json")
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
-    assert result.stderr.startswith("Warning: bad.hcodec: segment 1 is damaged: its checksum is wrong; ")
+    assert result.stderr.startswith("Warning: bad.hcodec: segment 0 is damaged: its checksum is wrong; ")
     report = json.loads(result.stdout)
     assert len(report["pictures"]) == len(files("out")) == 2 and len(report["lost"]) == 1
-    assert hcodec("unpack", "bad.hcodec", "-o", "strict", "--strict").stderr.startswith("Error: bad.hcodec: segment 1")
+    assert hcodec("unpack", "bad.hcodec", "-o", "strict", "--strict").stderr.startswith("Error: bad.hcodec: segment 0")
     assert hcodec("list", "bad.hcodec").exit_code == 0
     checked = hcodec("list", "bad.hcodec", "--check")
-    assert checked.exit_code == 1 and checked.stderr.startswith("Warning: bad.hcodec: segment 1 is damaged")
+    assert checked.exit_code == 1 and checked.stderr.startswith("Warning: bad.hcodec: segment 0 is damaged")
     Path("cut.hcodec").write_bytes(data[: segment_bounds(bytes(data))[2] + 5])
     assert hcodec("list", "cut.hcodec").exit_code == 1
     assert hcodec("unpack", "cut.hcodec", "-o", "cut").exit_code == 1 and len(files("cut")) == 1
@@ -224,18 +258,33 @@ def test_what_cannot_be_unpacked(folder, data):
         assert result.exit_code == 1 and result.stderr.count("\n") == 1 and result.stderr.startswith("Error: bad.hcodec: ")
 
 
-def test_all_pictures_that_would_be_changed_are_named_before_any_is_coded(folder):
+def test_pictures_that_would_be_changed_are_packed_if_that_is_allowed(folder):
     for name in ("x", "y"):
         Image.new("CMYK", (8, 8)).save(f"in/{name}.tif")
-    result = hcodec("pack", "in", "-o", "a.hcodec", "--json")
-    assert result.exit_code == 1 and not Path("a.hcodec").exists()
     why = "cannot be coded without loss: CMYK converted to RGB; --convert (convert=True) codes that"
-    assert result.stderr.splitlines() == [
-        f"Error: in/x.tif: {why}",
-        f"Error: in/y.tif: {why}",
-        "Error: in: 2 of 5 pictures cannot be packed without loss; nothing was written",
-    ]
-    assert [json.loads(line)["input"] for line in result.stdout.splitlines()] == ["in/x.tif", "in/y.tif", "in"]
+    assert hcodec("pack", "in/x.tif", "a.hcodec").stderr == f"Error: in/x.tif: {why}\n"
+    assert not Path("a.hcodec").exists()
     result = hcodec("pack", "in", "-o", "a.hcodec", "--convert")
     assert result.exit_code == 0 and len(listing("a.hcodec").pictures) == 5
     assert [line for line in result.stderr.splitlines() if "CMYK" in line] == ["Warning: in: x.tif, y.tif: CMYK converted to RGB"]
+
+
+def test_list_counts_segments_as_its_json_does(folder, monkeypatch):
+    hcodec("pack", "in", "--restart", "1")
+    listed = json.loads(hcodec("list", "in.hcodec", "--json").stdout)
+    lines = hcodec("list", "in.hcodec").stdout.splitlines()[-3:]
+    for line, one in zip(lines, listed["pictures"], strict=True):
+        number, coded_as, *_, name = line.split()
+        assert (int(number), name) == (one["segment"], one["name"])
+        assert coded_as == listed["segments"][one["segment"]]["coded_as"] == "stored"
+    monkeypatch.setattr(Stored, "number", 200)
+    assert json.loads(hcodec("list", "in.hcodec", "--json").stdout)["segments"][0]["coded_as"] == "kind 0"
+
+
+def test_names_do_nothing_to_a_terminal(folder):
+    Path("in/a\nb\x1b[31m.png").write_bytes(Path("in/a.png").read_bytes()[:99])
+    result = hcodec("pack", "in/a\nb\x1b[31m.png", "in/a.png", "out\n.hcodec")
+    assert "\x1b" not in result.stderr and result.stderr.startswith("Error: 2 inputs: a\\nb\\x1b[31m.png: the name ")
+    assert result.stderr.count("\n") == 1 and result.exit_code == 1
+    assert hcodec("pack", "in/a.png", "out\n.hcodec").stderr.startswith("in/a.png -> out\\n.hcodec  1 picture in 1 segment  ")
+    assert Path("out\n.hcodec").exists()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 import zlib
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 from hcodec import memory, models, packing, photo_chain
 from hcodec.coders import small_chain, stored
 from hcodec.container.archive import Entry, listing, seal, write
-from hcodec.container.attachments import Attachments
+from hcodec.container.attachments import Attachments, Density
 from hcodec.container.directory import STORED
 from hcodec.container.fields import pack_varint
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
@@ -211,7 +212,7 @@ def test_a_damaged_segment_leaves_the_others(packed):
         inside = {one.name for one in shown.pictures if one.segment == index}
         assert set(found) == set(PICTURES) - inside
         assert all(same(one, PICTURES[name]) for name, one in found.items())
-        assert len(lost) == 1 and lost[0].startswith(f"segment {index + 1} is damaged") and lost[0].endswith("lost")
+        assert len(lost) == 1 and lost[0].startswith(f"segment {index} is damaged") and lost[0].endswith("lost")
         with pytest.raises(FormatError):
             unpacked(bytes(broken), strict=True)
 
@@ -439,23 +440,44 @@ def test_wide_pictures_and_pillow_without_webp_are_stored_as_png(monkeypatch):
 
 def test_what_many_pictures_lose_is_said_once():
     gray, cmyk = Image.new("L", (8, 8)), Image.new("CMYK", (8, 8))
-    gray.info["dpi"] = (300, 300)
+    gray.info["text"] = {"Author": "me"}
     sources = [(f"{index}.png", gray) for index in range(7)]
     with pytest.warns(HcodecWarning) as caught:
         packing.pack(sources)
-    assert [str(one.message) for one in caught] == ["0.png, 1.png, 2.png, 3.png, 4.png and 2 more: left out: resolution"]
+    assert [str(one.message) for one in caught] == ["0.png, 1.png, 2.png, 3.png, 4.png and 2 more: left out: 1 text"]
     looked_at = []
 
     def mixed():
-        for pair in [*sources, ("a", cmyk), *sources[:1], ("b", cmyk), ("c", cmyk.convert("HSV"))]:
+        for pair in [*sources, ("a", cmyk), *sources[:1], ("b", cmyk), ("c", cmyk.convert("HSV")), ("d", b"no picture")]:
             looked_at.append(pair[0])
             yield pair
 
     with pytest.raises(PictureError) as refused:
         packing.pack(mixed())
-    assert looked_at[-1] == "c"
+    assert looked_at[-1] == "d"
     hint = "--convert (convert=True) codes that"
     assert str(refused.value) == (
         f"a, b: cannot be coded without loss: CMYK converted to RGB; {hint}; "
-        f"c: cannot be coded without loss: HSV converted to RGB; {hint}"
+        f"c: cannot be coded without loss: HSV converted to RGB; {hint}; "
+        "d: not a readable image: its format is unknown"
     )
+
+
+def test_the_resolution_is_kept_as_exif_where_there_is_no_other():
+    plain = replace(read(render(8, 9)), metadata=Metadata(density=Density(11811, 7874, 1)))
+    camera = Image.Exif()
+    camera.update({282: 300.0, 283: 200.0, 296: 2, 271: "maker"})
+    agreeing = replace(plain, metadata=replace(plain.metadata, exif=camera.tobytes().removeprefix(b"Exif\0\0")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = packing.pack([("plain", plain), ("agreeing", agreeing)])
+    found = {name: one.metadata for name, one in packing.unpack(data)}
+    assert found == {"plain": plain.metadata, "agreeing": replace(agreeing.metadata, density=None)}
+    camera[282] = 72.0
+    differing = replace(plain, metadata=replace(plain.metadata, exif=camera.tobytes().removeprefix(b"Exif\0\0")))
+    for one in (differing, replace(plain, metadata=Metadata(density=Density(2, 1, 0)))):  # the second is a mere ratio
+        with pytest.warns(HcodecWarning, match="left out: resolution"):
+            packing.pack([("a", one)])
+    for strip in ("resolution", "all"):
+        bare = packing.pack([("a", plain)], strip=strip)
+        assert not any(entry.attached_bytes.exif for entry in packing.listing(bare).pictures)

@@ -99,6 +99,63 @@ def test_reports_say_how_a_picture_is_stored():
     assert json.loads(run("truncate", "mixed/photo.hcodec", "--levels", 1, "--json").stdout)["stored"] == ""
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
+def test_black_and_white_comes_back_as_one_bit(suffix):
+    """Of files that hold the picture as a whole, of lossless ones and of archives; but not what only looks so, after a loss."""
+    bits = page().point(lambda value: 255 * (value > 127)).convert("1", dither=Image.Dither.NONE)
+    bits.save("a.png", dpi=(200, 200))
+    Path("whole.hcodec").write_bytes(hcodec.encode("a.png"))
+    Path("levels.hcodec").write_bytes(hcodec.encode("a.png", levels=2, lossless=True, model="tiny"))
+    for name in ("whole", "levels"):
+        assert run("decode", f"{name}.hcodec", f"{name}.{suffix}", "--quiet").exit_code == 0
+    hcodec_archive = hcodec.pack([(f"page.{suffix}", "a.png")])
+    assert run("unpack", "-", ".", stdin=hcodec_archive).exit_code == 0
+    for name in ("whole", "levels", "page"):
+        with Image.open(f"{name}.{suffix}") as found:
+            assert found.mode == "1" and found.tobytes() == bits.tobytes()
+            assert found.info["dpi"] == pytest.approx((200, 200), abs=0.01)
+            assert found.info["compression"] == "group4" if suffix == "tif" else True
+    white = hcodec.encode(Image.new("L", (64, 48), 255), lossless=False, model="tiny")
+    for source, options in ((white, ()), (Path("levels.hcodec").read_bytes(), ("--levels", 2))):
+        Path("lossy.hcodec").write_bytes(source)
+        assert run("decode", "lossy.hcodec", f"lossy.{suffix}", "--force", *options).exit_code == 0
+        assert Image.open(f"lossy.{suffix}").mode == "L"
+    assert hcodec.decode("whole.hcodec").mode == "L"
+
+
+def test_other_pictures_keep_their_bits():
+    gray = np.full((8, 8), 255, np.uint8)
+    for name, pixels in (("gray", gray - np.eye(8, dtype=np.uint8)), ("color", np.dstack([gray] * 3)), ("alpha", gray)):
+        image = Image.fromarray(pixels)
+        if name == "alpha":
+            image.putalpha(Image.fromarray(gray // 2))
+        Path(f"{name}.hcodec").write_bytes(hcodec.encode(image, lossless=True))
+        assert run("decode", f"{name}.hcodec").exit_code == 0
+        assert Image.open(f"{name}.png").mode == image.mode
+
+
+def test_it_is_said_what_a_cut_file_shows():
+    noise = np.random.default_rng(0).integers(0, 50, (300, 400))
+    deep = (np.add.outer(np.arange(300), np.arange(400)) * 70 + noise).astype(np.uint16)
+    for name, data, said in (
+        ("deep", hcodec.encode(deep, lossless=True), "only a small preview of it is there, of 8 bits"),
+        ("page", Path("mixed/page.hcodec").read_bytes(), "the first pixels of it are there"),
+    ):
+        Path(f"{name}.hcodec").write_bytes(data[:-40])
+        result = run("decode", f"{name}.hcodec")
+        ends = f"the file ends after {len(data) - 40} of {len(data)} bytes"
+        assert result.exit_code == 0 and f"Warning: {name}.hcodec: {ends}, inside its picture: {said}\n" in result.stderr
+        assert "stored losslessly, but cut, so this is not exact" in result.stderr
+
+
+def test_a_flat_picture_is_stored_without_trying_levels(monkeypatch):
+    """Its repeated rows make an image file shorter than a stack of few colors, and levels are hopeless."""
+    monkeypatch.setattr("hcodec.codec.encode_exact_layers", lambda *_args: pytest.fail("levels were tried"))
+    text = np.random.default_rng(0).integers(0, 2, (8, 256)).astype(bool)
+    data = hcodec.encode(np.tile(text, (64, 1)), lossless=True)
+    assert hcodec.info(data).stored in ("image file", "bilevel") and 8 * len(data) < 0.25 * 512 * 256
+
+
 MADE = """
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import interruptible, render
 from PIL import Image
@@ -118,3 +119,32 @@ def test_an_interrupt_ends_at_once_and_leaves_nothing_half_done(tmp_path, line):
     assert "Traceback" not in said.decode()
     made = [path.name for path in tmp_path.rglob("*") if path.is_file() and path.name not in ("img.png", "big.png")]
     assert made == (["img.hcodec"] if line.startswith("encode") else [])
+
+
+def test_an_interrupt_ends_what_a_library_computes(tmp_path):
+    """Storing this drawing takes a call of many seconds, in which Python hears of nothing."""
+    drawing = np.random.default_rng(0).integers(0, 40, (250, 250)).astype(np.uint8)
+    Image.fromarray(np.kron(drawing, np.ones((8, 8), np.uint8)) * np.uint8(6)).save(tmp_path / "img.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hcodec", "pack", "img.png", "-o", "a.hcodec"], cwd=tmp_path, stderr=subprocess.PIPE,
+        preexec_fn=interruptible,
+    )  # fmt: skip
+    try:
+        wait_until_it_computes(process)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert time.monotonic() - start < 2  # some hundredths where nothing else runs
+    assert (process.returncode, said) == (130, b"\nAborted!\n")
+    assert os.listdir(tmp_path) == ["img.png"]
+
+
+def wait_until_it_computes(process):
+    """Waits until a process has used two seconds of a processor, or where that is not shown, for five seconds."""
+    stat, end = Path(f"/proc/{process.pid}/stat"), time.monotonic() + 60
+    while stat.exists() and int(stat.read_text().split()[13]) < 2 * os.sysconf("SC_CLK_TCK") and time.monotonic() < end:
+        time.sleep(0.05)
+    if not stat.exists():
+        time.sleep(5)

@@ -102,11 +102,12 @@ class _Waves:
         for wave in range(count_waves(self._height, self._width)):
             rows = slice(max(0, -(-(wave - self._width + 1) // _DELAY)), min(self._height - 1, wave // _DELAY) + 1)
             where = wave + np.arange(rows.start, rows.stop) * (self._width - _DELAY)
-            values = self._wave(ask, where, self._contexts(wave, rows))
+            # in narrow pictures, most waves have no pixels
+            values = self._wave(ask, where, self._contexts(wave, rows)) if len(where) else where
             self.indices[where] = values
             kept = self._kept[wave % _ROWS]
             kept[:] = 0
-            kept[rows.start + _ABOVE : rows.stop + _ABOVE] = values
+            kept[rows.start + _ABOVE : rows.start + _ABOVE + len(values)] = values
             self.known = wave + 1
 
     def _contexts(self, wave: int, rows: slice) -> _Hashes:

@@ -116,12 +116,12 @@ class Archive:
     def chain(self, index: int) -> bytes:
         """Returns the bytes of a segment's chain. Raises TruncatedError if they are not all there, FormatError if damaged."""
         segment = self.directory.segments[index]
-        return self._checked(self._starts[index], segment.chain_bytes, segment.chain_crc32, f"segment {index + 1}")
+        return self._checked(self._starts[index], segment.chain_bytes, segment.chain_crc32, f"segment {index}")
 
     def attachments(self, index: int) -> list[Attachments]:
         """Returns what goes with each picture of a segment, in the order of the directory; raises as `chain` does."""
         segment = self.directory.segments[index]
-        start, what = self._starts[index] + segment.chain_bytes, f"what goes with the pictures of segment {index + 1}"
+        start, what = self._starts[index] + segment.chain_bytes, f"what goes with the pictures of segment {index}"
         packed = self._checked(start, segment.extras_bytes, segment.extras_crc32, what)
         sizes = [entry.attached_bytes for entry in self.directory.in_segment(index)]
         cursor = Cursor(inflate(packed, sum(map(sum, sizes)), what), what)

@@ -171,7 +171,7 @@ def _check_entry(entry: Entry, num_segments: int) -> None:
 
 def _check_contents(index: int, segment: Segment, entries: Sequence[Entry]) -> None:
     """What a segment says of itself against what its pictures say."""
-    name = f"segment {index + 1}"
+    name = f"segment {index}"
     _count(name, segment.num_pictures).check(len(entries))
     _count(name, len(entries)).check(segment.num_pictures)
     Range(f"pixels in {name}", 1, MAX_PIXELS).check(sum(entry.width * entry.height for entry in entries))

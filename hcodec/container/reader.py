@@ -155,9 +155,14 @@ class Reader:
         header = self.known_header()
         if not self.complete:
             raise TruncatedError(
-                f"the file ends after {self.num_bytes_fed} of {header.file_bytes} bytes, "
-                f"with {self.num_levels} of {len(header.layers)} layers"
+                f"the file ends after {self.num_bytes_fed} of {header.file_bytes} bytes, {self._say_place(header)}"
             )
+
+    def _say_place(self, header: Header) -> str:
+        """Says where a file ends that is not complete."""
+        if header.model != whole.MODEL:
+            return f"with {self.num_levels} of {len(header.layers)} layers"
+        return "behind its picture" if self.num_levels else f"inside its picture: {whole.shown_of(self.whole)}"
 
     def _parse(self, header: Header) -> Iterator[None]:
         """Yields whenever it needs more bytes."""

@@ -95,6 +95,19 @@ def preview_of(data: bytes) -> bytes:
     return cursor.take(cursor.varint(_PREVIEW))
 
 
+def shown_of(data: bytes) -> str:
+    """Says what the beginning of a whole picture shows."""
+    try:
+        parts = parse(data)
+    except (FormatError, TruncatedError):
+        return "nothing of it can be shown"
+    if parts.form == COLORS:
+        return "the first pixels of it are there"
+    if not parts.preview:
+        return "there is no preview of it"
+    return f"only a small preview of it is there{', of 8 bits' if parts.form == DEEP else ''}"
+
+
 def _parse_palette(cursor: Cursor) -> Palette:
     channels, num_colors = cursor.byte(_CHANNELS), cursor.varint(_NUM_COLORS)
     packed = cursor.take(cursor.varint(_PACKED))

@@ -7,11 +7,16 @@ notes among them, so it is changed in place and never written anew. Imports Pyth
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from typing import Literal
 
 STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION, _GPS = 0x0112, 0x8825
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+RESOLUTION_BYTES = 66  # of what says a resolution and nothing else
+_MAX_PER_M = (1 << 31) - 1
+_PER_M = {2: 1 / 0.0254, 3: 100}  # inches and centimeters, as the unit says them
 _HEAD_BYTES, _ENTRY_BYTES = 8, 12
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _INTEGER_TYPES = (1, 3, 4)  # BYTE, SHORT, LONG
@@ -63,6 +68,28 @@ def holds(exif: bytes, tag: int) -> bool:
     """Whether the first directory of a TIFF structure has an entry with a tag."""
     tiff = _Tiff(exif)
     return any(tiff.integer(entry, 2) == tag for entry in tiff.entries(tiff.integer(4, 4)))
+
+
+def of_resolution(x: int, y: int) -> bytes:
+    """Returns a TIFF structure that says how many pixels there are to a meter, and nothing else."""
+    sides = (_X_RESOLUTION, 5, 1, 50), (_Y_RESOLUTION, 5, 1, 58)  # rationals, behind the directory
+    entries = b"".join(struct.pack("<HHII", *side) for side in sides) + struct.pack("<HHII", _RESOLUTION_UNIT, 3, 1, 3)
+    return struct.pack("<4sIH", STARTS[0], _HEAD_BYTES, 3) + entries + struct.pack("<5I", 0, x, 100, y, 100)
+
+
+def resolution(exif: bytes) -> tuple[int, int] | None:
+    """Returns how many pixels there are to a meter, in whole numbers, as a TIFF structure says; None if it does not."""
+    tiff = _Tiff(exif)
+    values = {tiff.integer(entry, 2): entry + 8 for entry in tiff.entries(tiff.integer(4, 4))}
+    unit = tiff.integer(values.get(_RESOLUTION_UNIT, len(exif)), 2)
+    if unit not in _PER_M or not {_X_RESOLUTION, _Y_RESOLUTION} <= values.keys():
+        return None
+    places = [tiff.integer(values[tag], 4) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
+    (x, x_divisor), (y, y_divisor) = ((tiff.integer(place, 4), tiff.integer(place + 4, 4)) for place in places)
+    if not (x_divisor and y_divisor):
+        return None
+    found_x, found_y = round(x / x_divisor * _PER_M[unit]), round(y / y_divisor * _PER_M[unit])
+    return (found_x, found_y) if min(found_x, found_y) > 0 and max(found_x, found_y) <= _MAX_PER_M else None
 
 
 def set_upright(exif: bytes) -> tuple[int | None, bytes]:

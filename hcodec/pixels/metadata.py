@@ -116,6 +116,23 @@ def only(metadata: Metadata, kinds: Collection[str]) -> Metadata:
     return replace(keep(metadata, kinds), other=metadata.other + rest)
 
 
+def into_exif(metadata: Metadata) -> Metadata:
+    """Returns metadata for where there is no place for a resolution but in Exif: it is there, if there was no other Exif."""
+    density = metadata.density
+    if density is None or not density.unit:
+        return metadata
+    exif = metadata.exif or tiff.of_resolution(density.x, density.y)
+    return replace(metadata, exif=exif, density=None) if tiff.resolution(exif) == density[:2] else metadata
+
+
+def out_of_exif(metadata: Metadata) -> Metadata:
+    """Returns what `into_exif` was given, where it made Exif for a resolution alone."""
+    found = tiff.resolution(metadata.exif)
+    if found is None or metadata.exif != tiff.of_resolution(*found):
+        return metadata
+    return replace(metadata, exif=b"", density=Density(*found, 1))
+
+
 def _checked(argument: str, names: Names, known: Collection[str]) -> set[str]:
     """Returns the names that were given. Raises HcodecError if they are none, or one is not known."""
     given = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [None]

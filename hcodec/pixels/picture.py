@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from hcodec.container.fields import MAX_PIXELS, MAX_SIDE_PX
 from hcodec.container.source import open_path, read_source
 from hcodec.errors import HcodecError, HcodecWarning, PictureError
-from hcodec.pixels import deep, plugins, samples, writing
+from hcodec.pixels import bilevel, deep, plugins, samples, writing
 from hcodec.pixels import metadata as blobs
 from hcodec.pixels.facts import Facts, facts_of
 from hcodec.pixels.lenient import lenient
@@ -255,7 +255,9 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     own, image.info = image.info, {}  # some of Pillow's writers look there for what they are not told
     try:
         with _pillow_errors(f"the picture cannot be written as {image_format}"):
-            image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **options)
+            image.save(
+                target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **bilevel.options(image, image_format), **options
+            )
     finally:
         image.info = own
 

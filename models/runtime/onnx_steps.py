@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import threading
 import zipfile
 import zlib
@@ -111,8 +112,13 @@ class OnnxSteps:
 
 
 @functools.cache
-def _share_memory() -> None:
-    """Has all sessions take their working memory from one arena: each would keep for itself the most that it ever took."""
+def _begin() -> None:
+    """Prepares ONNX Runtime, which is imported here first.
+
+    It says nothing to its makers, and keeps no number of this machine for that. All sessions take their working memory from one
+    arena: each would keep for itself the most that it ever took.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
@@ -122,9 +128,9 @@ def _share_memory() -> None:
 
 def session(graph: bytes, weights: Mapping[str, Array], exact: bool) -> onnxruntime.InferenceSession:
     """Returns a graph ready to run, on the calling thread alone; exact: as it is written."""
+    _begin()
     import onnxruntime
 
-    _share_memory()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = options.inter_op_num_threads = 1
