@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +21,8 @@ import click
 
 from hcodec.container.source import read_source
 from hcodec.stores import is_address
+
+Warn = Callable[[str, str], None]  # is told of what, and what
 
 STDIO = "-"
 ENDING = ".hcodec"
@@ -61,11 +64,14 @@ def has_suffix(path: str, suffixes: Collection[str]) -> bool:
     return Path(path).suffix.lower() in suffixes
 
 
-def plan(sources: Sequence[str], output: str | None, *, ending: str, recursive: bool, accepts: frozenset[str]) -> list[Job]:
+def plan(
+    sources: Sequence[str], output: str | None, warn: Warn, *, ending: str, recursive: bool, accepts: frozenset[str]
+) -> list[Job]:  # fmt: skip
     """Every input with its output, in order.
 
     Outputs are named after the input, its suffix replaced by `ending`, and lie beside it or in the folder `output`.
-    With `recursive`, folders stand for the files below them whose suffix is in `accepts`; the tree below each is kept.
+    With `recursive`, folders stand for the files below them whose suffix is in `accepts`; the tree below each is kept,
+    and `warn` is told what of it is left out: what cannot be read, and what is no file, such as a pipe.
     Raises click.UsageError where the outputs are not all different.
     """
     walked = recursive and any(os.path.isdir(source) for source in sources)
@@ -76,7 +82,7 @@ def plan(sources: Sequence[str], output: str | None, *, ending: str, recursive: 
         raise click.UsageError("Standard input can be read only once.")
     jobs = [
         Job(source, _target(source, inside, output, ending, into_folder))
-        for source, inside in _expand(sources, recursive, accepts)
+        for source, inside in _expand(sources, warn if recursive else None, accepts)
     ]
     if not jobs:
         raise click.ClickException(f"nothing to read in {', '.join(sources)}")
@@ -89,11 +95,14 @@ def _means_folder(path: str) -> bool:
     return path.endswith(("/", os.sep)) or os.path.isdir(path)
 
 
-def _expand(sources: Sequence[str], recursive: bool, accepts: frozenset[str]) -> Iterator[tuple[str, Path]]:
-    """Pairs of a file's path and its path inside the given folder (only its name if it was given itself)."""
+def _expand(sources: Sequence[str], warn: Warn | None, accepts: frozenset[str]) -> Iterator[tuple[str, Path]]:
+    """Pairs of a file's path and its path inside the given folder (only its name if it was given itself).
+
+    warn: who is told what is left out of folders; without it, they are taken for files.
+    """
     for source in sources:
-        if recursive and os.path.isdir(source):
-            yield from ((str(path), path.relative_to(source)) for path in _walk(source, accepts))
+        if warn and os.path.isdir(source):
+            yield from ((str(path), path.relative_to(source)) for path in _walk(source, warn, accepts))
         else:
             yield source, Path("stdin" if source == STDIO else _name(source))
 
@@ -103,12 +112,28 @@ def _name(source: str) -> str:
     return os.path.basename(unquote(urlsplit(source).path)) or "remote" if is_address(source) else os.path.basename(source)
 
 
-def _walk(folder: str, accepts: frozenset[str]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def _walk(folder: str, warn: Warn, accepts: frozenset[str]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=partial(_warn_of_folder, warn)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in accepts:
-                yield Path(parent, name)
+        wanted = [Path(parent, name) for name in sorted(names) if not name.startswith(".") and has_suffix(name, accepts)]
+        for path in (*wanted, *(Path(parent, name) for name in folders)):
+            if reason := _why_not(path):
+                warn(str(path), f"skipped: {reason}")
+            elif path.name not in folders:
+                yield path
+
+
+def _warn_of_folder(warn: Warn, error: OSError) -> None:
+    warn(str(error.filename), f"skipped: {error.strerror}")
+
+
+def _why_not(path: Path) -> str:
+    """Why something in a folder is left out; empty if it is not."""
+    if path.is_dir():
+        return "a link to a folder" if path.is_symlink() else ""
+    if path.is_file():
+        return ""
+    return "not a regular file" if path.exists() else "a link that leads nowhere"
 
 
 def _target(source: str, inside: Path, output: str | None, ending: str, into_folder: bool) -> str:

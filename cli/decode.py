@@ -57,9 +57,9 @@ def command(
     inputs, output = named(sources, output, _is_picture)
     pillow_format = _pillow_format(format_name or _suffix(output) or "png")
     ending = _ENDINGS.get(pillow_format, f".{pillow_format.lower()}")
-    jobs = plan(inputs, output, ending=ending, recursive=recursive, accepts=frozenset([ENDING]))
-    set_threads(threads)
     console = Console(quiet, as_json)
+    jobs = plan(inputs, output, console.warn, ending=ending, recursive=recursive, accepts=frozenset([ENDING]))
+    set_threads(threads)
     make = partial(_decode, settings, pillow_format, background, console)
     run_jobs(jobs, make, console, _format(pillow_format, ending), read=partial(_read, settings), force=force)
 

@@ -75,9 +75,9 @@ def command(
     """
     _check(settings, level_cost)
     inputs, output = named(sources, output, ours)
-    jobs = plan(inputs, output, ending=ENDING, recursive=recursive, accepts=PICTURES)
-    set_threads(threads)
     console = Console(quiet, as_json)
+    jobs = plan(inputs, output, console.warn, ending=ENDING, recursive=recursive, accepts=PICTURES)
+    set_threads(threads)
     run_jobs(jobs, partial(_encode, settings, level_cost, allow_truncated, console), console, force=force)
 
 

@@ -39,8 +39,9 @@ def command(
     if sum(map(bool, labels)) != 1:
         raise click.UsageError("Give one of --levels, --target-bpp and --target-size.")
     inputs, output = named(sources, output, lambda name: has_suffix(name, (ENDING,)) and not os.path.exists(name))
-    jobs = plan(inputs, output, ending=f"-{''.join(labels)}{ENDING}", recursive=recursive, accepts=frozenset([ENDING]))
-    run_jobs(jobs, partial(_truncate, levels, target_bpp, target_size), Console(quiet, as_json), force=force)
+    console, ending = Console(quiet, as_json), f"-{''.join(labels)}{ENDING}"
+    jobs = plan(inputs, output, console.warn, ending=ending, recursive=recursive, accepts=frozenset([ENDING]))
+    run_jobs(jobs, partial(_truncate, levels, target_bpp, target_size), console, force=force)
 
 
 def _truncate(levels: int | None, target_bpp: float | None, target_size: int | None, data: bytes) -> tuple[bytes, Report]:

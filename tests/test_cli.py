@@ -477,3 +477,32 @@ def test_sizes(text, num_bytes):
 @pytest.mark.parametrize(("text", "kinds"), [("all", METADATA_KINDS), ("none", ()), ("XMP, icc", ("xmp", "icc"))])
 def test_metadata_kinds(text, kinds):
     assert Kinds(METADATA_KINDS).convert(text, None, None) == kinds
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_what_is_no_file_in_a_folder_stays_out_with_a_warning(folder):
+    Path("in").mkdir()
+    os.mkfifo("in/pipe.png")  # read, it would be waited for
+    Path("in/gone.png").symlink_to("nowhere")
+    Path("in/circle.png").symlink_to("circle.png")
+    Path("in/around").symlink_to("..")
+    Path("in/notes.txt").symlink_to("pipe.png")  # no picture by its name
+    Path("in/linked.png").symlink_to("../img.png")
+    result = hcodec("encode", "-r", "in", "-o", "out", "--levels", "1")
+    assert result.exit_code == 0 and Path("out/linked.hcodec").exists()
+    assert [line for line in result.stderr.splitlines() if "skipped" in line] == [
+        "Warning: in/circle.png: skipped: a link that leads nowhere",
+        "Warning: in/gone.png: skipped: a link that leads nowhere",
+        "Warning: in/pipe.png: skipped: not a regular file",
+        "Warning: in/around: skipped: a link to a folder",
+    ]
+
+
+def test_names_cannot_command_a_terminal(folder):
+    for name in ("a\nError: b.png", "c\x1b[2J.png", "d\x85\u2028.png"):
+        Path("img.png").rename(name)
+        for command in (["encode", name, "--levels", "1"], ["encode", name], ["info", name]):
+            result = hcodec(*command)
+            text = (result.stdout + result.stderr).strip()
+            assert text and "\n" not in text and all(char.isprintable() for char in text), command
+        Path(name).rename("img.png")

@@ -135,6 +135,15 @@ def test_archives_have_no_place_for_color():
     assert [str(one.message) for one in caught] == ["a.png: left out: gamma 1", "b.png: left out: color (CICP 9/16/0/1)"]
 
 
+def test_an_archive_needs_no_place_for_the_color_that_everybody_assumes():
+    plain = Cicp(1, 13, 6, 1)  # as Pillow writes it into every AVIF file
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pack([("a", Picture(RGB, metadata=Metadata(cicp=plain))), ("b", Picture(RGB, metadata=Metadata(icc=ICC, gamma=45455)))])
+    with pytest.warns(HcodecWarning, match="left out: color"):  # without it, the profile would go first
+        pack([("a", Picture(RGB, metadata=Metadata(cicp=plain, icc=ICC)))])
+
+
 def test_images_that_are_open_are_looked_into_and_left_as_they_were():
     data = png(cICP=bytes(PQ))
     with Image.open(io.BytesIO(data)) as image:

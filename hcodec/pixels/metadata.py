@@ -70,6 +70,10 @@ class Metadata:
         plain = self.gamma in (None, _SRGB_GAMMA) and self.chromaticities in (None, _SRGB_CHROMATICITIES)
         return plain and not self.icc
 
+    def goes_without_color(self, icc: bool) -> bool:
+        """Whether a file that says nothing of color but by the ICC profile, if it has a place for one, says all of it."""
+        return not self.cicp if icc and self.icc else self.is_srgb
+
     def names(self, kinds: Iterable[str] = METADATA_KINDS) -> list[str]:
         """What there is of some kinds, each in a few words for people."""
         found = {
@@ -112,7 +116,8 @@ def keep(metadata: Metadata, kinds: Names = METADATA_KINDS, strip: Names = ()) -
 
 def only(metadata: Metadata, kinds: Collection[str]) -> Metadata:
     """Returns what is of some kinds, with the rest among what is left out."""
-    rest = tuple(metadata.names([kind for kind in METADATA_KINDS[:-1] if kind not in kinds]))
+    said = {*kinds, "color"} if metadata.goes_without_color("icc" in kinds) else kinds
+    rest = tuple(metadata.names([kind for kind in METADATA_KINDS[:-1] if kind not in said]))
     return replace(keep(metadata, kinds), other=metadata.other + rest)
 
 

@@ -36,7 +36,7 @@ def options(metadata: Metadata, image_format: str) -> tuple[Options, list[str]]:
     That a picture is sRGB need not be said: it is what everybody takes for granted.
     """
     given, rest = _WRITERS.get(image_format, _say_nothing)(metadata)
-    if metadata.is_srgb or (metadata.icc and not rest.icc and not metadata.cicp):  # said, or said by what goes first
+    if metadata.goes_without_color(not rest.icc):
         rest = replace(rest, cicp=None, gamma=None, chromaticities=None)
     if not rest.exif and tiff.holds(metadata.exif, X_RESOLUTION):
         rest = replace(rest, density=None)
