@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 import click
 
@@ -30,7 +31,7 @@ def shown(source: str) -> str:
 
 def plain(text: str) -> str:
     """Text as one line that does nothing to a terminal: names of files may hold line ends and control characters."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(one if one.isprintable() or category(one) == "Zs" else one.encode("unicode_escape").decode() for one in text)
 
 
 def count(number: int, what: str) -> str:

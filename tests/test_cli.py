@@ -506,3 +506,9 @@ def test_names_cannot_command_a_terminal(folder):
             text = (result.stdout + result.stderr).strip()
             assert text and "\n" not in text and all(char.isprintable() for char in text), command
         Path(name).rename("img.png")
+
+
+def test_names_with_spaces_of_macos_are_shown_as_they_are(folder):
+    name = "Screenshot at 3.45\u202fPM.png"
+    Path("img.png").rename(name)
+    assert name.removesuffix(".png") in hcodec("encode", name, "--levels", "1").stdout
