@@ -160,10 +160,10 @@ ARROWS = {
 TRAINING = {"models.training"} | {
     f"models.{family}.{name}"
     for family in ("photo", "lossless", "small")
-    for name in ("train", "task", "samples", "export", "unquantize", "initialize", "bound", "thumbnails")
+    for name in ("train", "task", "samples", "export", "unquantize", "initialize", "bound", "thumbnails", "train_shortcut")
 }
 # the only names of modules that may import models.training: scripts and what these are made of
-SCRIPTS = {"train", "export", "task", "samples", "thumbnails"}
+SCRIPTS = {"train", "export", "task", "samples", "thumbnails", "train_shortcut"}
 # room -> what it may import from outside, beside the standard library
 OUTSIDE = {
     "container": set(),
@@ -217,7 +217,10 @@ TORCH = {
     "models.lab",
     "cli.lab",
     *(f"models.integer.{name}" for name in ("kernels", "products", "quantize", "unquantize")),
-    *(f"models.photo.{name}" for name in ("agreed", "analysis", "network", "objective", "search", "steps", "synthesis")),
+    *(
+        f"models.photo.{name}"
+        for name in ("agreed", "analysis", "network", "objective", "search", "shortcut", "steps", "synthesis")
+    ),
     *(f"models.lossless.{name}" for name in ("integer", "neighbors", "network", "steps")),
     *(f"models.small.{name}" for name in ("integer", "network", "steps")),
 }
