@@ -7,11 +7,13 @@ lost is a mean of decibels. A quarter of an hour on one core; the weights file o
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -32,6 +34,7 @@ from hcodec.models.runtime import graphs
 from hcodec.models.runtime.backend import GRAPHS
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 from hcodec.models.training import data
+from hcodec.models.training.loop import Recipe, Trainer
 from hcodec.models.training.soap import Soap
 
 _SIDE = 256  # pixels of a crop
@@ -49,14 +52,6 @@ class Examples:
     states: Tensor
     pixels: Tensor
     weights: Tensor
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long to train, in minutes of processor time for each level, and at which learning rate."""
-
-    minutes: float
-    rate: float
 
 
 @torch.no_grad()
@@ -158,25 +153,60 @@ def fit_output(shortcut: Shortcut, level: int, known: Examples, count: int) -> N
         layer.weight.copy_(value.T)
 
 
-def improve(shortcut: Shortcut, known: dict[int, Examples], seconds: float, rate: float, show: Show) -> None:
-    """Trains everything for so many seconds of processor time."""
-    optimizer = Soap([{"params": [p], "lr": rate * _size(name, p)} for name, p in shortcut.named_parameters()], lr=0.0)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    random, begun, said, number = np.random.default_rng(0), time.process_time(), 0.0, 0
-    losses = dict.fromkeys(known, 0.0)
-    while (share := (time.process_time() - begun) / seconds) < 1:
-        for group, most in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = most * min(1.0, (number + 1) / _WARM) * (1 - share)
-        level = list(known)[number % len(known)]
-        loss = _loss(shortcut, level, known[level], random.choice(len(known[level].states), _BATCH, replace=False))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses[level] = 0.95 * losses[level] + 0.05 * loss.item() if losses[level] else loss.item()
-        number += 1
-        if share > said + 0.1:
-            said = share
-            show(f"{number} steps: " + " ".join(f"{-10 * np.log10(loss):.2f}" for loss in losses.values()) + " dB")
+class ShortcutTask:
+    """Training of one shortcut, as the trainer takes it: a batch is of one level, all take turns."""
+
+    def __init__(self, shortcut: Shortcut, known: dict[int, Examples]) -> None:
+        self.network, self.known = shortcut, known
+        self.turns, self.random = itertools.cycle(known), np.random.default_rng(0)
+
+    def batch(self, count: int) -> tuple[int, Examples]:
+        """Returns a level and some of its examples."""
+        level = next(self.turns)
+        its, size = self.known[level], len(self.known[level].states)
+        chosen = torch.from_numpy(self.random.choice(size, min(count, size), replace=False))
+        return level, Examples(*(x[chosen].float() for x in (its.states, its.pixels, its.weights)))
+
+    def loss(self, batch: tuple[int, Examples], progress: float) -> tuple[Tensor, dict[str, Any]]:
+        """Returns the weighted mean square error."""
+        level, its = batch
+        seen, beside = self.network.gathered(its.states)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self.network.joined(its.states, seen, beside, level)
+        loss = ((found.float() - its.pixels).square().mean((1, 2, 3)) * its.weights).mean()
+        return loss, {"level": level}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Returns all parameters, whose steps are counted in how large they are."""
+        return [{"params": [p], "share": _size(name, p)} for name, p in self.network.named_parameters()]
+
+    def optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Returns SOAP."""
+        return Soap(groups, lr=0.0)
+
+    def validate(self, average: Any) -> str:
+        """Returns nothing: there are no other examples."""
+        return ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns nothing: a run this short is not gone on with."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes nothing over."""
+
+
+def improve(shortcut: Shortcut, known: dict[int, Examples], recipe: Recipe, show: Show) -> None:
+    """Trains everything for as much processor time as the recipe says."""
+    trainer, said = Trainer(ShortcutTask(shortcut, known), recipe, clock=time.process_time), 0.0
+    losses: dict[int, float] = {}
+    while trainer.progress < 1:
+        values = trainer.advance()
+        level, loss = values["level"], float(values["loss"])
+        losses[level] = 0.95 * losses.get(level, loss) + 0.05 * loss
+        if trainer.progress > said + 0.1:
+            said = trainer.progress
+            show(f"{trainer.step} steps: " + " ".join(f"{-10 * np.log10(losses[level]):.2f}" for level in losses) + " dB")
 
 
 def _size(name: str, parameter: Tensor) -> float:
@@ -186,35 +216,26 @@ def _size(name: str, parameter: Tensor) -> float:
     return max(float(parameter.detach().square().mean().sqrt()), 1e-3)
 
 
-def _loss(shortcut: Shortcut, level: int, known: Examples, chosen: np.ndarray) -> Tensor:
-    state, pixels, weights = (x[torch.from_numpy(chosen)].float() for x in (known.states, known.pixels, known.weights))
-    seen, beside = shortcut.gathered(state)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = shortcut.joined(state, seen, beside, level)
-    errors = (found.float() - pixels).square().mean((1, 2, 3))
-    return (errors * weights).mean()
-
-
 @torch.no_grad()
 def narrow(layer: torch.nn.Linear) -> None:
     """Rounds a layer's weights to what their file will hold."""
     layer.weight.copy_(torch.from_numpy(preview.widened(*preview.narrowed(layer.weight.numpy()))))
 
 
-def train(model: Model, crops: Sequence[np.ndarray], shapes: Sequence[Shape], plan: Plan, show: Show) -> list[Shortcut]:
-    """Returns the shortcuts of a model, one of each shape."""
+def train(model: Model, crops: Sequence[np.ndarray], shapes: Sequence[Shape], recipe: Recipe, show: Show) -> list[Shortcut]:
+    """Returns the shortcuts of a model, one of each shape. recipe: its minutes are those of one level."""
     known = examples(model, crops, [level for shape in shapes for level in shape.levels], show)
     network, _ = torch_networks(model.path)
-    return [_trained(network, {level: known[level] for level in shape.levels}, shape, plan, show) for shape in shapes]
+    return [_trained(network, {level: known[level] for level in shape.levels}, shape, recipe, show) for shape in shapes]
 
 
-def _trained(network: Network, known: dict[int, Examples], shape: Shape, plan: Plan, show: Show) -> Shortcut:
+def _trained(network: Network, known: dict[int, Examples], shape: Shape, recipe: Recipe, show: Show) -> Shortcut:
     shortcut, count = Shortcut(shape), len(known[shape.levels[0]].states)
     begin(shortcut, network, known)
     for level, its in known.items():
         fit_output(shortcut, level, its, -(-count // 4))
     show(f"fitted what shows the levels {', '.join(map(str, shape.levels))}; training hidden units")
-    improve(shortcut, known, 60 * plan.minutes * len(shape.levels), plan.rate, show)
+    improve(shortcut, known, replace(recipe, minutes=recipe.minutes * len(shape.levels)), show)
     narrow(shortcut.fc1)
     for level, its in known.items():
         fit_output(shortcut, level, its, -(-count // 2))
@@ -269,7 +290,8 @@ def main(name: str, sources: tuple[str, ...], count: int, minutes: float, rate: 
     torch.manual_seed(0)
     model = registry.load(name)
     shapes = shapes_of(model.config, hidden, near)
-    path = write(model, train(model, _crops(sources, count), shapes, Plan(minutes, rate), click.echo))
+    recipe = Recipe(minutes, _BATCH, rate, _WARM, clip=math.inf)
+    path = write(model, train(model, _crops(sources, count), shapes, recipe, click.echo))
     click.echo(f"{path.name}: {path.stat().st_size} bytes")
 
 
