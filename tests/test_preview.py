@@ -74,11 +74,10 @@ def test_the_script_writes_a_small_file_beside_the_model(folder):
     found = registry.load("tiny").preview
     assert path.exists() and path.with_suffix(".graphs").exists()
     assert found is not None and found.levels == (1,)
-    assert {name: found.level(name) for name in (0.3, 1.0, 1.4, 1.6, 2.0, 3.0)} == {
+    assert {levels: found.level(levels) for levels in (0.3, 1.0, 1.1, 2.0, 3.0)} == {
         0.3: 1,
         1.0: 1,
-        1.4: 1,
-        1.6: None,
+        1.1: None,
         2.0: None,
         3.0: None,
     }

@@ -5,6 +5,7 @@ Room: photo. Shortcuts lie in a folder beside the weights of their models; a mod
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ class Preview:
     levels: tuple[int, ...]
 
     def level(self, levels: float) -> int | None:
-        """Returns the level nearest to so many, of which the last may be there in part; None if it has no shortcut."""
-        nearest = max(round(levels), 1)
-        return nearest if nearest in self.levels else None
+        """Returns the level whose shortcut shows so many, the last of which may be there in part; None if there is none."""
+        level = math.ceil(levels)
+        return level if level in self.levels else None
 
     def shown(self, level: int, state: Array, inside: Cells = EVERYTHING) -> Pixels:
         """Returns the pixels (8 rows, 8 columns, 3) of the cells `inside` of what `state_of` gives of a level."""
