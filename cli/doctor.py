@@ -149,7 +149,8 @@ def _model(family: Family[Any], name: str) -> _Finding:
 
     path = family.path(name)
     try:
-        registry.load_file(path, family)
+        model = registry.load_file(path, family)
+        getattr(model, "preview", None)  # the shortcut of a photo model is read only now
         return _Finding("model", f"{name} ({family.name}) {weights_file.header(path)['fingerprint']} verified")
     except HcodecError as error:
         return _Finding("model", f"{name} ({family.name}) in {path}", describe(error, ""))

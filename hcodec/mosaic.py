@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from hcodec.container.window import Window
 from hcodec.errors import HcodecError
 from hcodec.models.photo.config import FINEST
-from hcodec.models.photo.prefix import synthesize
-from hcodec.models.photo.walk import Walk
+from hcodec.models.photo.prefix import Cells
 from hcodec.models.runtime.steps import Array
 from hcodec.models.runtime.threads import Show, between, each, ignore
 
 MARGIN = 64  # pixels of its neighbors that analysis and synthesis of a window see; a multiple of the coarsest stride
 _STATES = 0.7  # of the time of rendering, about, is for states
 Pixels = NDArray[np.uint8]
+Paint = Callable[[Array, float, Cells], Pixels]  # of a finest state, how many levels it holds, and cells in it: their pixels
 States = Callable[[int], tuple[Array, float]]  # of a window: its finest state (1, H/8, W/8, width), and how many levels it holds
 
 
@@ -115,13 +115,8 @@ class Mosaic:
             found.setdefault(self.places[index].top, []).append(index)
         return list(found.values())
 
-    def render(
-        self, walk: Walk, states: States, region: Rectangle | None = None, show: Show = ignore, quick: bool = False
-    ) -> Pixels:
-        """Returns the pixels of a region, uint8 (H, W, 3); shows the share of rows of windows that are done.
-
-        quick: as for `synthesize`.
-        """
+    def render(self, paint: Paint, states: States, region: Rectangle | None = None, show: Show = ignore) -> Pixels:
+        """Returns the pixels of a region, uint8 (H, W, 3); shows the share of rows of windows that are done."""
         region = region or Rectangle(0, 0, *self.size)
         pixels = np.empty((region.bottom - region.top, region.right - region.left, 3), dtype=np.uint8)
         held: dict[int, tuple[Array, float]] = {}
@@ -134,7 +129,7 @@ class Mosaic:
             begin, shown = number / len(rows), (number + _STATES) / len(rows)
             held |= zip(missing, each(states, missing, between(show, begin, shown)), strict=True)
             for index, part in zip(row, parts, strict=True):
-                pixels[part.within(region).inside] = self._shown(walk, held, index, part, quick)
+                pixels[part.within(region).inside] = self._shown(paint, held, index, part)
             show((number + 1) / len(rows))
         return pixels
 
@@ -142,13 +137,13 @@ class Mosaic:
         """Returns the windows whose states the synthesis of parts needs."""
         return sorted({index for part in parts for index in self.around(part)})
 
-    def _shown(self, walk: Walk, held: dict[int, tuple[Array, float]], index: int, part: Rectangle, quick: bool) -> Pixels:
+    def _shown(self, paint: Paint, held: dict[int, tuple[Array, float]], index: int, part: Rectangle) -> Pixels:
         """Returns the pixels of a part of one window."""
         outer = _on_cells(part, *self.size).grown(MARGIN, *self.size)
         state = self._gathered(held, outer)
         cells = _on_cells(part, *self.size)
-        shown = synthesize(walk, state, held[index][1], quick, cells.within(outer).cells(FINEST))
-        return to_pixels(shown[part.within(cells).inside])
+        shown = paint(state, held[index][1], cells.within(outer).cells(FINEST))
+        return shown[part.within(cells).inside]
 
     def _gathered(self, held: dict[int, tuple[Array, float]], outer: Rectangle) -> Array:
         """Returns the state (1, H/8, W/8, width) of a rectangle, put together from those of windows."""

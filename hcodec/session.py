@@ -7,6 +7,7 @@ its windows, each on its own. `Encoder` makes pieces of pixels; `Decoder` makes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -20,11 +21,12 @@ from hcodec.container.window import Window, windows
 from hcodec.errors import FormatError
 from hcodec.models.descend import Answer
 from hcodec.models.photo.config import FINEST, STRIDES
-from hcodec.models.photo.prefix import Prefix, posterior, sampled
-from hcodec.models.photo.walk import analyze
+from hcodec.models.photo.prefix import Cells, Prefix, posterior, sampled, synthesize
+from hcodec.models.photo.preview import Preview, state_of
+from hcodec.models.photo.walk import Walk, analyze
 from hcodec.models.runtime.steps import Array
 from hcodec.models.runtime.threads import Show, between, each, ignore
-from hcodec.mosaic import MARGIN, Mosaic, Rectangle
+from hcodec.mosaic import MARGIN, Mosaic, Rectangle, to_pixels
 
 Pixels = NDArray[np.uint8]
 Offsets = Sequence[Array]  # what to add to the posterior of each latent, (1, H_l, W_l, C_l), as `models.photo.search` finds it
@@ -39,6 +41,14 @@ def _prefix(coarse: Prefix, window: Window, height: int, width: int) -> Prefix:
     outer = _outer(window, height, width)
     inside = Rectangle.of(window).within(outer).cells(FINEST)
     return coarse.windowed(outer.cells(2 * FINEST), inside, outer.bottom - outer.top, outer.right - outer.left)
+
+
+def _painted(walk: Walk, shortcut: Preview | None, quick: bool, state: Array, levels: float, inside: Cells) -> Pixels:
+    """Returns the pixels of cells in a finest state that holds so many levels."""
+    level = shortcut.level(levels) if shortcut else None
+    if shortcut and level:
+        return shortcut.shown(level, state, inside)
+    return to_pixels(synthesize(walk, state, levels, quick, inside))
 
 
 def _outer(window: Window, height: int, width: int) -> Rectangle:
@@ -243,6 +253,7 @@ class Decoder:
         quick: bool = False,
     ) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3); quick: about as good, for one that is soon replaced."""
+        shortcut = self.model.preview if quick else None
         coarse = self.coarse()
         begun = int(coarse.levels) < self.model.config.num_coarse
         if begun:
@@ -261,9 +272,11 @@ class Decoder:
                     self._held[index] = prefix
                 prefix = self._with_part(index, prefix)
             answer: Answer = sampled(temperature, seed + index + 1)
-            return prefix.completed(answer, quick), prefix.levels
+            level = shortcut and shortcut.level(prefix.levels)
+            return state_of(prefix, level, answer) if level else prefix.completed(answer, quick), prefix.levels
 
-        return Mosaic(self.windows, self.header.height, self.header.width).render(self.model.walk, state, region, show, quick)
+        paint = partial(_painted, self.model.walk, shortcut, quick)
+        return Mosaic(self.windows, self.header.height, self.header.width).render(paint, state, region, show)
 
     def _foreseeing(self, prefix: Prefix) -> Prefix:
         """Returns a prefix that is held for the next time with what it says of the next level, if there is memory for that."""

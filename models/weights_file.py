@@ -96,6 +96,22 @@ def read_exact(path: Path) -> tuple[dict[str, Any], dict[str, Array], bytes]:
     return about, tensors, found
 
 
+def save_floats(path: Path, about: Mapping[str, str], tensors: Mapping[str, Array]) -> None:
+    """Writes a file of tensors that nothing decoded depends on, whole or not at all."""
+    _write(path, tensors, dict(about))
+
+
+def read_floats(path: Path) -> dict[str, Array]:
+    """Returns the tensors that `save_floats` wrote; ModelError if they cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(str(path))
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}") from None
+
+
 def _write(path: Path, tensors: Mapping[str, Array], metadata: dict[str, str]) -> None:
     import numpy as np
     from safetensors.numpy import save as pack

@@ -160,10 +160,10 @@ ARROWS = {
 TRAINING = {"models.training"} | {
     f"models.{family}.{name}"
     for family in ("photo", "lossless", "small")
-    for name in ("train", "task", "samples", "export", "unquantize", "initialize", "bound", "thumbnails")
+    for name in ("train", "task", "samples", "export", "unquantize", "initialize", "bound", "thumbnails", "train_shortcut")
 }
 # the only names of modules that may import models.training: scripts and what these are made of
-SCRIPTS = {"train", "export", "task", "samples", "thumbnails"}
+SCRIPTS = {"train", "export", "task", "samples", "thumbnails", "train_shortcut"}
 # room -> what it may import from outside, beside the standard library
 OUTSIDE = {
     "container": set(),
@@ -217,7 +217,10 @@ TORCH = {
     "models.lab",
     "cli.lab",
     *(f"models.integer.{name}" for name in ("kernels", "products", "quantize", "unquantize")),
-    *(f"models.photo.{name}" for name in ("agreed", "analysis", "network", "objective", "search", "steps", "synthesis")),
+    *(
+        f"models.photo.{name}"
+        for name in ("agreed", "analysis", "network", "objective", "search", "shortcut", "steps", "synthesis")
+    ),
     *(f"models.lossless.{name}" for name in ("integer", "neighbors", "network", "steps")),
     *(f"models.small.{name}" for name in ("integer", "network", "steps")),
 }
@@ -314,7 +317,11 @@ def test_few_ask_for_torch():
     """Beside networks: what loads a model, if torch is to run it; and no coder or command for itself."""
     asking = {module for module, path in SOURCES.items() if "torch" in outside(path) and not is_training(module)}
     models = {f"models.{family}.model" for family in ("photo", "lossless", "small")}
-    assert {module for module in asking if not lies_in(module, TORCH)} == {*models, "models.runtime.backend"}
+    assert {module for module in asking if not lies_in(module, TORCH)} == {
+        *models,
+        "models.photo.preview",
+        "models.runtime.backend",
+    }
 
 
 def test_no_import_hides_in_a_string():

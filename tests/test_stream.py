@@ -112,8 +112,8 @@ def test_the_first_pictures_are_quick(picture, monkeypatch):
         decoder.feed(data[start : end.prefix_bytes])
         start = end.prefix_bytes
         quick, long = pixels(decoder), np.asarray(decode(data, levels=level))
-        assert psnr(quick, picture) > psnr(long, picture) - 0.1
-        assert (quick == long).all() == (level > 3)
+        assert psnr(quick, picture) > psnr(long, picture) - 0.2
+        assert (quick == long).all() == (level > 5)
     early = StreamDecoder()
     early.feed(data[: container.info(data).levels[1].prefix_bytes])
     with pytest.raises(TruncatedError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from hcodec.errors import ModelError
 from hcodec.models import weights_file
 from hcodec.models.integer.certificate import certify, certify_vector
+from hcodec.models.photo import preview
+from hcodec.models.photo.preview import Preview
 from hcodec.models.photo.walk import LIMITS, Walk
 from hcodec.models.runtime.backend import Backend
 from hcodec.models.tables import symbol_tables
@@ -42,6 +45,11 @@ class Model:
     def config(self) -> Config:
         """What shapes it."""
         return self.walk.config
+
+    @functools.cached_property
+    def preview(self) -> Preview | None:
+        """Its shortcut for pictures of streams that still arrive, read when it is asked for; None if it has none."""
+        return preview.load(preview.path_of(self.path), self.backend, self.fingerprint)
 
 
 def load(path: Path, backend: Backend) -> Model:

@@ -77,6 +77,15 @@ class Prefix:
         end = -1 if quick and self.levels <= self.walk.config.num_levels - _LATE else None
         return np.ascontiguousarray(descend(self.walk, self.position, answer, end).state[self.inside])
 
+    def expected(self, answer: Answer, missing: int) -> Array:
+        """Returns the finest state (1, H/8, W/8, width) with the next latents as the answer says, all but the last `missing`.
+
+        At least one, which has been foreseen perhaps.
+        """
+        end = max(self.position.index + 1, len(self.walk.latents) - missing)
+        position = at_stride(self.walk, descend(self.walk, self.position, answer, end), FINEST)
+        return np.ascontiguousarray(position.state[self.inside])
+
     def foreseeing(self) -> Prefix:
         """Returns the prefix with what is expected of its next latent, which need not be computed a second time then."""
         position, latents = self.position, self.walk.latents
@@ -97,18 +106,18 @@ def synthesize(walk: Walk, state: Array, levels: float, quick: bool = False, ins
     fine_blocks = [f"tail.{k}" for k in range(0 if quick and levels < 2 else config.tail_blocks + config.tail_float_blocks)]
     last = steps.reach("pixels").radius
     margin = last + -(-_reach(steps, fine_blocks) // 2)
-    place = slice(*inside[1].indices(state.shape[1])), slice(*inside[2].indices(state.shape[2]))
+    place = place_of(inside, state)
     for k, name in enumerate(blocks):
-        state, place = _closer(state, place, margin + _reach(steps, blocks[k:]))
+        state, place = closer(state, place, margin + _reach(steps, blocks[k:]))
         (state,) = steps(name, state, weights) if k == 0 else steps(name, state)
-    state, place = _closer(state, place, margin)
-    (fine,), fine_place = steps("tail", state), _finer(place, 2)
+    state, place = closer(state, place, margin)
+    (fine,), fine_place = steps("tail", state), finer(place, 2)
     for k, name in enumerate(fine_blocks):
-        fine, fine_place = _closer(fine, fine_place, 2 * last + _reach(steps, fine_blocks[k:]))
+        fine, fine_place = closer(fine, fine_place, 2 * last + _reach(steps, fine_blocks[k:]))
         (fine,) = steps(name, fine)
-    (fine, _), (state, place) = _closer(fine, fine_place, 2 * last), _closer(state, place, last)
+    (fine, _), (state, place) = closer(fine, fine_place, 2 * last), closer(state, place, last)
     (pixels,) = steps("pixels", state, fine, weights)
-    shown: Floats = pixels[0][_finer(place, FINEST)]
+    shown: Floats = pixels[0][finer(place, FINEST)]
     return shown
 
 
@@ -117,7 +126,12 @@ def _reach(steps: Steps, names: Sequence[str]) -> int:
     return sum(steps.reach(name).radius for name in names)
 
 
-def _closer(x: Array, place: Place, margin: int) -> tuple[Array, Place]:
+def place_of(inside: Cells, x: Array) -> Place:
+    """Returns the rows and columns of cells in a map."""
+    return slice(*inside[1].indices(x.shape[1])), slice(*inside[2].indices(x.shape[2]))
+
+
+def closer(x: Array, place: Place, margin: int) -> tuple[Array, Place]:
     """Returns a map with no more than `margin` cells around a place in it, and where that lies then."""
     rows, columns = place
     top, left = max(rows.start - margin, 0), max(columns.start - margin, 0)
@@ -125,7 +139,7 @@ def _closer(x: Array, place: Place, margin: int) -> tuple[Array, Place]:
     return x[:, top : rows.stop + margin, left : columns.stop + margin], moved
 
 
-def _finer(place: Place, times: int) -> Place:
+def finer(place: Place, times: int) -> Place:
     """Returns a place in a map of so many times as many rows and columns."""
     rows, columns = (slice(times * cells.start, times * cells.stop) for cells in place)
     return rows, columns

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hcodec.models.runtime.backend import SCALE
 from hcodec.models.runtime.onnx_steps import GATHER, INDEX
 from hcodec.models.runtime.torch_steps import TorchStep
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
+_RUNTIME_OWN = "com.microsoft"  # where ONNX Runtime has the operators that ONNX lacks
 _OPSET = 20  # the first with an operator for GELU
 _SMALL = 16  # numbers: what is no larger stays in the graph
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same graphs give the same file
@@ -40,16 +42,19 @@ class _Module(nn.Module):
 
 def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.ndarray]) -> None:
     """Writes the graphs of all steps, and what must be known to run them. weights: by the names that graphs call them."""
-    known = {_digest(value.astype(dtype)): (name, dtype) for name, value in weights.items() for dtype in ("float32", "float64")}
+    narrow = {_digest(_widened(value, weights[name + SCALE])): name for name, value in weights.items() if name + SCALE in weights}
+    types = {name: ("int8",) if name + SCALE in weights else ("float32", "float64") for name in weights}
+    known = {_digest(value.astype(dtype)): (name, dtype) for name, value in weights.items() for dtype in types[name]}
     index, entries = {}, {}
     for name, step in steps.items():
         about: dict[str, Any] = {"radius": step.reach.radius, "unit": step.reach.unit, "exact": step.exact}
         with torch.no_grad():
             examples = *step.examples, *step.gathered(*step.examples)
-        entries[f"{name}.onnx"], about["weights"] = _graph_of(step.function, examples, step.exact, known)
+        model = _narrowed(_exported(step.function, examples, step.exact), narrow, weights)
+        entries[f"{name}.onnx"], about["weights"] = _without_weights(model, known)
         if step.gather:
-            first = step.gather.function, step.examples[: step.gather.count]
-            entries[f"{name}{GATHER}.onnx"], about["gather"] = _graph_of(*first, step.exact, known)
+            first = _exported(step.gather.function, step.examples[: step.gather.count], step.exact)
+            entries[f"{name}{GATHER}.onnx"], about["gather"] = _without_weights(first, known)
         index[name] = about
     entries[INDEX] = json.dumps(index, indent=1, sort_keys=True).encode()
     with zipfile.ZipFile(path, "w") as file:
@@ -61,13 +66,37 @@ def _digest(value: np.ndarray) -> tuple[Any, ...]:
     return value.dtype.str, value.shape, hash(value.tobytes())
 
 
-def _graph_of(
-    function: Function, examples: Tensors, exact: bool, known: Mapping[tuple[Any, ...], tuple[str, str]]
-) -> tuple[bytes, dict[str, str]]:
-    """Returns the graph of a function and the types of the weights that it takes; ValueError if one of them has no name."""
+def _widened(narrow: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Returns the float32 matrix (out, in) that one of int8, (in, out), stands for."""
+    return np.ascontiguousarray((narrow.astype(np.float32) * scale).T)
+
+
+def _narrowed(model: Any, narrow: Mapping[tuple[Any, ...], str], weights: Mapping[str, np.ndarray]) -> Any:
+    """Returns a graph with its products by matrices that are kept as int8 computed on int8, its inputs rounded on the way."""
+    from onnx import helper, numpy_helper
+
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in list(model.graph.node):
+        name = narrow.get(_digest(values[node.input[1]])) if node.op_type == "Gemm" and node.input[1] in values else None
+        if name is None:
+            continue
+        x, matrix, bias = node.input
+        inputs = [x, name, name + SCALE, "", bias]
+        node.CopyFrom(helper.make_node("DynamicQuantizeMatMul", inputs, node.output, domain=_RUNTIME_OWN))
+        model.graph.initializer.remove(next(tensor for tensor in model.graph.initializer if tensor.name == matrix))
+        parts = weights[name], weights[name + SCALE]
+        model.graph.initializer.extend(
+            numpy_helper.from_array(part, label) for part, label in zip(parts, inputs[1:3], strict=True)
+        )
+    if narrow:
+        model.opset_import.append(helper.make_opsetid(_RUNTIME_OWN, 1))
+    return model
+
+
+def _without_weights(model: Any, known: Mapping[tuple[Any, ...], tuple[str, str]]) -> tuple[bytes, dict[str, str]]:
+    """Returns a graph and the types of the weights that it takes; ValueError if one of them has no name."""
     from onnx import numpy_helper
 
-    model = _exported(function, examples, exact)
     renamed, used = {}, {}
     for tensor in list(model.graph.initializer):
         value = numpy_helper.to_array(tensor)
