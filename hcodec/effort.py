@@ -15,7 +15,7 @@ from hcodec.models.runtime.backend import require_torch
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.session import Decoder, Encoder
 
-PASSES = (0, 1, 2, 6)  # of the search over all exits, by effort from 1
+PASSES = (0, 1, 4, 10)  # of the search over all exits, by effort from 1
 _SEARCH_BYTES_PER_PIXEL = 2700  # of a tile: peak working memory, measured
 Pack = Callable[[Encoder, Sequence[Sequence[bytes]]], bytes]  # makes a file of layers
 

@@ -511,4 +511,4 @@ def test_names_cannot_command_a_terminal(folder):
 def test_names_with_spaces_of_macos_are_shown_as_they_are(folder):
     name = "Screenshot at 3.45\u202fPM.png"
     Path("img.png").rename(name)
-    assert name.removesuffix(".png") in hcodec("encode", name, "--levels", "1").stdout
+    assert name in hcodec("info", name).stderr  # that it is a picture
