@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from hcodec.models.lab.train import Run
 
 _FOLDER = "lab"
-INSTALLED = ("mnist",)
+INSTALLED = ("mnist", "color")
 _INSTALLED = Path(lab.__file__).parent / "weights"
 _MADE = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
                      help="Where trained models lie.")  # fmt: skip
 
 
 def _find_folder(_context: click.Context, _option: click.Parameter, value: str) -> Path:
-    """Returns the folder of trained models, or of those installed under a name; a folder `mnist` may hold digits only."""
+    """Returns the folder of trained models, or of those installed under a name; a folder `mnist` may hold digits alone."""
     return _INSTALLED / value if value in INSTALLED and not any(Path(value).glob("*.safetensors")) else Path(value)
 
 
@@ -38,7 +38,7 @@ def _beside(models: Path) -> Path:
 
 
 MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="DIR", callback=_find_folder,
-                      help="Where trained models lie; `mnist` is installed.")  # fmt: skip
+                      help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
 DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
                     help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
 THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",

@@ -112,22 +112,23 @@ def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monke
     lab(*measured)
 
 
-def test_installed_models_code_digits_and_are_those_that_were_measured(tmp_path, monkeypatch):
-    results = json.loads((ROOT / "benchmarks/results/lab/mnist/results.json").read_text())
-    folder = ROOT / "models/lab/weights/mnist"
+@pytest.mark.parametrize(("name", "edge", "channels"), [("mnist", 28, 1), ("color", 32, 3)])
+def test_installed_models_code_pictures_and_are_those_that_were_measured(name, edge, channels, tmp_path, monkeypatch):
+    results = json.loads((ROOT / f"benchmarks/results/lab/{name}/results.json").read_text())
+    folder = ROOT / f"models/lab/weights/{name}"
     assert {one["name"]: one["model"] for one in results} == {
         path.stem: model_file.load(path).digest for path in folder.glob("*.safetensors")
     }
-    card = (folder.parent / "mnist.md").read_text()
+    card = (folder.parent / f"{name}.md").read_text()
     assert all(families.FAMILIES[one["family"]].title in card for one in results)
-    (tmp_path / "digits").mkdir()
-    for number, glyph in enumerate(data.glyphs("0123456789", 3, 28, 5)):
-        Image.fromarray(glyph[0]).save(tmp_path / f"digits/{number}.png")
+    (tmp_path / "pictures").mkdir()
+    for number, glyph in enumerate(data.glyphs("0123456789", 3, edge, 5)):
+        Image.fromarray(np.repeat(glyph.transpose(1, 2, 0), channels, 2).squeeze()).save(tmp_path / f"pictures/{number}.png")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mnist").mkdir()  # where people have the digits themselves
-    lab("code", "vae", tmp_path / "digits", "-o", tmp_path / "x.hlab", "--models", "mnist")
+    (tmp_path / name).mkdir()  # where people have the pictures themselves
+    lab("code", "small", tmp_path / "pictures", "-o", tmp_path / "x.hlab", "--models", name)
     lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out")
-    before, after = read(tmp_path / "digits"), read(tmp_path / "out")
+    before, after = read(tmp_path / "pictures"), read(tmp_path / "out")
     assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
 
 
