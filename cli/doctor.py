@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -15,7 +16,7 @@ import click
 
 from hcodec.cli._options import JSON
 from hcodec.cli._report import describe
-from hcodec.errors import HcodecError
+from hcodec.errors import HcodecError, HcodecWarning
 
 if TYPE_CHECKING:
     from hcodec.models.registry import Family
@@ -149,9 +150,13 @@ def _model(family: Family[Any], name: str) -> _Finding:
 
     path = family.path(name)
     try:
-        model = registry.load_file(path, family)
-        getattr(model, "preview", None)  # the shortcut of a photo model is read only now
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", HcodecWarning)
+            model = registry.load_file(path, family)
+            getattr(model, "preview", None)  # the shortcut of a photo model is read only now
         return _Finding("model", f"{name} ({family.name}) {weights_file.header(path)['fingerprint']} verified")
+    except HcodecWarning as warning:
+        return _Finding("model", f"{name} ({family.name})", str(warning))
     except HcodecError as error:
         return _Finding("model", f"{name} ({family.name}) in {path}", describe(error, ""))
 

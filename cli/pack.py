@@ -67,6 +67,8 @@ def command(
     """
     if output is None and len(sources) > 1 and has_suffix(sources[-1], (ENDING,)):
         sources, output = sources[:-1], sources[-1]
+    if STDIO in sources:
+        raise click.UsageError("Pictures are packed under their names, so standard input cannot be; name files or folders.")
     console = Console(quiet, as_json, json_on_stderr=output == STDIO)
     refuse_missing(sources, console)
     job = Job(sources[0] if len(sources) == 1 else f"{len(sources)} inputs", output or _default_output(sources))

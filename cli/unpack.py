@@ -147,7 +147,9 @@ def _write_all(
 
     done = {}
     with console.progress(len(targets)):
-        for name, image in packing.unpack(file, only=targets if some else None, strict=strict):
+        found = packing.unpack(file, only=targets if some else None, strict=strict)
+        while one := aside(next, found, None):
+            name, image = one
             write_bytes(targets[name], aside(_packed, image, targets[name]), force=force)
             done[name] = image.notes
             console.advance()

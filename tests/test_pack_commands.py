@@ -288,3 +288,8 @@ def test_names_do_nothing_to_a_terminal(folder):
     assert result.stderr.count("\n") == 1 and result.exit_code == 1
     assert hcodec("pack", "in/a.png", "out\n.hcodec").stderr.startswith("in/a.png -> out\\n.hcodec  1 picture in 1 segment  ")
     assert Path("out\n.hcodec").exists()
+
+
+def test_pack_takes_no_standard_input(folder):
+    result = hcodec("pack", "-", "in/a.png", "-o", "out.hcodec")
+    assert result.exit_code == 2 and "standard input cannot be" in result.stderr and not Path("out.hcodec").exists()

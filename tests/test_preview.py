@@ -146,6 +146,17 @@ def test_damaged_files_are_refused(folder, tmp_path):
             preview.load(path, Backend(name, "cpu"), base)
 
 
+def test_a_stream_is_shown_the_long_way_where_the_shortcut_is_damaged(folder, tmp_path):
+    shutil.copy(folder / "tiny.safetensors", tmp_path)
+    path = preview.path_of(tmp_path / "tiny.safetensors")
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    model = registry.load_file(tmp_path / "tiny.safetensors", registry.PHOTO)
+    with pytest.warns(HcodecWarning, match="previews are made the long way"):
+        assert model.preview is None
+    assert model.preview is None
+
+
 def test_int8_weights_are_near_and_their_sums_fit_into_16_bits():
     weight = (
         np.random.default_rng(0).standard_normal((40, 30)).astype(np.float32) * np.logspace(-6, 2, 40, dtype=np.float32)[:, None]

@@ -148,6 +148,30 @@ def test_it_is_said_what_a_cut_file_shows():
         assert "stored losslessly, but cut, so this is not exact" in result.stderr
 
 
+@pytest.mark.parametrize("tags", [{0x8769: {0x9003: "2020:01:01 00:00:00"}}, {0x8825: {1: "N", 2: (1.0, 2.0, 3.0)}}])
+def test_black_and_white_with_directories_of_exif_is_written_as_tiff(tags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exif = Image.Exif()
+    exif.update(tags)
+    bits = page().point(lambda value: 255 * (value > 127)).convert("1", dither=Image.Dither.NONE)
+    bits.save("a.png", exif=exif)
+    Path("a.hcodec").write_bytes(hcodec.encode("a.png"))
+    assert run("decode", "a.hcodec", "a.tif", "--quiet").exit_code == 0
+    with Image.open("a.tif") as found:
+        assert found.mode == "1" and found.tobytes() == bits.tobytes()
+        (directory,) = tags
+        assert found.getexif().get_ifd(directory) == tags[directory]
+
+
+@pytest.mark.parametrize("shape", [(20_000, 1), (1, 20_000)])
+def test_lines_of_few_colors_are_stored(shape):
+    runs = np.random.default_rng(3).random(20_000) < 0.05
+    colors = np.random.default_rng(4).integers(0, 256, (8, 3), dtype=np.uint8)
+    pixels = colors[np.cumsum(runs) % 8].reshape(*shape, 3)
+    data = hcodec.encode(pixels)
+    assert hcodec.info(data).stored == "8 colors" and np.array_equal(np.asarray(hcodec.decode(data)), pixels)
+
+
 def test_a_flat_picture_is_stored_without_trying_levels(monkeypatch):
     """Its repeated rows make an image file shorter than a stack of few colors, and levels are hopeless."""
     monkeypatch.setattr("hcodec.codec.encode_exact_layers", lambda *_args: pytest.fail("levels were tried"))

@@ -54,6 +54,9 @@ def _palette(samples: NDArray[np.uint8], max_colors: int) -> NDArray[np.uint8] |
 def _flat(samples: NDArray[np.uint8]) -> float:
     """Returns the share of pixels that are as the one to their left or the one above, in some of the rows."""
     rows = samples.reshape(*samples.shape[:2], -1)
+    if 1 in rows.shape[:2]:  # a line has neighbors on one side alone
+        line = rows.reshape(-1, rows.shape[2])
+        return float((line[1:] == line[:-1]).all(axis=1).mean()) if len(line) > 1 else 0.0
     here, above = rows[1::_STEP, 1:], rows[:-1:_STEP, 1:][: len(rows[1::_STEP])]
     if not here.size:
         return 0.0

@@ -252,12 +252,12 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
         warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
     if image_format == "GIF" and image.mode != "L" and image.getcolors(_GIF_COLORS) is None:
         warnings.warn(f"colors reduced to the {_GIF_COLORS} that GIF holds", HcodecWarning, stacklevel=2)
+    tags = options.get("exif")
+    fax = bilevel.options(image, image_format, tags if isinstance(tags, Image.Exif) else ())
     own, image.info = image.info, {}  # some of Pillow's writers look there for what they are not told
     try:
         with _pillow_errors(f"the picture cannot be written as {image_format}"):
-            image.save(
-                target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **bilevel.options(image, image_format), **options
-            )
+            image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **fax, **options)
     finally:
         image.info = own
 

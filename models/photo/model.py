@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hcodec.errors import ModelError
+from hcodec.errors import HcodecWarning, ModelError
 from hcodec.models import weights_file
 from hcodec.models.integer.certificate import certify, certify_vector
 from hcodec.models.photo import preview
@@ -48,8 +49,16 @@ class Model:
 
     @functools.cached_property
     def preview(self) -> Preview | None:
-        """Its shortcut for pictures of streams that still arrive, read when it is asked for; None if it has none."""
-        return preview.load(preview.path_of(self.path), self.backend, self.fingerprint)
+        """Its shortcut for pictures of streams that still arrive, read when it is asked for; None if it has none.
+
+        Without it they take longer; so one that is damaged is warned of, and left out.
+        """
+        path = preview.path_of(self.path)
+        try:
+            return preview.load(path, self.backend, self.fingerprint)
+        except ModelError as error:
+            warnings.warn(f"previews are made the long way, without {path}: {error}", HcodecWarning, stacklevel=3)
+            return None
 
 
 def load(path: Path, backend: Backend) -> Model:

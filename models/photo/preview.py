@@ -69,7 +69,7 @@ def path_of(model: Path) -> Path:
 
 
 def load(path: Path, backend: Backend, base: bytes) -> Preview | None:
-    """Returns the shortcut in a file, verified; None if it is not there, or was trained for a model of another fingerprint."""
+    """Returns the shortcut in a file; None if it is not there, or was trained for a model of another fingerprint."""
     if not path.exists() or weights_file.header(path).get(_BASE) != base.hex():
         return None
     tensors = weights_file.read_floats(path)
