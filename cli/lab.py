@@ -127,6 +127,8 @@ def _progress() -> Callable[[str], None]:
 
 @command.command()
 @DATA
+@click.option("--test", "tested", multiple=True, metavar="DATA",
+              help="Measure on 32x32 tiles of these pictures (repeatable) instead of the data's own test pictures.")  # fmt: skip
 @MODELS
 @THREADS
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
@@ -136,16 +138,16 @@ def _progress() -> Callable[[str], None]:
 @click.option("--weighted", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures for that bound.")
 @click.option("--coded", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures to code and decode.")
 def measure(
-    sources: tuple[str, ...], models: Path, threads: int, output: Path | None,
+    sources: tuple[str, ...], tested: tuple[str, ...], models: Path, threads: int, output: Path | None,
     pictures: int, samples: int, weighted: int, coded: int,
 ) -> None:  # fmt: skip
     """Measure all trained models: bounds, levels, active units, bits back, speed; one table."""
     set_threads(threads)
     with _one_line():
         from hcodec.models.lab import measure as measuring
-        from hcodec.models.lab.data import open_set
+        from hcodec.models.lab.data import open_set, test_tiles
 
-        test = open_set(sources).test
+        test = test_tiles(tested) if tested else open_set(sources).test
         effort, known = measuring.Effort(pictures, samples, weighted, coded), measuring.read(output or _beside(models))
         results: list[dict[str, Any]] = []
         for path in _trained(models):

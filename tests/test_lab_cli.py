@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from PIL import Image
 from hcodec.cli import main
 from hcodec.errors import FormatError, ModelError, PictureError
 from hcodec.models.lab import data, families, hlab, inspect, measure, model_file, pictures, studies
+from hcodec.models.small import thumbnails
 
 ROOT = Path(__file__).parent.parent
+INSTALLED = ROOT / "models/lab/weights"
 QUICK = ["--tiny", "--minutes", "0.003", "--batch", "8"]
 
 
@@ -112,10 +115,25 @@ def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monke
     lab(*measured)
 
 
+def test_models_are_measured_on_pictures_of_the_users_own(tmp_path):
+    shutil.copy(INSTALLED / "color/biva.safetensors", tmp_path / "biva.safetensors")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    sizes = ("--pictures", 9, "--samples", 1, "--weighted", 1, "--coded", 1)
+    lab("measure", "--models", tmp_path, "--test", tmp_path / "noise.png", *sizes)
+    result = json.loads((tmp_path / "results.json").read_text())[0]
+    tiles = data.test_tiles([tmp_path / "noise.png"])
+    assert {tile.tobytes() for tile in tiles} == {tile.transpose(2, 0, 1).tobytes() for tile in thumbnails.tiles([pixels])}
+    assert len(tiles) == 2 and result["test"] == zlib.crc32(tiles.tobytes())
+    Image.fromarray(pixels[:32]).save(tmp_path / "low.png")
+    lab("measure", "--models", tmp_path, "--test", tmp_path / "low.png", *sizes, code=1)
+    lab("measure", "--models", tmp_path, "--test", tmp_path / "none.png", *sizes, code=1)
+
+
 @pytest.mark.parametrize(("name", "edge", "channels"), [("mnist", 28, 1), ("color", 32, 3)])
 def test_installed_models_code_pictures_and_are_those_that_were_measured(name, edge, channels, tmp_path, monkeypatch):
     results = json.loads((ROOT / f"benchmarks/results/lab/{name}/results.json").read_text())
-    folder = ROOT / f"models/lab/weights/{name}"
+    folder = INSTALLED / name
     assert {one["name"]: one["model"] for one in results} == {
         path.stem: model_file.load(path).digest for path in folder.glob("*.safetensors")
     }

@@ -54,8 +54,7 @@ def open_set(sources: Sequence[str], seed: int = 0) -> DataSet:
     """Returns the set that these names stand for; PictureError if there are no such pictures."""
     if len(sources) == 1 and sources[0] in EMBEDDED:
         return EMBEDDED[sources[0]](seed)
-    if missing := [source for source in sources if not Path(source).exists()]:
-        raise PictureError(f"no such file, folder or embedded set: {missing[0]}")
+    _expect(sources)
     if len(sources) == 1 and _idx(Path(sources[0]), "train"):
         train, test = (read_idx(_idx(Path(sources[0]), part)) for part in ("train", "t10k"))
         return _fixed("mnist", train, test, seed)
@@ -94,13 +93,32 @@ def _crops(name: str, pictures: Sequence[Pixels], seed: int) -> DataSet:
         for i, picture in enumerate(pictures) if i % _HELD_OUT
         for factor in _FACTORS if min(picture.shape[:2]) // factor >= EDGE
     ]  # fmt: skip
-    tiles = thumbnails.tiles(held)
-    if not smaller or not tiles:
+    tiles = _tiles(held)
+    if not smaller or not len(tiles):
         raise PictureError(f"{len(pictures)} pictures are too few, or all smaller than {2 * EDGE} pixels")
     crops = data.Crops(smaller, EDGE, seed)
-    order = np.random.default_rng(0).permutation(len(tiles))
-    test = _channels_first(np.stack(tiles)[order])
-    return DataSet(name, lambda count: _channels_first(crops.batch(count).numpy()), crops.random, test)
+    return DataSet(name, lambda count: _channels_first(crops.batch(count).numpy()), crops.random, tiles)
+
+
+def test_tiles(sources: Sequence[str]) -> Pixels:
+    """Returns 32x32 tiles of all pictures in shards and folders, downscaled by 2, 4 and 8; PictureError if there are none."""
+    _expect(sources)
+    tiles = _tiles(data.load(sources))
+    if not len(tiles):
+        raise PictureError(f"all pictures are smaller than {2 * EDGE} pixels")
+    return tiles
+
+
+def _tiles(pictures: Sequence[Pixels]) -> Pixels:
+    """Returns tiles that do not overlap, shuffled, (N, 3, 32, 32)."""
+    tiles = np.array(thumbnails.tiles(pictures), np.uint8).reshape(-1, EDGE, EDGE, 3)
+    return _channels_first(tiles[np.random.default_rng(0).permutation(len(tiles))])
+
+
+def _expect(sources: Sequence[str]) -> None:
+    """Raises PictureError if there is no such file or folder."""
+    if missing := [source for source in sources if not Path(source).exists()]:
+        raise PictureError(f"no such file, folder or embedded set: {missing[0]}")
 
 
 def _channels_first(pixels: Pixels) -> Pixels:
