@@ -18,8 +18,9 @@ demo: $(VENV)/core
 	mkdir -p demo
 	$(BIN)/hcodec demo --force -o demo/levels.png
 
+# A process of tests for each core; threads of torch would spin against those of the other processes.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
 
 FAMILIES = vae ladder resnet biva nvae vdvae pixelvae diffusion small
 
