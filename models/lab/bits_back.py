@@ -43,7 +43,7 @@ def push(network: Family, stack: FloatStack, x: Tensor) -> float:
     prior = Recorded({**posterior.values, PIXELS: x})
     network.generate(x.shape, prior)
     _push_reversed(stack, prior)
-    return float((prior.nats() - posterior.nats()).sum()) / math.log(2)
+    return _bits(prior) - _bits(posterior)
 
 
 @torch.no_grad()
@@ -56,6 +56,11 @@ def pop(network: Family, stack: FloatStack, shape: torch.Size) -> Tensor:
     _push_reversed(stack, posterior)
     stack.unwhiten(_num_whitened(network, shape))
     return x
+
+
+def _bits(visit: Given) -> float:
+    """Returns the information of everything that was asked, latents in bins of one step."""
+    return -sum(float(distribution.log_mass(value).sum()) for _, distribution, value in visit.asked) / math.log(2)
 
 
 @functools.lru_cache(maxsize=64)

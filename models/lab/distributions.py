@@ -55,6 +55,10 @@ class Distribution(ABC):
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns log densities of latents or log masses of pixels, in nats, elementwise."""
 
+    def log_mass(self, value: Tensor) -> Tensor:
+        """Returns log masses of what a stack holds, in nats, elementwise: of pixels, and of latents in bins of one step."""
+        return self.log_prob(value)
+
     @abstractmethod
     def push(self, stack: FloatStack, value: Tensor) -> None:
         """Puts a value on the stack; latents must be whole multiples of the step."""
@@ -90,6 +94,12 @@ class Gaussian(Distribution):
         """Returns log densities."""
         ratio = (value - self.mean) * torch.exp(-self.log_scale)
         return -0.5 * ratio.square() - self.log_scale - 0.5 * math.log(2 * math.pi)
+
+    def log_mass(self, value: Tensor) -> Tensor:
+        """Returns log masses of bins of one step around the values."""
+        distance, inverse = (value - self.mean).double().abs(), torch.exp(-self.log_scale.double())
+        low, high = (torch.special.log_ndtr((edge - distance) * inverse) for edge in (-self.step / 2, self.step / 2))
+        return high + torch.log1p(-torch.exp(low - high))
 
     def divergence(self, prior: Gaussian) -> Tensor:
         """Returns KL(self || prior) in nats, elementwise, in closed form."""
@@ -139,6 +149,11 @@ class Logistic(Distribution):
         ratio = (value - self.mean).abs() * torch.exp(-self.log_scales)
         each = -ratio - self.log_scales - 2 * F.softplus(-ratio)
         return torch.logsumexp(F.log_softmax(self.logits, 0) + each, 0)
+
+    def log_mass(self, value: Tensor) -> Tensor:
+        """Returns log masses of unit bins around the values."""
+        each = log_logistic_mass((value - self.mean).double(), self.log_scales.double(), 0.5)
+        return torch.logsumexp(F.log_softmax(self.logits.double(), 0) + each, 0)
 
     def push(self, stack: FloatStack, value: Tensor) -> None:
         """Puts whole numbers on the stack."""

@@ -32,7 +32,9 @@ _RANDOM_WORDS = 1 << 20  # of random bits, more than any picture borrows
 
 @dataclass(frozen=True)
 class Report:
-    """What a file cost, in bits: net_bits without, file_bits with initial bits and header; bound_bits at the same latents."""
+    """What a file cost, in bits: net_bits without, file_bits with initial bits and header; bound_bits of the same latents, on the
+    grid on which the stack holds them.
+    """
 
     num_pictures: int
     num_values: int
