@@ -27,7 +27,7 @@ def found() -> Found:
     except Exception as error:  # whatever is wrong with it is reported, and its peers are measured all the same
         return [Absent("hcodec", f"{type(error).__name__}: {error}")]
     return [
-        _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut)),
+        _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut, first_picture)),
         replace(_peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)), with_ms_ssim=False),
         _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, first_bytes)),
         Peer("hcodec-lossless", "hcodec lossless", version, (0,), 0, _encode_lossless, decode, lossless=True),
@@ -68,6 +68,15 @@ def decode(data: bytes) -> Pixels:
             return np.asarray(hcodec.decode(data).convert("RGB"))
         except hcodec.TruncatedError as error:
             raise NothingYetError(str(error)) from error
+
+
+def first_picture(data: bytes) -> Pixels:
+    """Pixels that are shown as soon as the first level of a file has arrived."""
+    import hcodec
+
+    decoder = hcodec.StreamDecoder()
+    decoder.feed(data[: hcodec.info(data).levels[0].prefix_bytes])
+    return np.asarray(decoder.image().convert("RGB"))
 
 
 def cut(data: bytes, num_bytes: int) -> bytes:

@@ -21,11 +21,13 @@ class Stream:
     """How one file gives many qualities.
 
     `steps(data)`: its natural stopping points, setting -> bytes; `cut(data, num_bytes)`: a file of at most `num_bytes` made
-    from the start of `data`, re-encoding nothing. `cut` raises NothingYetError when they are too few.
+    from the start of `data`, re-encoding nothing. `cut` raises NothingYetError when they are too few. `first(data)`: shows the
+    first picture of a file that is still arriving, where that is another way than `decode`.
     """
 
     steps: Callable[[bytes], Mapping[float, int]]
     cut: Callable[[bytes, int], bytes]
+    first: Callable[[bytes], Pixels] | None = None
 
 
 @dataclass(frozen=True)
