@@ -19,7 +19,7 @@ from hcodec.models.lab import bits_back, families
 from hcodec.models.lab.data import DataSet, glyphs, open_set
 from hcodec.models.lab.distributions import Gaussian, Logistic, Pixels, Table
 from hcodec.models.lab.objective import Options, balance, loss
-from hcodec.models.lab.protocol import Terms
+from hcodec.models.lab.protocol import Recorded, Terms
 from hcodec.models.lab.train import LabTask
 from hcodec.models.training.loop import Recipe, Trainer
 
@@ -81,6 +81,15 @@ def test_masses_of_latents_are_those_of_their_bins(distribution):
     densities = distribution.log_prob(near).double() + math.log(step)
     torch.testing.assert_close(distribution.log_mass(near)[wide], densities[wide], atol=2e-3, rtol=0)
     assert distribution.log_mass(near + 1e6 * step).isfinite().all()
+
+
+def test_the_bound_counts_what_is_far_from_its_mean_as_a_stack_does():
+    far = gaussian([0.0] * 300, [-1.0] * 300)
+    visit, stack = Recorded({"z": torch.full((300,), 7 * far.spread[0].item() // far.step * far.step)}), FloatStack(1 << 10)
+    begun = stack.num_bits
+    far.push(stack, visit("z", far))
+    assert bits_back._bits(visit) == pytest.approx(300 * 24)
+    assert stack.num_bits - begun == pytest.approx(300 * 24, rel=0.2)
 
 
 @pytest.mark.parametrize("distribution", list(any_distributions())[:2], ids=lambda d: type(d).__name__)

@@ -21,6 +21,7 @@ _FARTHEST = 1 << 23  # of any mean, in steps: whole numbers up to twice that are
 _DIGIT = 1 << 12
 _HIGH = constriction.stream.model.QuantizedLaplace(0, 4 * _FARTHEST // _DIGIT, 0.0, 0.5)  # digits of what is beyond a table
 _LOW = constriction.stream.model.QuantizedLaplace(0, _DIGIT - 1, 0.0, 256.0)
+LEAST_MASS = 2.0**-24  # of anything that can be coded
 _TOTAL = 1 << 24
 _UNIFORM = constriction.stream.model.Uniform(_TOTAL)
 _SPARE = 4  # words that stay below the lowest level reached, so that the coder's own state is never cut

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from hcodec.coding.float_stack import FloatStack
+from hcodec.coding.float_stack import LEAST_MASS, FloatStack
 from hcodec.models.lab.distributions import Distribution
 from hcodec.models.lab.protocol import PIXELS, Family, Given, Recorded
 
@@ -59,8 +59,9 @@ def pop(network: Family, stack: FloatStack, shape: torch.Size) -> Tensor:
 
 
 def _bits(visit: Given) -> float:
-    """Returns the information of everything that was asked, latents in bins of one step."""
-    return -sum(float(distribution.log_mass(value).sum()) for _, distribution, value in visit.asked) / math.log(2)
+    """Returns the information of everything that was asked: latents in bins of one step, nothing below the least mass."""
+    masses = [distribution.log_mass(value).clamp(min=math.log(LEAST_MASS)) for _, distribution, value in visit.asked]
+    return -sum(float(each.sum()) for each in masses) / math.log(2)
 
 
 @functools.lru_cache(maxsize=64)
