@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hcodec.cli._files import read_bytes, write_bytes
-from hcodec.cli._options import FORCE, set_threads, together
+from hcodec.cli._options import FORCE, together
 from hcodec.errors import HcodecError
 from hcodec.models import lab
 
@@ -41,8 +41,17 @@ MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="D
                       help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
 DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
                     help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
+
+
+def _set_threads(_context: click.Context, _option: click.Parameter, count: int) -> None:
+    """Has torch compute with so many threads; what it computes depends on their number."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
 THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                       help="Threads to compute with.")  # fmt: skip
+                       callback=_set_threads, expose_value=False, help="Threads to compute with.")  # fmt: skip
 BUDGET = together(
     DATA, _MADE, THREADS,
     click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True,
@@ -90,7 +99,6 @@ def train(family: str, seed: int, name: str | None, resume: bool, **wanted: Any)
     Writes FAMILY.safetensors, FAMILY.csv and a checkpoint, FAMILY.pt. Options of training default to what the family's paper
     says.
     """
-    set_threads(wanted["threads"])
     with _one_line():
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
@@ -138,11 +146,10 @@ def _progress() -> Callable[[str], None]:
 @click.option("--weighted", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures for that bound.")
 @click.option("--coded", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures to code and decode.")
 def measure(
-    sources: tuple[str, ...], tested: tuple[str, ...], models: Path, threads: int, output: Path | None,
+    sources: tuple[str, ...], tested: tuple[str, ...], models: Path, output: Path | None,
     pictures: int, samples: int, weighted: int, coded: int,
 ) -> None:  # fmt: skip
     """Measure all trained models: bounds, levels, active units, bits back, speed; one table."""
-    set_threads(threads)
     with _one_line():
         from hcodec.models.lab import measure as measuring
         from hcodec.models.lab.data import open_set, test_tiles
@@ -185,13 +192,12 @@ def _load(path: Path, channels: int | None = None) -> Trained:
 @THREADS
 @click.option("--count", type=click.IntRange(min=1), default=None, help="Take only so many pictures.")
 @FORCE
-def code(family: str, files: tuple[Path, ...], output: str, models: Path, threads: int, count: int | None, force: bool) -> None:
+def code(family: str, files: tuple[Path, ...], output: str, models: Path, count: int | None, force: bool) -> None:
     """Code pictures of one size on one stack, with bits back.
 
     FILES are pictures, folders of pictures, or MNIST's idx files. The file decodes only on this machine, with this model, this
     torch and as many threads: it is a demonstration, and no kind of the hcodec format.
     """
-    set_threads(threads)
     with _one_line():
         from hcodec.models.lab import hlab, pictures
 
@@ -209,9 +215,8 @@ def code(family: str, files: tuple[Path, ...], output: str, models: Path, thread
 @MODELS
 @THREADS
 @FORCE
-def decode(file: str, output: Path, models: Path, threads: int, force: bool) -> None:
+def decode(file: str, output: Path, models: Path, force: bool) -> None:
     """Decode a file of `hcodec lab code` to PNGs, where it was written."""
-    set_threads(threads)
     with _one_line():
         from hcodec.models.lab import hlab, pictures
 
@@ -247,7 +252,6 @@ def study(study: str, seeds: int, **wanted: Any) -> None:
       skips      BIVA with and without its skip connections
       posterior  an NVAE with residual and with absolute posteriors
     """
-    set_threads(wanted["threads"])
     with _one_line():
         from hcodec.models.lab import studies
         from hcodec.models.lab import train as training
@@ -268,9 +272,8 @@ def study(study: str, seeds: int, **wanted: Any) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="Where index.html and its pictures go.  [default: report in the models' folder]")  # fmt: skip
 @click.option("--pictures", type=click.IntRange(min=2), default=200, show_default=True, help="Test pictures for anomaly scores.")
-def report(sources: tuple[str, ...], models: Path, threads: int, output: Path | None, pictures: int) -> None:
+def report(sources: tuple[str, ...], models: Path, output: Path | None, pictures: int) -> None:
     """Draw what the models learned: one HTML page with its pictures."""
-    set_threads(threads)
     with _one_line():
         try:
             from hcodec.models.lab import report as reporting

@@ -181,11 +181,19 @@ def changed(file, **fields):
 @pytest.mark.parametrize("key", ["torch", "machine", "capability", "threads", "model"])
 def test_decoding_elsewhere_is_refused(models, tmp_path, key):
     trained, _, (file, _) = encoded(models)
-    with pytest.raises(FormatError, match=f"its {key} is elsewhere"):
+    with pytest.raises(FormatError, match=f"{key}: there elsewhere, here "):
         hlab.decode(changed(file, **{key: "elsewhere"}), trained)
     (tmp_path / "x.hlab").write_bytes(changed(file, **{key: "elsewhere"}))
     lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models, code=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, tmp_path):
+    for count in (2, 1):
+        lab("code", "vae", digits, "-o", tmp_path / f"{count}.hlab", "--models", models, "-j", count)
+        assert hlab.read_header((tmp_path / f"{count}.hlab").read_bytes()).fields["threads"] == count
+    lab("decode", tmp_path / "2.hlab", "-o", tmp_path / "out", "--models", models, code=1)
+    lab("decode", tmp_path / "1.hlab", "-o", tmp_path / "out", "--models", models)
 
 
 def test_damaged_files_are_refused(models):

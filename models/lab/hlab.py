@@ -121,7 +121,7 @@ def refuse_elsewhere(fields: dict[str, Any], trained: Trained) -> None:
     """Raises FormatError unless this model, torch, machine and number of threads wrote the file."""
     for key, value in {"model": trained.digest, **here()}.items():
         if fields.get(key) != value:
-            raise FormatError(f"a lab file decodes only where it was written: its {key} is {fields.get(key)}, here it is {value}")
+            raise FormatError(f"a lab file decodes only where it was written; {key}: there {fields.get(key)}, here {value}")
 
 
 def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: None) -> tuple[Pixels, list[str]]:
