@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._files import read_bytes, write_bytes
-from hcodec.cli._options import FORCE, together
+from hcodec.cli._files import refuse_existing, write_bytes
+from hcodec.cli._options import FORCE, at_most_one, together
 from hcodec.errors import HcodecError
 from hcodec.models import lab
 
@@ -52,12 +53,31 @@ def _set_threads(_context: click.Context, _option: click.Parameter, count: int) 
 
 THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                        callback=_set_threads, expose_value=False, help="Threads to compute with.")  # fmt: skip
+
+
+class _Number(click.FloatRange):
+    """A finite number."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns it; fails if it is infinite or none."""
+        number: float = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
+
+
+def _check_name(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    """Returns the name of a run if files in a folder can be named so."""
+    if name is not None and (not name or Path(name).name != name or "\0" in name):
+        raise click.BadParameter(f"{name!r} is no name for files.")
+    return name
+
+
 BUDGET = together(
     DATA, _MADE, THREADS,
-    click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True,
+    click.option("--minutes", type=_Number(min=0, min_open=True), default=8.0, show_default=True,
                  help="Budget; without a GPU, time of the processor for each thread."),
     click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
     click.option("--tiny", is_flag=True, help="The smallest network of the family."),
+    click.option("-f", "--force", is_flag=True, help="Begin anew where something of the same name was trained."),
 )  # fmt: skip
 
 
@@ -79,34 +99,55 @@ def _one_line() -> Iterator[None]:
     """Turns errors of the package and of files into one line and exit code 1."""
     try:
         yield
-    except (HcodecError, OSError, MemoryError) as error:
+    except OSError as error:
+        named = error.filename is not None and error.strerror is not None
+        raise click.ClickException(f"{error.filename}: {error.strerror}" if named else str(error)) from error
+    except (HcodecError, MemoryError) as error:
         raise click.ClickException(str(error) or type(error).__name__) from error
 
 
 @command.command()
 @click.argument("family")
 @BUDGET
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and noise.")
-@click.option("--name", default=None, help="Of the files written.  [default: the family]")
-@click.option("--warmup", type=click.FloatRange(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
-@click.option("--free-bits", type=click.FloatRange(min=0), default=None, help="Bits of each level that cost nothing.")
+@click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True,
+              help="Of weights, batches and noise.")  # fmt: skip
+@click.option("--name", default=None, callback=_check_name, help="Of the files written.  [default: the family]")
+@click.option("--warmup", type=_Number(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
+@click.option("--free-bits", type=_Number(min=0), default=None, help="Bits of each level that cost nothing.")
 @click.option("--balance/--no-balance", default=None, help="While the KL's weight rises, weigh levels by what they hold.")
-@click.option("--skip", type=click.FloatRange(min=0), default=None, help="Skip gradients this many times as large as usual.")
+@click.option("--skip", type=_Number(min=0), default=None,
+              help="Skip gradients this many times as large as usual; 0: none.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same name left off.")
-def train(family: str, seed: int, name: str | None, resume: bool, **wanted: Any) -> None:
+def train(family: str, seed: int, name: str | None, resume: bool, force: bool, **wanted: Any) -> None:
     """Train a family: vae, ladder, resnet, biva, nvae, vdvae, pixelvae, diffusion or small.
 
-    Writes FAMILY.safetensors, FAMILY.csv and a checkpoint, FAMILY.pt. Options of training default to what the family's paper
-    says.
+    Writes FAMILY.safetensors, FAMILY.csv and, ten times on the way, a checkpoint, FAMILY.pt. Options of training default to what
+    the family's paper says, as far as that helps networks this small. A checkpoint goes on with the same data and options; with
+    more --minutes, a finished run does, too.
     """
+    at_most_one(resume=resume or None, force=force or None)
     with _one_line():
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
 
+        if not force:
+            _refuse_trained(wanted["models"], name or family, resume)
         data = open_set(wanted["sources"], seed)
         run = _run(family, data.channels, wanted, seed, name or family)
+        if force:
+            (wanted["models"] / f"{run.name}.pt").unlink(missing_ok=True)
         path = training.train(run, data, wanted["models"], _progress(), resume)
     click.echo(f"\r\x1b[KWrote {path}")
+
+
+def _refuse_trained(folder: Path, name: str, resume: bool) -> None:
+    """Raises click.ClickException if a model, or a checkpoint on the way to it, would be lost."""
+    model, checkpoint = folder / f"{name}.safetensors", folder / f"{name}.pt"
+    if resume and model.exists() and not checkpoint.exists():
+        raise click.ClickException(f"{model} has no checkpoint to go on from (--force begins anew, --name begins another)")
+    for path in (model, checkpoint):
+        if path.exists() and not resume:
+            raise click.ClickException(f"{path} exists already (--resume goes on, --force begins anew, --name begins another)")
 
 
 def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: str) -> Run:
@@ -201,7 +242,8 @@ def code(family: str, files: tuple[Path, ...], output: str, models: Path, count:
     with _one_line():
         from hcodec.models.lab import hlab, pictures
 
-        trained = _load(models / f"{family}.safetensors")
+        refuse_existing(output, force=force)
+        trained = _chosen(models, family)
         pixels, names = pictures.read(files, trained.config.channels, count)
         with click.progressbar(length=len(pixels), file=sys.stderr) as bar:
             data, report = hlab.encode(pixels, names, trained, lambda: bar.update(1))
@@ -209,42 +251,54 @@ def code(family: str, files: tuple[Path, ...], output: str, models: Path, count:
     click.echo(report.line())
 
 
+def _chosen(models: Path, family: str) -> Trained:
+    """Returns the model of a name in a folder; click.ClickException if it is not there."""
+    path, names = models / f"{family}.safetensors", [path.stem for path in _trained(models)]
+    if family not in names:
+        raise click.ClickException(f"no model {family!r} in {models}; there are {', '.join(names)}")
+    return _load(path)
+
+
 @command.command()
-@click.argument("file", type=click.Path(exists=True))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where PNGs go.")
 @MODELS
 @THREADS
 @FORCE
-def decode(file: str, output: Path, models: Path, force: bool) -> None:
+def decode(file: Path, output: Path, models: Path, force: bool) -> None:
     """Decode a file of `hcodec lab code` to PNGs, where it was written."""
     with _one_line():
         from hcodec.models.lab import hlab, pictures
 
-        data = read_bytes(file)
-        trained = _find(models, hlab.read_header(data).fields)
-        pixels, names = hlab.decode(data, trained)
-        for picture, name in zip(pixels, names, strict=True):
-            target = BytesIO()
-            pictures.to_image(picture).save(target, "PNG")
-            write_bytes(str(output / Path(name).name), target.getvalue(), force=force)
+        data = file.read_bytes()
+        fields = hlab.read_header(data).fields
+        targets = [str(output / Path(name).name) for name in fields["names"]]
+        for target in targets:
+            refuse_existing(target, force=force)
+        pixels = hlab.decode(data, _find(models, fields))
+        for picture, target in zip(pixels, targets, strict=True):
+            made = BytesIO()
+            pictures.to_image(picture).save(made, "PNG")
+            write_bytes(target, made.getvalue(), force=force)
     click.echo(f"Wrote {len(pixels)} pictures to {output}")
 
 
 def _find(models: Path, fields: dict[str, Any]) -> Trained:
-    """Returns the model of a file: the one with its digest, in a folder or installed, else any one, which will be refused."""
+    """Returns the model that wrote a file, from a folder or installed; click.ClickException if it is not there."""
     from hcodec.models.lab import model_file
 
-    paths = [*models.glob("*.safetensors"), *_INSTALLED.glob("*/*.safetensors")]
-    found = [model_file.load(path) for path in paths or _trained(models)]
-    same = [trained for trained in found if trained.digest == fields.get("model")]
-    return (same or found)[0]
+    for path in (*models.glob("*.safetensors"), *_INSTALLED.glob("*/*.safetensors")):
+        if model_file.digest(path) == fields.get("model"):
+            return model_file.load(path)
+    wanted = f"{fields.get('family')!r:.40} with the digest {fields.get('model')!r:.40}"
+    raise click.ClickException(f"the model that wrote this file, {wanted}, is neither in {models} nor installed (--models DIR)")
 
 
 @command.command()
 @click.argument("study")
 @BUDGET
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many runs of each kind.")
-def study(study: str, seeds: int, **wanted: Any) -> None:
+def study(study: str, seeds: int, force: bool, **wanted: Any) -> None:
     """Train one family in several ways, for the report: collapse, skips or posterior.
 
     \b
@@ -260,9 +314,19 @@ def study(study: str, seeds: int, **wanted: Any) -> None:
         data = open_set(wanted["sources"])
         folder = wanted["models"] / "studies"
         runs = studies.runs(study, data.channels, wanted["tiny"], wanted["minutes"], wanted["batch"], seeds)
+        _clear(study, folder, force)
         for run in runs:
             training.train(run, data, folder, _progress())
     click.echo(f"\r\x1b[KWrote {len(runs)} runs to {folder}")
+
+
+def _clear(study: str, folder: Path, force: bool) -> None:
+    """Removes earlier runs of a study, with which new ones would be mixed up; click.ClickException unless that is wanted."""
+    earlier = [path for path in folder.glob(f"{study}.*") if path.suffix in (".safetensors", ".pt", ".csv")]
+    if earlier and not force:
+        raise click.ClickException(f"{folder} holds runs of the study {study} already (--force begins anew)")
+    for path in earlier:
+        path.unlink()
 
 
 @command.command()
@@ -282,6 +346,7 @@ def report(sources: tuple[str, ...], models: Path, output: Path | None, pictures
         from hcodec.models.lab.data import open_set
 
         data = open_set(sources)
-        trained = {path.stem: _load(path, data.channels) for path in _trained(models)}
+        paths = sorted(models.glob("*.safetensors")) if any((models / "studies").glob("*.csv")) else _trained(models)
+        trained = {path.stem: _load(path, data.channels) for path in paths}
         page = reporting.write(trained, models, data.test, output or _beside(models) / "report", pictures)
     click.echo(f"Wrote {page}")

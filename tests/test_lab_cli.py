@@ -181,7 +181,7 @@ def changed(file, **fields):
 @pytest.mark.parametrize("key", ["torch", "machine", "capability", "threads", "model"])
 def test_decoding_elsewhere_is_refused(models, tmp_path, key):
     trained, _, (file, _) = encoded(models)
-    with pytest.raises(FormatError, match=f"{key}: there elsewhere, here "):
+    with pytest.raises(FormatError, match=f"{key}: there 'elsewhere', here "):
         hlab.decode(changed(file, **{key: "elsewhere"}), trained)
     (tmp_path / "x.hlab").write_bytes(changed(file, **{key: "elsewhere"}))
     lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models, code=1)
@@ -196,13 +196,40 @@ def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, t
     lab("decode", tmp_path / "1.hlab", "-o", tmp_path / "out", "--models", models)
 
 
+def test_decoding_finds_the_model_and_overwrites_nothing(models, digits, tmp_path):
+    lab("code", "vae", digits, "-o", tmp_path / "x.hlab", "--models", models)
+    lab("code", "vae", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    (tmp_path / "none").mkdir()
+    assert "the model that wrote" in lab(
+        "decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", tmp_path / "none", code=1
+    )
+    (tmp_path / "none/a.safetensors").write_text("of something else")
+    shutil.copy(models / "vae.safetensors", tmp_path / "none/mine.safetensors")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/digit3.png").write_text("mine")
+    decoding = ("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", tmp_path / "none")
+    lab(*decoding, code=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["digit3.png"]
+    lab(*decoding, "--force")
+    assert read(tmp_path / "out").keys() == read(digits).keys()
+    lab("decode", tmp_path, "-o", tmp_path / "out", code=2)
+
+
 def test_damaged_files_are_refused(models):
     trained, _, (file, _) = encoded(models)
     end = hlab.read_header(file).end
     broken = [b"", file[:5], file[: end - 3], file[:-1], file[:-4], file[: end + 4], b"x" + file]
     broken += [file[:8] + b"\xff" * 4 + file[12:]]
     broken += [file[:position] + bytes([file[position] ^ 64]) + file[position + 1 :] for position in range(end, len(file), 37)]
-    fields = [{"untouched": -1}, {"untouched": 1 << 40}, {"shape": [1, 0, 4]}, {"shape": [1, 16, 9999]}, {"names": 3}]
+    fields = [
+        {"untouched": -1},
+        {"untouched": 1 << 40},
+        {"shape": [1, 0, 4]},
+        {"shape": [1, 16, 9999]},
+        {"names": 3},
+        {"names": []},
+        {"names": "abc"},
+    ]
     for bad in (*broken, *(changed(file, **each) for each in (*fields, {"crc": None}))):
         with pytest.raises((FormatError, ModelError)):
             hlab.decode(bad, trained)
@@ -216,7 +243,7 @@ def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
     for name in ("color", "narrow", "text", "digit0"):
         lab("code", "vae", digits, tmp_path / f"{name}.png", "-o", tmp_path / "x.hlab", "--models", models, code=1)
     lab("code", "vae", tmp_path / "none.png", "-o", tmp_path / "x.hlab", "--models", models, code=2)
-    lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    assert "there are biva, diffusion" in lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
     (tmp_path / "empty").mkdir()
     lab("code", "vae", tmp_path / "empty", "-o", tmp_path / "x.hlab", "--models", models, code=1)
     assert not (tmp_path / "x.hlab").exists()
@@ -230,6 +257,17 @@ def test_bad_models_and_data_are_refused(models, tmp_path):
     lab("measure", "--models", tmp_path, code=1)
     lab("measure", "--models", models, "--data", "drawn", code=1)
     lab("study", "nothing", *QUICK, "--models", tmp_path, code=1)
+    for bad in (
+        ("--minutes", "nan"),
+        ("--minutes", "inf"),
+        ("--free-bits", "nan"),
+        ("--seed", -1),
+        ("--name", ""),
+        ("--name", "a/b"),
+    ):
+        lab("train", "vae", *QUICK, *bad, "--models", tmp_path / "none", code=2)
+    lab("train", "vae", *QUICK, "--models", tmp_path / "bad.safetensors", code=1)
+    assert not (tmp_path / "none").exists()
     with pytest.raises(PictureError):
         data.open_set([str(tmp_path)])
 
@@ -353,6 +391,39 @@ def test_the_report_is_one_page_with_all_its_pictures(models, tmp_path):
     named = set(re.findall(r'src="([^"]+)"', page))
     assert named == {path.name for path in (tmp_path / "report").glob("*.png")}
     assert {f"{family}-{section}.png" for family in shown for section in ("samples", "prefix", "anomaly")} <= named
+
+
+def test_nothing_that_was_trained_is_lost_unasked(tmp_path):
+    trained = ("train", "vae", *QUICK, "--models", tmp_path)
+    lab(*trained)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "--resume" in lab(*trained, code=1)
+    lab(*trained, "--force", "--resume", code=2)
+    others = (["--seed", 1], ["--batch", 9], ["--free-bits", 1], ["--data", "drawn"])
+    for other in others:
+        assert "begun with another" in lab(*trained, "--minutes", 1, *other, "--resume", code=1)
+    assert "another family" in lab("train", "ladder", *QUICK, "--name", "vae", "--models", tmp_path, "--resume", code=1)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    lab(*trained, "--name", "other")
+    (tmp_path / "vae.safetensors").unlink()
+    lab(*trained, code=1)  # a checkpoint is worth something, too
+    lab(*trained, "--resume")
+    lab(*trained, "--force")
+    for junk in (b"", b"junk", before["vae.pt"][:-100], before["vae.safetensors"]):
+        (tmp_path / "vae.pt").write_bytes(junk)
+        assert "vae.pt is not the checkpoint of" in lab(*trained, "--resume", code=1)
+    (tmp_path / "vae.pt").unlink()
+    assert "no checkpoint" in lab(*trained, "--resume", code=1)
+
+
+def test_runs_of_a_study_are_not_mixed_with_those_of_an_earlier_one(tmp_path):
+    study = ("study", "skips", *QUICK, "--models", tmp_path)
+    lab(*study, "--seeds", 2)
+    (tmp_path / "studies/collapse.plain.0.csv").write_text("of another study")
+    lab(*study, "--seeds", 1, code=1)
+    lab(*study, "--seeds", 1, "--force")
+    logs = {path.name for path in (tmp_path / "studies").glob("*.csv")}
+    assert logs == {"skips.with skip connections.0.csv", "skips.without.0.csv", "collapse.plain.0.csv"}
 
 
 def test_a_run_goes_on_where_it_left_off(tmp_path):

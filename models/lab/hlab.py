@@ -112,8 +112,11 @@ def _check_fields(fields: dict[str, Any]) -> None:
     shape, untouched = fields["shape"], fields["untouched"]
     if len(shape) != 3 or shape[0] not in (1, 3) or not all(1 <= int(edge) <= 1024 for edge in shape[1:]):
         raise ValueError("shape")
-    if not 0 <= int(untouched) <= _RANDOM_WORDS or not all(isinstance(name, str) for name in fields["names"]):
-        raise ValueError("words or names")
+    if not 0 <= int(untouched) <= _RANDOM_WORDS:
+        raise ValueError("words")
+    names = fields["names"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("names")
     int(fields["crc"])
 
 
@@ -121,11 +124,12 @@ def refuse_elsewhere(fields: dict[str, Any], trained: Trained) -> None:
     """Raises FormatError unless this model, torch, machine and number of threads wrote the file."""
     for key, value in {"model": trained.digest, **here()}.items():
         if fields.get(key) != value:
-            raise FormatError(f"a lab file decodes only where it was written; {key}: there {fields.get(key)}, here {value}")
+            there = f"{fields.get(key)!r:.40}"
+            raise FormatError(f"a lab file decodes only where it was written; {key}: there {there}, here {value!r}")
 
 
-def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: None) -> tuple[Pixels, list[str]]:
-    """Returns the pictures of a file, uint8 (N, C, H, W), and their names; FormatError unless every bit comes out."""
+def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: None) -> Pixels:
+    """Returns the pictures of a file, uint8 (N, C, H, W); FormatError unless every bit comes out."""
     header = read_header(data)
     fields = header.fields
     refuse_elsewhere(fields, trained)
@@ -138,4 +142,4 @@ def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: Non
     pictures = np.stack(found)
     if zlib.crc32(pictures.tobytes()) != fields["crc"] or not stack.is_as_begun(_RANDOM_WORDS):
         raise FormatError("the pictures of this lab file do not have its checksum")
-    return pictures, fields["names"]
+    return pictures

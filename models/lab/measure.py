@@ -114,7 +114,7 @@ def _coding(trained: Trained, pictures: Pixels) -> dict[str, Any]:
     start = processor_seconds()
     data, report = hlab.encode(pictures, [""] * len(pictures), trained)
     middle = processor_seconds()
-    decoded, _ = hlab.decode(data, trained)
+    decoded = hlab.decode(data, trained)
     end = processor_seconds()
     if not np.array_equal(decoded, pictures):
         raise FormatError("bits back gave other pictures back")
