@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,72 +11,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hcodec.cli._files import refuse_existing, write_bytes
-from hcodec.cli._options import FORCE, at_most_one, together
-from hcodec.errors import HcodecError
-from hcodec.models import lab
+from hcodec.cli._lab import (
+    BUDGET,
+    DATA,
+    MODELS,
+    THREADS,
+    Number,
+    beside,
+    check_name,
+    chosen,
+    load_for,
+    one_line,
+    paths_of,
+    writer,
+)
+from hcodec.cli._options import FORCE, at_most_one
 
 if TYPE_CHECKING:
-    from hcodec.models.lab.model_file import Trained
     from hcodec.models.lab.train import Run
-
-_FOLDER = "lab"
-INSTALLED = ("mnist", "color")
-_INSTALLED = Path(lab.__file__).parent / "weights"
-_MADE = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
-                     help="Where trained models lie.")  # fmt: skip
-
-
-def _find_folder(_context: click.Context, _option: click.Parameter, value: str) -> Path:
-    """Returns the folder of trained models, or of those installed under a name; a folder `mnist` may hold digits alone."""
-    return _INSTALLED / value if value in INSTALLED and not any(Path(value).glob("*.safetensors")) else Path(value)
-
-
-def _beside(models: Path) -> Path:
-    """Returns where to write what is made of models: their folder, unless they are installed."""
-    return Path(_FOLDER) if models.parent == _INSTALLED else models
-
-
-MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="DIR", callback=_find_folder,
-                      help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
-DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
-                    help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
-
-
-def _set_threads(_context: click.Context, _option: click.Parameter, count: int) -> None:
-    """Has torch compute with so many threads; what it computes depends on their number."""
-    import torch
-
-    torch.set_num_threads(count)
-
-
-THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                       callback=_set_threads, expose_value=False, help="Threads to compute with.")  # fmt: skip
-
-
-class _Number(click.FloatRange):
-    """A finite number."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Returns it; fails if it is infinite or none."""
-        number: float = super().convert(value, param, ctx)
-        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
-
-
-def _check_name(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
-    """Returns the name of a run if files in a folder can be named so."""
-    if name is not None and (not name or Path(name).name != name or "\0" in name):
-        raise click.BadParameter(f"{name!r} is no name for files.")
-    return name
-
-
-BUDGET = together(
-    DATA, _MADE, THREADS,
-    click.option("--minutes", type=_Number(min=0, min_open=True), default=8.0, show_default=True,
-                 help="Budget; without a GPU, time of the processor for each thread."),
-    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
-    click.option("--tiny", is_flag=True, help="The smallest network of the family."),
-    click.option("-f", "--force", is_flag=True, help="Begin anew where something of the same name was trained."),
-)  # fmt: skip
 
 
 @click.group()
@@ -94,28 +44,16 @@ def command() -> None:
     """
 
 
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turns errors of the package and of files into one line and exit code 1."""
-    try:
-        yield
-    except OSError as error:
-        named = error.filename is not None and error.strerror is not None
-        raise click.ClickException(f"{error.filename}: {error.strerror}" if named else str(error)) from error
-    except (HcodecError, MemoryError) as error:
-        raise click.ClickException(str(error) or type(error).__name__) from error
-
-
 @command.command()
 @click.argument("family")
 @BUDGET
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True,
               help="Of weights, batches and noise.")  # fmt: skip
-@click.option("--name", default=None, callback=_check_name, help="Of the files written.  [default: the family]")
-@click.option("--warmup", type=_Number(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
-@click.option("--free-bits", type=_Number(min=0), default=None, help="Bits of each level that cost nothing.")
+@click.option("--name", default=None, callback=check_name, help="Of the files written.  [default: the family]")
+@click.option("--warmup", type=Number(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
+@click.option("--free-bits", type=Number(min=0), default=None, help="Bits of each level that cost nothing.")
 @click.option("--balance/--no-balance", default=None, help="While the KL's weight rises, weigh levels by what they hold.")
-@click.option("--skip", type=_Number(min=0), default=None,
+@click.option("--skip", type=Number(min=0), default=None,
               help="Skip gradients this many times as large as usual; 0: none.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same name left off.")
 def train(family: str, seed: int, name: str | None, resume: bool, force: bool, **wanted: Any) -> None:
@@ -126,7 +64,7 @@ def train(family: str, seed: int, name: str | None, resume: bool, force: bool, *
     more --minutes, a finished run does, too.
     """
     at_most_one(resume=resume or None, force=force or None)
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
 
@@ -177,11 +115,13 @@ def _progress() -> Callable[[str], None]:
 @command.command()
 @DATA
 @click.option("--test", "tested", multiple=True, metavar="DATA",
-              help="Measure on 32x32 tiles of these pictures (repeatable) instead of the data's own test pictures.")  # fmt: skip
+              help="Measure on 32x32 tiles of these pictures (repeatable), downscaled by 2, 4 and 8, not on the data's own test "
+                   "pictures.")  # fmt: skip
 @MODELS
 @THREADS
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Where results.json and results.md go.  [default: that of the models]")  # fmt: skip
+              help="Where results.json and results.md go.  [default: where the models lie, or lab/installed/NAME; "
+                   "with --test, tested/ there]")  # fmt: skip
 @click.option("--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Test pictures for the bound.")
 @click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="Of the importance-weighted bound.")
 @click.option("--weighted", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures for that bound.")
@@ -191,38 +131,26 @@ def measure(
     pictures: int, samples: int, weighted: int, coded: int,
 ) -> None:  # fmt: skip
     """Measure all trained models: bounds, levels, active units, bits back, speed; one table."""
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import measure as measuring
         from hcodec.models.lab.data import open_set, test_tiles
 
-        test = test_tiles(tested) if tested else open_set(sources).test
-        effort, known = measuring.Effort(pictures, samples, weighted, coded), measuring.read(output or _beside(models))
-        results: list[dict[str, Any]] = []
-        for path in _trained(models):
-            trained = _load(path, test.shape[1])
-            click.echo(f"{path.stem} ...", err=True)
-            subject = measuring.subject(path.stem, trained, test, effort)
-            found = next((one for one in known if subject.items() <= one.items()), None)
-            results.append(found or measuring.measure(path.stem, trained, test, effort))
-            measuring.write(results, output or _beside(models))
-        click.echo(measuring.table(results))
-
-
-def _trained(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise click.ClickException(f"no trained models in {folder}; `hcodec lab train` makes some, `--models mnist` is installed")
-    return paths
-
-
-def _load(path: Path, channels: int | None = None) -> Trained:
-    from hcodec.errors import PictureError
-    from hcodec.models.lab import model_file
-
-    trained = model_file.load(path)
-    if channels is not None and trained.config.channels != channels:
-        raise PictureError(f"{path} was trained on pictures of {trained.config.channels} channels, the data has {channels}")
-    return trained
+        if tested:
+            test, shown = test_tiles(tested), f"tiles of {', '.join(Path(source).name for source in tested)}"
+        else:
+            data = open_set(sources)
+            test, shown = data.test, data.name
+        trained = load_for(paths_of(models), test.shape[1], None if tested else shown)
+        folder = output or (beside(models) / "tested" if tested else beside(models))
+        effort, known = measuring.Effort(pictures, samples, weighted, coded).within(len(test)), measuring.read(folder)
+        subjects = {name: measuring.subject(name, model, test, effort) for name, model in trained.items()}
+        results = {name: one for name, subject in subjects.items() for one in known if subject.items() <= one.items()}
+        for name, model in trained.items():
+            if name not in results:
+                click.echo(f"{name} ...", err=True)
+                results[name] = measuring.measure(name, model, test, effort, shown)
+            measuring.write(sorted(results.values(), key=lambda one: str(one["name"])), folder)
+        click.echo(measuring.table([*results.values()]))
 
 
 @command.command()
@@ -239,24 +167,16 @@ def code(family: str, files: tuple[Path, ...], output: str, models: Path, count:
     FILES are pictures, folders of pictures, or MNIST's idx files. The file decodes only on this machine, with this model, this
     torch and as many threads: it is a demonstration, and no kind of the hcodec format.
     """
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import hlab, pictures
 
         refuse_existing(output, force=force)
-        trained = _chosen(models, family)
+        trained = chosen(models, family)
         pixels, names = pictures.read(files, trained.config.channels, count)
         with click.progressbar(length=len(pixels), file=sys.stderr) as bar:
             data, report = hlab.encode(pixels, names, trained, lambda: bar.update(1))
         write_bytes(output, data, force=force)
     click.echo(report.line())
-
-
-def _chosen(models: Path, family: str) -> Trained:
-    """Returns the model of a name in a folder; click.ClickException if it is not there."""
-    path, names = models / f"{family}.safetensors", [path.stem for path in _trained(models)]
-    if family not in names:
-        raise click.ClickException(f"no model {family!r} in {models}; there are {', '.join(names)}")
-    return _load(path)
 
 
 @command.command()
@@ -267,7 +187,7 @@ def _chosen(models: Path, family: str) -> Trained:
 @FORCE
 def decode(file: Path, output: Path, models: Path, force: bool) -> None:
     """Decode a file of `hcodec lab code` to PNGs, where it was written."""
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import hlab, pictures
 
         data = file.read_bytes()
@@ -275,23 +195,12 @@ def decode(file: Path, output: Path, models: Path, force: bool) -> None:
         targets = [str(output / Path(name).name) for name in fields["names"]]
         for target in targets:
             refuse_existing(target, force=force)
-        pixels = hlab.decode(data, _find(models, fields))
+        pixels = hlab.decode(data, writer(models, fields))
         for picture, target in zip(pixels, targets, strict=True):
             made = BytesIO()
             pictures.to_image(picture).save(made, "PNG")
             write_bytes(target, made.getvalue(), force=force)
     click.echo(f"Wrote {len(pixels)} pictures to {output}")
-
-
-def _find(models: Path, fields: dict[str, Any]) -> Trained:
-    """Returns the model that wrote a file, from a folder or installed; click.ClickException if it is not there."""
-    from hcodec.models.lab import model_file
-
-    for path in (*models.glob("*.safetensors"), *_INSTALLED.glob("*/*.safetensors")):
-        if model_file.digest(path) == fields.get("model"):
-            return model_file.load(path)
-    wanted = f"{fields.get('family')!r:.40} with the digest {fields.get('model')!r:.40}"
-    raise click.ClickException(f"the model that wrote this file, {wanted}, is neither in {models} nor installed (--models DIR)")
 
 
 @command.command()
@@ -306,7 +215,7 @@ def study(study: str, seeds: int, force: bool, **wanted: Any) -> None:
       skips      BIVA with and without its skip connections
       posterior  an NVAE with residual and with absolute posteriors
     """
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import studies
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
@@ -334,11 +243,12 @@ def _clear(study: str, folder: Path, force: bool) -> None:
 @MODELS
 @THREADS
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Where index.html and its pictures go.  [default: report in the models' folder]")  # fmt: skip
+              help="Where index.html and its pictures go.  [default: report/ where the models lie, or in "
+                   "lab/installed/NAME]")  # fmt: skip
 @click.option("--pictures", type=click.IntRange(min=2), default=200, show_default=True, help="Test pictures for anomaly scores.")
 def report(sources: tuple[str, ...], models: Path, output: Path | None, pictures: int) -> None:
     """Draw what the models learned: one HTML page with its pictures."""
-    with _one_line():
+    with one_line():
         try:
             from hcodec.models.lab import report as reporting
         except ImportError as error:
@@ -346,7 +256,7 @@ def report(sources: tuple[str, ...], models: Path, output: Path | None, pictures
         from hcodec.models.lab.data import open_set
 
         data = open_set(sources)
-        paths = sorted(models.glob("*.safetensors")) if any((models / "studies").glob("*.csv")) else _trained(models)
-        trained = {path.stem: _load(path, data.channels) for path in paths}
-        page = reporting.write(trained, models, data.test, output or _beside(models) / "report", pictures)
+        paths = sorted(models.glob("*.safetensors")) if any((models / "studies").glob("*.csv")) else paths_of(models)
+        trained = load_for(paths, data.channels, data.name)
+        page = reporting.write(trained, models, data.test, output or beside(models) / "report", pictures)
     click.echo(f"Wrote {page}")

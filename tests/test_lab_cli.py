@@ -115,13 +115,41 @@ def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monke
     lab(*measured)
 
 
+def test_results_survive_an_interruption(models, tmp_path, monkeypatch):
+    for name in ("ladder", "vae"):
+        shutil.copy(models / f"{name}.safetensors", tmp_path)
+    measured = ("measure", "--models", tmp_path, "--pictures", 8, "--samples", 2, "--weighted", 4, "--coded", 2)
+    lab(*measured)
+    before = (tmp_path / "results.json").read_text()
+    shutil.copy(models / "biva.safetensors", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "bounds", lambda *_: (_ for _ in ()).throw(FormatError("interrupted")))
+        lab(*measured, code=1)
+    assert (tmp_path / "results.json").read_text() == before
+
+
+def test_the_table_says_what_was_measured_on_and_the_kl_of_each_level(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/results.json").write_text("of models trained here")
+    output = lab("measure", "--models", "mnist", "--pictures", 2, "--samples", 1, "--weighted", 9, "--coded", 3)
+    assert "Warning: models trained on mnist are shown pictures of glyphs" in output
+    assert "Bits per dimension on glyphs, 2 test pictures" in output and "over the first 2 pictures" in output
+    results = json.loads((tmp_path / "lab/installed/mnist/results.json").read_text())
+    assert {one["coded"] for one in results} == {2} and {one["data"] for one in results} == {"glyphs"}
+    assert (tmp_path / "lab/results.json").read_text() == "of models trained here"
+    levels = next(one for one in results if one["name"] == "ladder")["kl_bits"]
+    assert f"| Ladder VAE | {', '.join(f'{name} {bits:.1f}' for name, bits in levels.items())} |" in output
+
+
 def test_models_are_measured_on_pictures_of_the_users_own(tmp_path):
     shutil.copy(INSTALLED / "color/biva.safetensors", tmp_path / "biva.safetensors")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     sizes = ("--pictures", 9, "--samples", 1, "--weighted", 1, "--coded", 1)
     lab("measure", "--models", tmp_path, "--test", tmp_path / "noise.png", *sizes)
-    result = json.loads((tmp_path / "results.json").read_text())[0]
+    result = json.loads((tmp_path / "tested/results.json").read_text())[0]
+    assert result["data"] == "tiles of noise.png" and result["effort"]["pictures"] == 2
     tiles = data.test_tiles([tmp_path / "noise.png"])
     assert {tile.tobytes() for tile in tiles} == {tile.transpose(2, 0, 1).tobytes() for tile in thumbnails.tiles([pixels])}
     assert len(tiles) == 2 and result["test"] == zlib.crc32(tiles.tobytes())
