@@ -266,9 +266,11 @@ def test_damaged_files_are_refused(models):
 def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "color.png")
     Image.new("L", (15, 16)).save(tmp_path / "narrow.png")
+    Image.new("L", (16, 16)).convert("P").save(tmp_path / "palette.png")  # whose numbers are no grays
+    (tmp_path / "cut.png").write_bytes((digits / "digit1.png").read_bytes()[:60])
     (tmp_path / "text.png").write_text("no picture")
     shutil.copy(digits / "digit0.png", tmp_path)
-    for name in ("color", "narrow", "text", "digit0"):
+    for name in ("color", "narrow", "text", "digit0", "palette", "cut"):
         lab("code", "vae", digits, tmp_path / f"{name}.png", "-o", tmp_path / "x.hlab", "--models", models, code=1)
     lab("code", "vae", tmp_path / "none.png", "-o", tmp_path / "x.hlab", "--models", models, code=2)
     assert "there are biva, diffusion" in lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
@@ -319,9 +321,14 @@ def test_mnist_is_read_and_cut_files_are_not(tmp_path):
     plain.write_bytes(gzip.decompress((tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes())[:-1])
     with pytest.raises(PictureError, match="cut"):
         data.read_idx(plain)
+    compressed = (tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes()
     (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(PictureError, match="not complete"):
         data.open_set([str(tmp_path)])
+    for path in (tmp_path / "train-images-idx3-ubyte.gz", tmp_path / "cut.tar"):
+        path.write_bytes(compressed[:-20])
+        source = tmp_path if path.suffix == ".gz" else path
+        assert str(path) in lab("train", "vae", *QUICK, "--data", source, "--models", tmp_path / "out", code=1)
 
 
 def test_color_sets_hold_out_whole_pictures():
