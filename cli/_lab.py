@@ -34,8 +34,10 @@ def beside(models: Path) -> Path:
 
 def _set_threads(_context: click.Context, _option: click.Parameter, count: int) -> None:
     """Has torch compute with so many threads; what it computes depends on their number."""
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise click.ClickException("the lab needs torch, which is not installed: pip install hcodec[torch]") from error
     torch.set_num_threads(count)
 
 

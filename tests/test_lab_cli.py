@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -241,6 +242,11 @@ def test_decoding_finds_the_model_and_overwrites_nothing(models, digits, tmp_pat
     lab(*decoding, "--force")
     assert read(tmp_path / "out").keys() == read(digits).keys()
     lab("decode", tmp_path, "-o", tmp_path / "out", code=2)
+
+
+def test_without_torch_the_lab_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install hcodec[torch]" in lab("measure", code=1)
 
 
 def test_damaged_files_are_refused(models):
