@@ -122,7 +122,7 @@ def _progress() -> Callable[[str], None]:
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="Where results.json and results.md go.  [default: where the models lie, or lab/installed/NAME; "
                    "with --test, tested/ there]")  # fmt: skip
-@click.option("--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Test pictures for the bound.")
+@click.option("--pictures", type=click.IntRange(min=2), default=1000, show_default=True, help="Test pictures for the bound.")
 @click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="Of the importance-weighted bound.")
 @click.option("--weighted", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures for that bound.")
 @click.option("--coded", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures to code and decode.")

@@ -154,6 +154,8 @@ def test_models_are_measured_on_pictures_of_the_users_own(tmp_path):
     tiles = data.test_tiles([tmp_path / "noise.png"])
     assert {tile.tobytes() for tile in tiles} == {tile.transpose(2, 0, 1).tobytes() for tile in thumbnails.tiles([pixels])}
     assert len(tiles) == 2 and result["test"] == zlib.crc32(tiles.tobytes())
+    Image.fromarray(pixels[:, :64]).save(tmp_path / "one.png")  # of which no error can be estimated
+    lab("measure", "--models", tmp_path, "--test", tmp_path / "one.png", *sizes, code=1)
     Image.fromarray(pixels[:32]).save(tmp_path / "low.png")
     lab("measure", "--models", tmp_path, "--test", tmp_path / "low.png", *sizes, code=1)
     lab("measure", "--models", tmp_path, "--test", tmp_path / "none.png", *sizes, code=1)
@@ -465,6 +467,20 @@ def test_runs_of_a_study_are_not_mixed_with_those_of_an_earlier_one(tmp_path):
     lab(*study, "--seeds", 1, "--force")
     logs = {path.name for path in (tmp_path / "studies").glob("*.csv")}
     assert logs == {"skips.with skip connections.0.csv", "skips.without.0.csv", "collapse.plain.0.csv"}
+
+
+def test_few_pictures_are_enough_for_a_training_and_a_report(tmp_path, recwarn):
+    pytest.importorskip("matplotlib", reason="needs the extra `bench`")
+    (tmp_path / "few").mkdir()
+    for number in range(17):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"few/{number:02}.png")
+    given = ("--data", tmp_path / "few", "--models", tmp_path)
+    lab("train", "vae", *QUICK, *given)
+    lab("report", *given)
+    assert (tmp_path / "report/vae-mixed.png").exists() and not recwarn.list
+    (tmp_path / "few/16.png").unlink()
+    lab("report", *given, code=1)
 
 
 def test_a_run_goes_on_where_it_left_off(tmp_path):

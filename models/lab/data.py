@@ -112,18 +112,19 @@ def _crops(name: str, pictures: Sequence[Pixels], seed: int) -> DataSet:
         for factor in _FACTORS if min(picture.shape[:2]) // factor >= EDGE
     ]  # fmt: skip
     tiles = _tiles(held)
-    if not smaller or not len(tiles):
-        raise PictureError(f"{len(pictures)} pictures are too few, or all smaller than {2 * EDGE} pixels")
+    if not smaller or len(tiles) < 2:
+        raise PictureError(f"{len(pictures)} pictures are too few, or too many of them smaller than {2 * EDGE} pixels")
     crops = data.Crops(smaller, EDGE, seed)
     return DataSet(name, lambda count: _channels_first(crops.batch(count).numpy()), crops.random, tiles)
 
 
 def test_tiles(sources: Sequence[str]) -> Pixels:
-    """Returns 32x32 tiles of all pictures in shards and folders, downscaled by 2, 4 and 8; PictureError if there are none."""
+    """Returns 32x32 tiles of all pictures in shards and folders, downscaled by 2, 4 and 8; PictureError if there are not two."""
     _expect(sources)
-    tiles = _tiles(_load(sources))
-    if not len(tiles):
-        raise PictureError(f"all pictures are smaller than {2 * EDGE} pixels")
+    pictures = _load(sources)
+    tiles = _tiles(pictures)
+    if len(tiles) < 2:
+        raise PictureError(f"{len(pictures)} pictures are too few, or too many of them smaller than {2 * EDGE} pixels")
     return tiles
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,6 +102,7 @@ def train(run: Run, data: DataSet, folder: Path, say: Say, resume: bool = False)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and (folder / f"{run.name}.pt").exists():
         _restore(trainer, task, folder / f"{run.name}.pt")
+    np.finfo(np.float64)  # numpy looks once, and would warn of zeros where there should be denormals
     torch.set_flush_denormal(True)  # vanishing gradients slow a CPU down a hundredfold
     try:
         _run(trainer, run, folder, say)
