@@ -40,6 +40,7 @@ def command() -> None:
       hcodec lab measure --data mnist/
       hcodec lab code vdvae *.png -o digits.hlab
       hcodec lab decode digits.hlab -o digits/
+      hcodec lab study collapse --data mnist/
       hcodec lab report --data mnist/
     """
 
@@ -64,6 +65,7 @@ def train(family: str, seed: int, name: str | None, resume: bool, force: bool, *
     more --minutes, a finished run does, too.
     """
     at_most_one(resume=resume or None, force=force or None)
+    say = _progress()
     with one_line():
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
@@ -74,8 +76,10 @@ def train(family: str, seed: int, name: str | None, resume: bool, force: bool, *
         run = _run(family, data.channels, wanted, seed, name or family)
         if force:
             (wanted["models"] / f"{run.name}.pt").unlink(missing_ok=True)
-        path = training.train(run, data, wanted["models"], _progress(), resume)
-    click.echo(f"\r\x1b[KWrote {path}")
+        path = training.train(run, data, wanted["models"], say, resume)
+        last = training.read_log(path.with_suffix(".csv"))[-1]
+    say("")
+    click.echo(f"Wrote {path}: {last['step']:.0f} steps, at last {last['bpd']:.3f} bits/dim in training")
 
 
 def _refuse_trained(folder: Path, name: str, resume: bool) -> None:
@@ -215,6 +219,7 @@ def study(study: str, seeds: int, force: bool, **wanted: Any) -> None:
       skips      BIVA with and without its skip connections
       posterior  an NVAE with residual and with absolute posteriors
     """
+    say = _progress()
     with one_line():
         from hcodec.models.lab import studies
         from hcodec.models.lab import train as training
@@ -225,8 +230,9 @@ def study(study: str, seeds: int, force: bool, **wanted: Any) -> None:
         runs = studies.runs(study, data.channels, wanted["tiny"], wanted["minutes"], wanted["batch"], seeds)
         _clear(study, folder, force)
         for run in runs:
-            training.train(run, data, folder, _progress())
-    click.echo(f"\r\x1b[KWrote {len(runs)} runs to {folder}")
+            training.train(run, data, folder, say)
+    say("")
+    click.echo(f"Wrote {len(runs)} runs to {folder}; `hcodec lab report` draws them")
 
 
 def _clear(study: str, folder: Path, force: bool) -> None:
