@@ -100,6 +100,8 @@ def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: st
 
     chosen = {key: wanted[key] for key in ("warmup", "free_bits", "balance", "skip") if wanted.get(key) is not None}
     options = replace(families.entry(family).options, **chosen)
+    if wanted.get("balance") and not options.warmup:
+        raise click.UsageError("--balance acts while the KL's weight rises: give a --warmup, too.")
     config = families.configure(family, channels, wanted["tiny"])
     return Run(name, family, config, options, wanted["minutes"], wanted["batch"], seed)
 

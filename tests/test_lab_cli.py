@@ -77,6 +77,11 @@ def test_options_of_training_override_the_familys(tmp_path):
     assert options == {"warmup": 0.5, "free_bits": 0.0, "balance": True, "skip": 0.0}
 
 
+def test_balance_without_warm_up_would_do_nothing(tmp_path):
+    lab("train", "vae", *QUICK, "--models", tmp_path, "--balance", code=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_family_fits_a_mebibyte():
     for family, entry in families.FAMILIES.items():
         for channels in (1, 3):
@@ -257,16 +262,11 @@ def test_damaged_files_are_refused(models):
     broken = [b"", file[:5], file[: end - 3], file[:-1], file[:-4], file[: end + 4], b"x" + file]
     broken += [file[:8] + b"\xff" * 4 + file[12:]]
     broken += [file[:position] + bytes([file[position] ^ 64]) + file[position + 1 :] for position in range(end, len(file), 37)]
-    fields = [
-        {"untouched": -1},
-        {"untouched": 1 << 40},
-        {"shape": [1, 0, 4]},
-        {"shape": [1, 16, 9999]},
-        {"names": 3},
-        {"names": []},
-        {"names": "abc"},
-    ]
-    for bad in (*broken, *(changed(file, **each) for each in (*fields, {"crc": None}))):
+    shapes = ([1, 0, 4], [1, 16, 9999], [1, 16.0, 16], ["1", 16, 16], 3)
+    senseless = {"untouched": (-1, 1 << 40, "5"), "shape": shapes, "names": (3, [], "abc", [1]), "crc": (None, "0")}
+    headers = [changed(file, **{key: value}) for key, values in senseless.items() for value in values]
+    headers.append(hlab.MAGIC + (200_000).to_bytes(4, "little") + b"[" * 200_000)
+    for bad in (*broken, *headers):
         with pytest.raises((FormatError, ModelError)):
             hlab.decode(bad, trained)
 

@@ -101,7 +101,7 @@ def read_header(data: bytes) -> Header:
     try:
         fields = json.loads(data[begin:end])
         _check_fields(fields)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError("the header of this lab file is damaged") from error
     if (len(data) - end) % 4:
         raise FormatError("this lab file is cut")
@@ -110,14 +110,15 @@ def read_header(data: bytes) -> Header:
 
 def _check_fields(fields: dict[str, Any]) -> None:
     shape, untouched = fields["shape"], fields["untouched"]
-    if len(shape) != 3 or shape[0] not in (1, 3) or not all(1 <= int(edge) <= 1024 for edge in shape[1:]):
+    if not all(type(number) is int for number in (*shape, untouched, fields["crc"])):
+        raise TypeError("numbers")
+    if len(shape) != 3 or shape[0] not in (1, 3) or not all(1 <= edge <= 1024 for edge in shape[1:]):
         raise ValueError("shape")
-    if not 0 <= int(untouched) <= _RANDOM_WORDS:
+    if not 0 <= untouched <= _RANDOM_WORDS:
         raise ValueError("words")
     names = fields["names"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ValueError("names")
-    int(fields["crc"])
 
 
 def refuse_elsewhere(fields: dict[str, Any], trained: Trained) -> None:
