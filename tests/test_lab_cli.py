@@ -204,7 +204,8 @@ def encoded(models, count=3):
 def test_the_report_counts_every_bit(models):
     _, pixels, (file, report) = encoded(models)
     assert report.file_bits == 8 * len(file) and report.num_values == pixels.size
-    words_bits = 8 * (len(file) - hlab.read_header(file).end)
+    words_bits = report.file_bits - report.header_bits
+    assert words_bits == 8 * (len(file) - hlab.read_header(file).end)
     assert abs(words_bits - (report.net_bits + report.initial_bits)) <= 64
 
 
@@ -421,6 +422,16 @@ def test_the_tour_runs(number, commands, picture, made, tmp_path):
         lab(*in_small(command, tmp_path))
     assert (tmp_path / Path(made).relative_to("lab")).stat().st_size > 1000
     assert picture
+
+
+def test_the_commands_of_bits_back_run(tmp_path, monkeypatch):
+    commands = re.search(r"^## Bits back\n\n```\n(.*?)^```\n", README, re.M | re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    pixels = write_mnist(tmp_path / "mnist", 3)
+    for command in commands.strip().splitlines():
+        lab(*shlex.split(command)[2:])
+    assert [picture.tolist() for picture in read(tmp_path / "back").values()] == pixels.tolist()
 
 
 def test_the_report_is_one_page_with_all_its_pictures(models, tmp_path):

@@ -32,8 +32,8 @@ _RANDOM_WORDS = 1 << 20  # of random bits, more than any picture borrows
 
 @dataclass(frozen=True)
 class Report:
-    """What a file cost, in bits: net_bits without, file_bits with initial bits and header; bound_bits of the same latents, on the
-    grid on which the stack holds them.
+    """What a file cost, in bits: net_bits without, file_bits with initial bits and header, which holds the names; bound_bits of
+    the same latents, on the grid on which the stack holds them.
     """
 
     num_pictures: int
@@ -41,6 +41,7 @@ class Report:
     net_bits: int
     bound_bits: float
     initial_bits: int
+    header_bits: int
     file_bits: int
 
     def line(self) -> str:
@@ -48,7 +49,8 @@ class Report:
         net, bound = self.net_bits / self.num_values, self.bound_bits / self.num_values
         return (
             f"{self.num_pictures} pictures: net {net:.4f} bits/dim, bound {bound:.4f} ({100 * (net / bound - 1):+.2f} %), "
-            f"initial {self.initial_bits} bits; file {self.file_bits // 8} bytes, {self.file_bits / self.num_values:.4f} bits/dim"
+            f"initial {self.initial_bits} bits, header {self.header_bits} bits; "
+            f"file {self.file_bits // 8} bytes, {self.file_bits / self.num_values:.4f} bits/dim"
         )
 
 
@@ -79,9 +81,10 @@ def encode(
         "untouched": untouched, "crc": zlib.crc32(pictures.tobytes()),
     }  # fmt: skip
     text = json.dumps(header).encode()
-    data = MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + words.astype("<u4").tobytes()
+    head, tail = MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text, words.astype("<u4").tobytes()
     net_bits, initial_bits = stack.num_bits - begun_bits, 32 * (_RANDOM_WORDS - untouched)
-    return data, Report(len(pictures), pictures.size, net_bits, bound_bits, initial_bits, 8 * len(data))
+    bits = (net_bits, bound_bits, initial_bits, 8 * len(head), 8 * len(head + tail))
+    return head + tail, Report(len(pictures), pictures.size, *bits)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def read(paths: Sequence[Path], channels: int, count: int | None) -> tuple[Pixel
     """
     found = list(zip(_each(paths, channels), range(count or 1 << 20), strict=False))
     if not found:
-        raise PictureError("there are no pictures")
+        raise PictureError(f"there are no pictures in {', '.join(map(str, paths))}")
     names = [name for (name, _), _ in found]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise PictureError(f"two pictures would come back as {twice}")
