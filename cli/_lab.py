@@ -60,8 +60,8 @@ def check_name(_context: click.Context, _option: click.Parameter, name: str | No
 MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="DIR", callback=_find_folder,
                       help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
 DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
-                    help="MNIST's folder; or shards and folders of pictures (repeatable), of which color crops of 32x32 are made; "
-                         "or digits, glyphs, drawn.")  # fmt: skip
+                    help="MNIST's folder; or shards and folders of pictures (repeatable), of which color crops of 32x32 are "
+                         "made; or digits, glyphs, drawn.")  # fmt: skip
 THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
                        callback=_set_threads, expose_value=False, help="Threads to compute with.")  # fmt: skip
 BUDGET = together(
