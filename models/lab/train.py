@@ -137,7 +137,7 @@ def _restore(trainer: Trainer, task: LabTask, path: Path) -> None:
     except Exception as error:  # a damaged pickle may raise anything
         raise ModelError(f"{path} is not the checkpoint of such a run") from error
     if other:
-        raise ModelError(f"{path} was begun with another {', '.join(other)}")
+        raise ModelError(f"{path} is of a run that differs in its {', '.join(other)}")
 
 
 def processor_seconds() -> float:
