@@ -1,7 +1,7 @@
 # make demo   an environment, the package, and `hcodec demo`
 # make test   an environment, the package with its tools, then ruff, mypy and pytest
 #
-# make lab    an environment, then the smallest model of each family, a table and a report in lab/
+# make lab    an environment, then the smallest model of each family, a table and a report in lab/smallest/
 #
 # All start from a fresh clone. PYTHON chooses the interpreter (3.11 or newer).
 
@@ -25,9 +25,9 @@ test: lint
 FAMILIES = vae ladder resnet biva nvae vdvae pixelvae diffusion small
 
 lab: $(VENV)/dev
-	for family in $(FAMILIES); do $(BIN)/hcodec lab train $$family --tiny --minutes 0.2 || exit 1; done
-	$(BIN)/hcodec lab measure --pictures 200 --weighted 20 --coded 20
-	$(BIN)/hcodec lab report --pictures 50
+	for family in $(FAMILIES); do $(BIN)/hcodec lab train $$family --tiny --minutes 0.2 --models lab/smallest -f || exit 1; done
+	$(BIN)/hcodec lab measure --models lab/smallest --pictures 200 --weighted 20 --coded 20
+	$(BIN)/hcodec lab report --models lab/smallest --pictures 50
 
 lint: $(VENV)/dev typed
 	$(BIN)/ruff check .

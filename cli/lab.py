@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._files import read_bytes, write_bytes
-from hcodec.cli._options import FORCE, set_threads, together
-from hcodec.errors import HcodecError
-from hcodec.models import lab
+from hcodec.cli._files import refuse_existing, write_bytes
+from hcodec.cli._lab import (
+    BUDGET,
+    DATA,
+    MODELS,
+    THREADS,
+    Number,
+    beside,
+    check_name,
+    chosen,
+    load_for,
+    one_line,
+    paths_of,
+    writer,
+)
+from hcodec.cli._options import FORCE, at_most_one
 
 if TYPE_CHECKING:
-    from hcodec.models.lab.model_file import Trained
     from hcodec.models.lab.train import Run
-
-_FOLDER = "lab"
-INSTALLED = ("mnist", "color")
-_INSTALLED = Path(lab.__file__).parent / "weights"
-_MADE = click.option("--models", type=click.Path(path_type=Path), default=_FOLDER, show_default=True, metavar="DIR",
-                     help="Where trained models lie.")  # fmt: skip
-
-
-def _find_folder(_context: click.Context, _option: click.Parameter, value: str) -> Path:
-    """Returns the folder of trained models, or of those installed under a name; a folder `mnist` may hold digits alone."""
-    return _INSTALLED / value if value in INSTALLED and not any(Path(value).glob("*.safetensors")) else Path(value)
-
-
-def _beside(models: Path) -> Path:
-    """Returns where to write what is made of models: their folder, unless they are installed."""
-    return Path(_FOLDER) if models.parent == _INSTALLED else models
-
-
-MODELS = click.option("--models", default=_FOLDER, show_default=True, metavar="DIR", callback=_find_folder,
-                      help="Where trained models lie; `mnist` and `color` are installed.")  # fmt: skip
-DATA = click.option("--data", "sources", multiple=True, default=("glyphs",), show_default=True, metavar="DATA",
-                    help="MNIST's folder; or shards and folders of pictures (repeatable); or digits, glyphs, drawn.")  # fmt: skip
-THREADS = click.option("-j", "--threads", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-                       help="Threads to compute with.")  # fmt: skip
-BUDGET = together(
-    DATA, _MADE, THREADS,
-    click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=8.0, show_default=True,
-                 help="Budget; without a GPU, time of the processor for each thread."),
-    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
-    click.option("--tiny", is_flag=True, help="The smallest network of the family."),
-)  # fmt: skip
 
 
 @click.group()
@@ -61,44 +40,56 @@ def command() -> None:
       hcodec lab measure --data mnist/
       hcodec lab code vdvae *.png -o digits.hlab
       hcodec lab decode digits.hlab -o digits/
+      hcodec lab study collapse --data mnist/
       hcodec lab report --data mnist/
     """
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turns errors of the package and of files into one line and exit code 1."""
-    try:
-        yield
-    except (HcodecError, OSError, MemoryError) as error:
-        raise click.ClickException(str(error) or type(error).__name__) from error
 
 
 @command.command()
 @click.argument("family")
 @BUDGET
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, batches and noise.")
-@click.option("--name", default=None, help="Of the files written.  [default: the family]")
-@click.option("--warmup", type=click.FloatRange(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
-@click.option("--free-bits", type=click.FloatRange(min=0), default=None, help="Bits of each level that cost nothing.")
+@click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), default=0, show_default=True,
+              help="Of weights, batches and noise.")  # fmt: skip
+@click.option("--name", default=None, callback=check_name, help="Of the files written.  [default: the family]")
+@click.option("--warmup", type=Number(0, 1), default=None, help="Share of the budget over which the KL's weight rises.")
+@click.option("--free-bits", type=Number(min=0), default=None, help="Bits of each level that cost nothing.")
 @click.option("--balance/--no-balance", default=None, help="While the KL's weight rises, weigh levels by what they hold.")
-@click.option("--skip", type=click.FloatRange(min=0), default=None, help="Skip gradients this many times as large as usual.")
+@click.option("--skip", type=Number(min=0), default=None,
+              help="Skip gradients this many times as large as usual; 0: none.")  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run of the same name left off.")
-def train(family: str, seed: int, name: str | None, resume: bool, **wanted: Any) -> None:
+def train(family: str, seed: int, name: str | None, resume: bool, force: bool, **wanted: Any) -> None:
     """Train a family: vae, ladder, resnet, biva, nvae, vdvae, pixelvae, diffusion or small.
 
-    Writes FAMILY.safetensors, FAMILY.csv and a checkpoint, FAMILY.pt. Options of training default to what the family's paper
-    says.
+    Writes FAMILY.safetensors, FAMILY.csv and, ten times on the way, a checkpoint, FAMILY.pt. Options of training default to what
+    the family's paper says, as far as that helps networks this small. A checkpoint goes on with the same data and options; with
+    more --minutes, a finished run does, too.
     """
-    set_threads(wanted["threads"])
-    with _one_line():
+    at_most_one(resume=resume or None, force=force or None)
+    say = _progress()
+    with one_line():
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
 
+        if not force:
+            _refuse_trained(wanted["models"], name or family, resume)
         data = open_set(wanted["sources"], seed)
         run = _run(family, data.channels, wanted, seed, name or family)
-        path = training.train(run, data, wanted["models"], _progress(), resume)
-    click.echo(f"\r\x1b[KWrote {path}")
+        if force:
+            (wanted["models"] / f"{run.name}.pt").unlink(missing_ok=True)
+        path = training.train(run, data, wanted["models"], say, resume)
+        last = training.read_log(path.with_suffix(".csv"))[-1]
+    say("")
+    click.echo(f"Wrote {path}: {last['step']:.0f} steps, at last {last['bpd']:.3f} bits/dim in training")
+
+
+def _refuse_trained(folder: Path, name: str, resume: bool) -> None:
+    """Raises click.ClickException if a model, or a checkpoint on the way to it, would be lost."""
+    model, checkpoint = folder / f"{name}.safetensors", folder / f"{name}.pt"
+    if resume and model.exists() and not checkpoint.exists():
+        raise click.ClickException(f"{model} has no checkpoint to go on from (--force begins anew, --name begins another)")
+    for path in (model, checkpoint):
+        if path.exists() and not resume:
+            raise click.ClickException(f"{path} exists already (--resume goes on, --force begins anew, --name begins another)")
 
 
 def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: str) -> Run:
@@ -109,6 +100,8 @@ def _run(family: str, channels: int, wanted: dict[str, Any], seed: int, name: st
 
     chosen = {key: wanted[key] for key in ("warmup", "free_bits", "balance", "skip") if wanted.get(key) is not None}
     options = replace(families.entry(family).options, **chosen)
+    if wanted.get("balance") and not options.warmup:
+        raise click.UsageError("--balance acts while the KL's weight rises: give a --warmup, too.")
     config = families.configure(family, channels, wanted["tiny"])
     return Run(name, family, config, options, wanted["minutes"], wanted["batch"], seed)
 
@@ -128,53 +121,42 @@ def _progress() -> Callable[[str], None]:
 @command.command()
 @DATA
 @click.option("--test", "tested", multiple=True, metavar="DATA",
-              help="Measure on 32x32 tiles of these pictures (repeatable) instead of the data's own test pictures.")  # fmt: skip
+              help="Measure on 32x32 tiles of these pictures (repeatable), downscaled by 2, 4 and 8, not on the data's own test "
+                   "pictures.")  # fmt: skip
 @MODELS
 @THREADS
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Where results.json and results.md go.  [default: that of the models]")  # fmt: skip
-@click.option("--pictures", type=click.IntRange(min=1), default=1000, show_default=True, help="Test pictures for the bound.")
+              help="Where results.json and results.md go.  [default: where the models lie, or lab/installed/NAME; "
+                   "with --test, tested/ there]")  # fmt: skip
+@click.option("--pictures", type=click.IntRange(min=2), default=1000, show_default=True, help="Test pictures for the bound.")
 @click.option("--samples", type=click.IntRange(min=1), default=64, show_default=True, help="Of the importance-weighted bound.")
 @click.option("--weighted", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures for that bound.")
 @click.option("--coded", type=click.IntRange(min=1), default=100, show_default=True, help="Test pictures to code and decode.")
 def measure(
-    sources: tuple[str, ...], tested: tuple[str, ...], models: Path, threads: int, output: Path | None,
+    sources: tuple[str, ...], tested: tuple[str, ...], models: Path, output: Path | None,
     pictures: int, samples: int, weighted: int, coded: int,
 ) -> None:  # fmt: skip
     """Measure all trained models: bounds, levels, active units, bits back, speed; one table."""
-    set_threads(threads)
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import measure as measuring
         from hcodec.models.lab.data import open_set, test_tiles
 
-        test = test_tiles(tested) if tested else open_set(sources).test
-        effort, known = measuring.Effort(pictures, samples, weighted, coded), measuring.read(output or _beside(models))
-        results: list[dict[str, Any]] = []
-        for path in _trained(models):
-            trained = _load(path, test.shape[1])
-            click.echo(f"{path.stem} ...", err=True)
-            subject = measuring.subject(path.stem, trained, test, effort)
-            found = next((one for one in known if subject.items() <= one.items()), None)
-            results.append(found or measuring.measure(path.stem, trained, test, effort))
-            measuring.write(results, output or _beside(models))
-        click.echo(measuring.table(results))
-
-
-def _trained(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise click.ClickException(f"no trained models in {folder}; `hcodec lab train` makes some, `--models mnist` is installed")
-    return paths
-
-
-def _load(path: Path, channels: int | None = None) -> Trained:
-    from hcodec.errors import PictureError
-    from hcodec.models.lab import model_file
-
-    trained = model_file.load(path)
-    if channels is not None and trained.config.channels != channels:
-        raise PictureError(f"{path} was trained on pictures of {trained.config.channels} channels, the data has {channels}")
-    return trained
+        if tested:
+            test, shown = test_tiles(tested), f"tiles of {', '.join(Path(source).name for source in tested)}"
+        else:
+            data = open_set(sources)
+            test, shown = data.test, data.name
+        trained = load_for(paths_of(models), test.shape[1], None if tested else shown)
+        folder = output or (beside(models) / "tested" if tested else beside(models))
+        effort, known = measuring.Effort(pictures, samples, weighted, coded).within(len(test)), measuring.read(folder)
+        subjects = {name: measuring.subject(name, model, test, effort) for name, model in trained.items()}
+        results = {name: one for name, subject in subjects.items() for one in known if subject.items() <= one.items()}
+        for name, model in trained.items():
+            if name not in results:
+                click.echo(f"{name} ...", err=True)
+                results[name] = measuring.measure(name, model, test, effort, shown)
+            measuring.write(sorted(results.values(), key=lambda one: str(one["name"])), folder)
+        click.echo(measuring.table([*results.values()]))
 
 
 @command.command()
@@ -185,17 +167,17 @@ def _load(path: Path, channels: int | None = None) -> Trained:
 @THREADS
 @click.option("--count", type=click.IntRange(min=1), default=None, help="Take only so many pictures.")
 @FORCE
-def code(family: str, files: tuple[Path, ...], output: str, models: Path, threads: int, count: int | None, force: bool) -> None:
+def code(family: str, files: tuple[Path, ...], output: str, models: Path, count: int | None, force: bool) -> None:
     """Code pictures of one size on one stack, with bits back.
 
     FILES are pictures, folders of pictures, or MNIST's idx files. The file decodes only on this machine, with this model, this
     torch and as many threads: it is a demonstration, and no kind of the hcodec format.
     """
-    set_threads(threads)
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import hlab, pictures
 
-        trained = _load(models / f"{family}.safetensors")
+        refuse_existing(output, force=force)
+        trained = chosen(models, family)
         pixels, names = pictures.read(files, trained.config.channels, count)
         with click.progressbar(length=len(pixels), file=sys.stderr) as bar:
             data, report = hlab.encode(pixels, names, trained, lambda: bar.update(1))
@@ -204,42 +186,34 @@ def code(family: str, files: tuple[Path, ...], output: str, models: Path, thread
 
 
 @command.command()
-@click.argument("file", type=click.Path(exists=True))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where PNGs go.")
 @MODELS
 @THREADS
 @FORCE
-def decode(file: str, output: Path, models: Path, threads: int, force: bool) -> None:
+def decode(file: Path, output: Path, models: Path, force: bool) -> None:
     """Decode a file of `hcodec lab code` to PNGs, where it was written."""
-    set_threads(threads)
-    with _one_line():
+    with one_line():
         from hcodec.models.lab import hlab, pictures
 
-        data = read_bytes(file)
-        trained = _find(models, hlab.read_header(data).fields)
-        pixels, names = hlab.decode(data, trained)
-        for picture, name in zip(pixels, names, strict=True):
-            target = BytesIO()
-            pictures.to_image(picture).save(target, "PNG")
-            write_bytes(str(output / Path(name).name), target.getvalue(), force=force)
+        data = file.read_bytes()
+        fields = hlab.read_header(data).fields
+        targets = [str(output / Path(name).name) for name in fields["names"]]
+        for target in targets:
+            refuse_existing(target, force=force)
+        pixels = hlab.decode(data, writer(models, fields))
+        for picture, target in zip(pixels, targets, strict=True):
+            made = BytesIO()
+            pictures.to_image(picture).save(made, "PNG")
+            write_bytes(target, made.getvalue(), force=force)
     click.echo(f"Wrote {len(pixels)} pictures to {output}")
-
-
-def _find(models: Path, fields: dict[str, Any]) -> Trained:
-    """Returns the model of a file: the one with its digest, in a folder or installed, else any one, which will be refused."""
-    from hcodec.models.lab import model_file
-
-    paths = [*models.glob("*.safetensors"), *_INSTALLED.glob("*/*.safetensors")]
-    found = [model_file.load(path) for path in paths or _trained(models)]
-    same = [trained for trained in found if trained.digest == fields.get("model")]
-    return (same or found)[0]
 
 
 @command.command()
 @click.argument("study")
 @BUDGET
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="How many runs of each kind.")
-def study(study: str, seeds: int, **wanted: Any) -> None:
+def study(study: str, seeds: int, force: bool, **wanted: Any) -> None:
     """Train one family in several ways, for the report: collapse, skips or posterior.
 
     \b
@@ -247,8 +221,8 @@ def study(study: str, seeds: int, **wanted: Any) -> None:
       skips      BIVA with and without its skip connections
       posterior  an NVAE with residual and with absolute posteriors
     """
-    set_threads(wanted["threads"])
-    with _one_line():
+    say = _progress()
+    with one_line():
         from hcodec.models.lab import studies
         from hcodec.models.lab import train as training
         from hcodec.models.lab.data import open_set
@@ -256,9 +230,20 @@ def study(study: str, seeds: int, **wanted: Any) -> None:
         data = open_set(wanted["sources"])
         folder = wanted["models"] / "studies"
         runs = studies.runs(study, data.channels, wanted["tiny"], wanted["minutes"], wanted["batch"], seeds)
+        _clear(study, folder, force)
         for run in runs:
-            training.train(run, data, folder, _progress())
-    click.echo(f"\r\x1b[KWrote {len(runs)} runs to {folder}")
+            training.train(run, data, folder, say)
+    say("")
+    click.echo(f"Wrote {len(runs)} runs to {folder}; `hcodec lab report` draws them")
+
+
+def _clear(study: str, folder: Path, force: bool) -> None:
+    """Removes earlier runs of a study, with which new ones would be mixed up; click.ClickException unless that is wanted."""
+    earlier = [path for path in folder.glob(f"{study}.*") if path.suffix in (".safetensors", ".pt", ".csv")]
+    if earlier and not force:
+        raise click.ClickException(f"{folder} holds runs of the study {study} already (--force begins anew)")
+    for path in earlier:
+        path.unlink()
 
 
 @command.command()
@@ -266,12 +251,12 @@ def study(study: str, seeds: int, **wanted: Any) -> None:
 @MODELS
 @THREADS
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Where index.html and its pictures go.  [default: report in the models' folder]")  # fmt: skip
+              help="Where index.html and its pictures go.  [default: report/ where the models lie, or in "
+                   "lab/installed/NAME]")  # fmt: skip
 @click.option("--pictures", type=click.IntRange(min=2), default=200, show_default=True, help="Test pictures for anomaly scores.")
-def report(sources: tuple[str, ...], models: Path, threads: int, output: Path | None, pictures: int) -> None:
+def report(sources: tuple[str, ...], models: Path, output: Path | None, pictures: int) -> None:
     """Draw what the models learned: one HTML page with its pictures."""
-    set_threads(threads)
-    with _one_line():
+    with one_line():
         try:
             from hcodec.models.lab import report as reporting
         except ImportError as error:
@@ -279,6 +264,7 @@ def report(sources: tuple[str, ...], models: Path, threads: int, output: Path | 
         from hcodec.models.lab.data import open_set
 
         data = open_set(sources)
-        trained = {path.stem: _load(path, data.channels) for path in _trained(models)}
-        page = reporting.write(trained, models, data.test, output or _beside(models) / "report", pictures)
+        paths = sorted(models.glob("*.safetensors")) if any((models / "studies").glob("*.csv")) else paths_of(models)
+        trained = load_for(paths, data.channels, data.name)
+        page = reporting.write(trained, models, data.test, output or beside(models) / "report", pictures)
     click.echo(f"Wrote {page}")

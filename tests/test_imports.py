@@ -155,6 +155,7 @@ ARROWS = {
     "models.training": {"models.blocks", "models.photo"},
     "models.lab": {"errors", "coding.float_stack", "models.descend", "models.tables", "models.small", "models.training"},
     "cli.lab": {"errors", "cli", "models.lab"},
+    "cli._lab": {"errors", "cli", "models.lab"},
 }
 # these make and train models; they may import more, for nothing else imports them
 TRAINING = {"models.training"} | {
@@ -204,7 +205,8 @@ OUTSIDE = {
     "models.lab": {"numpy", "torch", "safetensors", "PIL", "matplotlib", "sklearn"},
     "corpus": {"numpy", "distributed"},
     "cli": {"numpy", "PIL", "click"},
-    "cli.lab": {"numpy", "PIL", "click", "torch"},
+    "cli.lab": {"numpy", "PIL", "click"},
+    "cli._lab": {"click", "torch"},
 }
 # modules that load torch when they are imported: networks, and what is made of them; whoever codes imports none of them
 # before torch is asked for
@@ -216,6 +218,7 @@ TORCH = {
     "models.training",
     "models.lab",
     "cli.lab",
+    "cli._lab",
     *(f"models.integer.{name}" for name in ("kernels", "products", "quantize", "unquantize")),
     *(
         f"models.photo.{name}"

@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -76,6 +77,11 @@ def test_options_of_training_override_the_familys(tmp_path):
     assert options == {"warmup": 0.5, "free_bits": 0.0, "balance": True, "skip": 0.0}
 
 
+def test_balance_without_warm_up_would_do_nothing(tmp_path):
+    lab("train", "vae", *QUICK, "--models", tmp_path, "--balance", code=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_family_fits_a_mebibyte():
     for family, entry in families.FAMILIES.items():
         for channels in (1, 3):
@@ -115,16 +121,46 @@ def test_seeds_share_a_row_and_nothing_is_measured_twice(models, tmp_path, monke
     lab(*measured)
 
 
+def test_results_survive_an_interruption(models, tmp_path, monkeypatch):
+    for name in ("ladder", "vae"):
+        shutil.copy(models / f"{name}.safetensors", tmp_path)
+    measured = ("measure", "--models", tmp_path, "--pictures", 8, "--samples", 2, "--weighted", 4, "--coded", 2)
+    lab(*measured)
+    before = (tmp_path / "results.json").read_text()
+    shutil.copy(models / "biva.safetensors", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "bounds", lambda *_: (_ for _ in ()).throw(FormatError("interrupted")))
+        lab(*measured, code=1)
+    assert (tmp_path / "results.json").read_text() == before
+
+
+def test_the_table_says_what_was_measured_on_and_the_kl_of_each_level(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/results.json").write_text("of models trained here")
+    output = lab("measure", "--models", "mnist", "--pictures", 2, "--samples", 1, "--weighted", 9, "--coded", 3)
+    assert "Warning: models trained on mnist are shown pictures of glyphs" in output
+    assert "Bits per dimension on glyphs, 2 test pictures" in output and "over the first 2 pictures" in output
+    results = json.loads((tmp_path / "lab/installed/mnist/results.json").read_text())
+    assert {one["coded"] for one in results} == {2} and {one["data"] for one in results} == {"glyphs"}
+    assert (tmp_path / "lab/results.json").read_text() == "of models trained here"
+    levels = next(one for one in results if one["name"] == "ladder")["kl_bits"]
+    assert f"| Ladder VAE | {', '.join(f'{name} {bits:.1f}' for name, bits in levels.items())} |" in output
+
+
 def test_models_are_measured_on_pictures_of_the_users_own(tmp_path):
     shutil.copy(INSTALLED / "color/biva.safetensors", tmp_path / "biva.safetensors")
     pixels = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     sizes = ("--pictures", 9, "--samples", 1, "--weighted", 1, "--coded", 1)
     lab("measure", "--models", tmp_path, "--test", tmp_path / "noise.png", *sizes)
-    result = json.loads((tmp_path / "results.json").read_text())[0]
+    result = json.loads((tmp_path / "tested/results.json").read_text())[0]
+    assert result["data"] == "tiles of noise.png" and result["effort"]["pictures"] == 2
     tiles = data.test_tiles([tmp_path / "noise.png"])
     assert {tile.tobytes() for tile in tiles} == {tile.transpose(2, 0, 1).tobytes() for tile in thumbnails.tiles([pixels])}
     assert len(tiles) == 2 and result["test"] == zlib.crc32(tiles.tobytes())
+    Image.fromarray(pixels[:, :64]).save(tmp_path / "one.png")  # of which no error can be estimated
+    lab("measure", "--models", tmp_path, "--test", tmp_path / "one.png", *sizes, code=1)
     Image.fromarray(pixels[:32]).save(tmp_path / "low.png")
     lab("measure", "--models", tmp_path, "--test", tmp_path / "low.png", *sizes, code=1)
     lab("measure", "--models", tmp_path, "--test", tmp_path / "none.png", *sizes, code=1)
@@ -168,7 +204,8 @@ def encoded(models, count=3):
 def test_the_report_counts_every_bit(models):
     _, pixels, (file, report) = encoded(models)
     assert report.file_bits == 8 * len(file) and report.num_values == pixels.size
-    words_bits = 8 * (len(file) - hlab.read_header(file).end)
+    words_bits = report.file_bits - report.header_bits
+    assert words_bits == 8 * (len(file) - hlab.read_header(file).end)
     assert abs(words_bits - (report.net_bits + report.initial_bits)) <= 64
 
 
@@ -181,11 +218,43 @@ def changed(file, **fields):
 @pytest.mark.parametrize("key", ["torch", "machine", "capability", "threads", "model"])
 def test_decoding_elsewhere_is_refused(models, tmp_path, key):
     trained, _, (file, _) = encoded(models)
-    with pytest.raises(FormatError, match=f"its {key} is elsewhere"):
+    with pytest.raises(FormatError, match=f"{key}: there 'elsewhere', here "):
         hlab.decode(changed(file, **{key: "elsewhere"}), trained)
     (tmp_path / "x.hlab").write_bytes(changed(file, **{key: "elsewhere"}))
     lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models, code=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, tmp_path):
+    for count in (2, 1):
+        lab("code", "vae", digits, "-o", tmp_path / f"{count}.hlab", "--models", models, "-j", count)
+        assert hlab.read_header((tmp_path / f"{count}.hlab").read_bytes()).fields["threads"] == count
+    lab("decode", tmp_path / "2.hlab", "-o", tmp_path / "out", "--models", models, code=1)
+    lab("decode", tmp_path / "1.hlab", "-o", tmp_path / "out", "--models", models)
+
+
+def test_decoding_finds_the_model_and_overwrites_nothing(models, digits, tmp_path):
+    lab("code", "vae", digits, "-o", tmp_path / "x.hlab", "--models", models)
+    lab("code", "vae", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    (tmp_path / "none").mkdir()
+    assert "the model that wrote" in lab(
+        "decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", tmp_path / "none", code=1
+    )
+    (tmp_path / "none/a.safetensors").write_text("of something else")
+    shutil.copy(models / "vae.safetensors", tmp_path / "none/mine.safetensors")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/digit3.png").write_text("mine")
+    decoding = ("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", tmp_path / "none")
+    lab(*decoding, code=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["digit3.png"]
+    lab(*decoding, "--force")
+    assert read(tmp_path / "out").keys() == read(digits).keys()
+    lab("decode", tmp_path, "-o", tmp_path / "out", code=2)
+
+
+def test_without_torch_the_lab_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install hcodec[torch]" in lab("measure", code=1)
 
 
 def test_damaged_files_are_refused(models):
@@ -194,8 +263,11 @@ def test_damaged_files_are_refused(models):
     broken = [b"", file[:5], file[: end - 3], file[:-1], file[:-4], file[: end + 4], b"x" + file]
     broken += [file[:8] + b"\xff" * 4 + file[12:]]
     broken += [file[:position] + bytes([file[position] ^ 64]) + file[position + 1 :] for position in range(end, len(file), 37)]
-    fields = [{"untouched": -1}, {"untouched": 1 << 40}, {"shape": [1, 0, 4]}, {"shape": [1, 16, 9999]}, {"names": 3}]
-    for bad in (*broken, *(changed(file, **each) for each in (*fields, {"crc": None}))):
+    shapes = ([1, 0, 4], [1, 16, 9999], [1, 16.0, 16], ["1", 16, 16], 3)
+    senseless = {"untouched": (-1, 1 << 40, "5"), "shape": shapes, "names": (3, [], "abc", [1]), "crc": (None, "0")}
+    headers = [changed(file, **{key: value}) for key, values in senseless.items() for value in values]
+    headers.append(hlab.MAGIC + (200_000).to_bytes(4, "little") + b"[" * 200_000)
+    for bad in (*broken, *headers):
         with pytest.raises((FormatError, ModelError)):
             hlab.decode(bad, trained)
 
@@ -203,12 +275,14 @@ def test_damaged_files_are_refused(models):
 def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "color.png")
     Image.new("L", (15, 16)).save(tmp_path / "narrow.png")
+    Image.new("L", (16, 16)).convert("P").save(tmp_path / "palette.png")  # whose numbers are no grays
+    (tmp_path / "cut.png").write_bytes((digits / "digit1.png").read_bytes()[:60])
     (tmp_path / "text.png").write_text("no picture")
     shutil.copy(digits / "digit0.png", tmp_path)
-    for name in ("color", "narrow", "text", "digit0"):
+    for name in ("color", "narrow", "text", "digit0", "palette", "cut"):
         lab("code", "vae", digits, tmp_path / f"{name}.png", "-o", tmp_path / "x.hlab", "--models", models, code=1)
     lab("code", "vae", tmp_path / "none.png", "-o", tmp_path / "x.hlab", "--models", models, code=2)
-    lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
+    assert "there are biva, diffusion" in lab("code", "gan", digits, "-o", tmp_path / "x.hlab", "--models", models, code=1)
     (tmp_path / "empty").mkdir()
     lab("code", "vae", tmp_path / "empty", "-o", tmp_path / "x.hlab", "--models", models, code=1)
     assert not (tmp_path / "x.hlab").exists()
@@ -222,6 +296,17 @@ def test_bad_models_and_data_are_refused(models, tmp_path):
     lab("measure", "--models", tmp_path, code=1)
     lab("measure", "--models", models, "--data", "drawn", code=1)
     lab("study", "nothing", *QUICK, "--models", tmp_path, code=1)
+    for bad in (
+        ("--minutes", "nan"),
+        ("--minutes", "inf"),
+        ("--free-bits", "nan"),
+        ("--seed", -1),
+        ("--name", ""),
+        ("--name", "a/b"),
+    ):
+        lab("train", "vae", *QUICK, *bad, "--models", tmp_path / "none", code=2)
+    lab("train", "vae", *QUICK, "--models", tmp_path / "bad.safetensors", code=1)
+    assert not (tmp_path / "none").exists()
     with pytest.raises(PictureError):
         data.open_set([str(tmp_path)])
 
@@ -245,9 +330,14 @@ def test_mnist_is_read_and_cut_files_are_not(tmp_path):
     plain.write_bytes(gzip.decompress((tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes())[:-1])
     with pytest.raises(PictureError, match="cut"):
         data.read_idx(plain)
+    compressed = (tmp_path / "t10k-images-idx3-ubyte.gz").read_bytes()
     (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
     with pytest.raises(PictureError, match="not complete"):
         data.open_set([str(tmp_path)])
+    for path in (tmp_path / "train-images-idx3-ubyte.gz", tmp_path / "cut.tar"):
+        path.write_bytes(compressed[:-20])
+        source = tmp_path if path.suffix == ".gz" else path
+        assert str(path) in lab("train", "vae", *QUICK, "--data", source, "--models", tmp_path / "out", code=1)
 
 
 def test_color_sets_hold_out_whole_pictures():
@@ -334,6 +424,16 @@ def test_the_tour_runs(number, commands, picture, made, tmp_path):
     assert picture
 
 
+def test_the_commands_of_bits_back_run(tmp_path, monkeypatch):
+    commands = re.search(r"^## Bits back\n\n```\n(.*?)^```\n", README, re.M | re.S)[1]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mnist").mkdir()
+    pixels = write_mnist(tmp_path / "mnist", 3)
+    for command in commands.strip().splitlines():
+        lab(*shlex.split(command)[2:])
+    assert [picture.tolist() for picture in read(tmp_path / "back").values()] == pixels.tolist()
+
+
 def test_the_report_is_one_page_with_all_its_pictures(models, tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra `bench`")
     shown = ("biva", "pixelvae", "vdvae")
@@ -345,6 +445,53 @@ def test_the_report_is_one_page_with_all_its_pictures(models, tmp_path):
     named = set(re.findall(r'src="([^"]+)"', page))
     assert named == {path.name for path in (tmp_path / "report").glob("*.png")}
     assert {f"{family}-{section}.png" for family in shown for section in ("samples", "prefix", "anomaly")} <= named
+
+
+def test_nothing_that_was_trained_is_lost_unasked(tmp_path):
+    trained = ("train", "vae", *QUICK, "--models", tmp_path)
+    lab(*trained)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert "--resume" in lab(*trained, code=1)
+    lab(*trained, "--force", "--resume", code=2)
+    others = (["--seed", 1], ["--batch", 9], ["--free-bits", 1], ["--data", "drawn"])
+    for other in others:
+        assert "that differs in its" in lab(*trained, "--minutes", 1, *other, "--resume", code=1)
+    assert "its family, " in lab("train", "ladder", *QUICK, "--name", "vae", "--models", tmp_path, "--resume", code=1)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    lab(*trained, "--name", "other")
+    (tmp_path / "vae.safetensors").unlink()
+    lab(*trained, code=1)  # a checkpoint is worth something, too
+    lab(*trained, "--resume")
+    lab(*trained, "--force")
+    for junk in (b"", b"junk", before["vae.pt"][:-100], before["vae.safetensors"]):
+        (tmp_path / "vae.pt").write_bytes(junk)
+        assert "vae.pt is not the checkpoint of" in lab(*trained, "--resume", code=1)
+    (tmp_path / "vae.pt").unlink()
+    assert "no checkpoint" in lab(*trained, "--resume", code=1)
+
+
+def test_runs_of_a_study_are_not_mixed_with_those_of_an_earlier_one(tmp_path):
+    study = ("study", "skips", *QUICK, "--models", tmp_path)
+    lab(*study, "--seeds", 2)
+    (tmp_path / "studies/collapse.plain.0.csv").write_text("of another study")
+    lab(*study, "--seeds", 1, code=1)
+    lab(*study, "--seeds", 1, "--force")
+    logs = {path.name for path in (tmp_path / "studies").glob("*.csv")}
+    assert logs == {"skips.with skip connections.0.csv", "skips.without.0.csv", "collapse.plain.0.csv"}
+
+
+def test_few_pictures_are_enough_for_a_training_and_a_report(tmp_path, recwarn):
+    pytest.importorskip("matplotlib", reason="needs the extra `bench`")
+    (tmp_path / "few").mkdir()
+    for number in range(17):
+        pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"few/{number:02}.png")
+    given = ("--data", tmp_path / "few", "--models", tmp_path)
+    lab("train", "vae", *QUICK, *given)
+    lab("report", *given)
+    assert (tmp_path / "report/vae-mixed.png").exists() and not recwarn.list
+    (tmp_path / "few/16.png").unlink()
+    lab("report", *given, code=1)
 
 
 def test_a_run_goes_on_where_it_left_off(tmp_path):

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import functools
 import gzip
+import struct
+import tarfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,18 @@ from hcodec.models.training import data, drawn
 Pixels = NDArray[np.uint8]
 EDGE = thumbnails.EDGE
 GLYPH = 16
+READING = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    tarfile.TarError,
+    zlib.error,
+    struct.error,
+    Image.DecompressionBombError,
+)  # what damaged pictures and shards raise
 _HELD_OUT = 16  # every so many pictures are for the test
 _FACTORS = (2, 3, 4, 6, 8)
 _NUM_DRAWN = 96
@@ -58,7 +73,7 @@ def open_set(sources: Sequence[str], seed: int = 0) -> DataSet:
     if len(sources) == 1 and _idx(Path(sources[0]), "train"):
         train, test = (read_idx(_idx(Path(sources[0]), part)) for part in ("train", "t10k"))
         return _fixed("mnist", train, test, seed)
-    return _crops("color", data.load(sources), seed)
+    return _crops("color", _load(sources), seed)
 
 
 def _idx(folder: Path, part: str) -> Path | None:
@@ -70,7 +85,10 @@ def read_idx(path: Path | None) -> Pixels:
     """Returns the pictures of an idx file, plain or compressed, (N, 1, H, W); PictureError if it is none."""
     if path is None:
         raise PictureError("MNIST is not complete: train-images and t10k-images are wanted")
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise PictureError(f"{path} is cut or damaged") from error
     if len(raw) < 16 or raw[:4] != b"\0\0\x08\x03":
         raise PictureError(f"{path} is not an idx file of pictures")
     count, height, width = np.frombuffer(raw[4:16], dtype=">u4").tolist()
@@ -94,19 +112,34 @@ def _crops(name: str, pictures: Sequence[Pixels], seed: int) -> DataSet:
         for factor in _FACTORS if min(picture.shape[:2]) // factor >= EDGE
     ]  # fmt: skip
     tiles = _tiles(held)
-    if not smaller or not len(tiles):
-        raise PictureError(f"{len(pictures)} pictures are too few, or all smaller than {2 * EDGE} pixels")
+    if not smaller or len(tiles) < 2:
+        raise PictureError(f"{len(pictures)} pictures are too few, or too many of them smaller than {2 * EDGE} pixels")
     crops = data.Crops(smaller, EDGE, seed)
     return DataSet(name, lambda count: _channels_first(crops.batch(count).numpy()), crops.random, tiles)
 
 
 def test_tiles(sources: Sequence[str]) -> Pixels:
-    """Returns 32x32 tiles of all pictures in shards and folders, downscaled by 2, 4 and 8; PictureError if there are none."""
+    """Returns 32x32 tiles of all pictures in shards and folders, downscaled by 2, 4 and 8; PictureError if there are not two."""
     _expect(sources)
-    tiles = _tiles(data.load(sources))
-    if not len(tiles):
-        raise PictureError(f"all pictures are smaller than {2 * EDGE} pixels")
+    pictures = _load(sources)
+    tiles = _tiles(pictures)
+    if len(tiles) < 2:
+        raise PictureError(f"{len(pictures)} pictures are too few, or too many of them smaller than {2 * EDGE} pixels")
     return tiles
+
+
+def _load(sources: Sequence[str]) -> list[Pixels]:
+    """Returns all pictures of shards, folders and files, uint8 (H, W, 3); PictureError if there are none or one is damaged."""
+    found: list[Pixels] = []
+    for source in sources:
+        try:
+            found += data.load([source])
+        except READING as error:
+            reason = [*str(error).splitlines(), "cut or damaged"][0]
+            raise PictureError(f"{source}: {reason}") from error
+    if not found:
+        raise PictureError(f"there are no pictures in {', '.join(map(str, sources))}")
+    return found
 
 
 def _tiles(pictures: Sequence[Pixels]) -> Pixels:
@@ -118,7 +151,8 @@ def _tiles(pictures: Sequence[Pixels]) -> Pixels:
 def _expect(sources: Sequence[str]) -> None:
     """Raises PictureError if there is no such file or folder."""
     if missing := [source for source in sources if not Path(source).exists()]:
-        raise PictureError(f"no such file, folder or embedded set: {missing[0]}")
+        alone = "; an embedded set stands alone" if missing[0] in EMBEDDED else ""
+        raise PictureError(f"no such file, folder or embedded set: {missing[0]}{alone}")
 
 
 def _channels_first(pixels: Pixels) -> Pixels:

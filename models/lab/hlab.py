@@ -32,8 +32,8 @@ _RANDOM_WORDS = 1 << 20  # of random bits, more than any picture borrows
 
 @dataclass(frozen=True)
 class Report:
-    """What a file cost, in bits: net_bits without, file_bits with initial bits and header; bound_bits of the same latents, on the
-    grid on which the stack holds them.
+    """What a file cost, in bits: net_bits without, file_bits with initial bits and header, which holds the names; bound_bits of
+    the same latents, on the grid on which the stack holds them.
     """
 
     num_pictures: int
@@ -41,6 +41,7 @@ class Report:
     net_bits: int
     bound_bits: float
     initial_bits: int
+    header_bits: int
     file_bits: int
 
     def line(self) -> str:
@@ -48,7 +49,8 @@ class Report:
         net, bound = self.net_bits / self.num_values, self.bound_bits / self.num_values
         return (
             f"{self.num_pictures} pictures: net {net:.4f} bits/dim, bound {bound:.4f} ({100 * (net / bound - 1):+.2f} %), "
-            f"initial {self.initial_bits} bits; file {self.file_bits // 8} bytes, {self.file_bits / self.num_values:.4f} bits/dim"
+            f"initial {self.initial_bits} bits, header {self.header_bits} bits; "
+            f"file {self.file_bits // 8} bytes, {self.file_bits / self.num_values:.4f} bits/dim"
         )
 
 
@@ -79,9 +81,10 @@ def encode(
         "untouched": untouched, "crc": zlib.crc32(pictures.tobytes()),
     }  # fmt: skip
     text = json.dumps(header).encode()
-    data = MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + words.astype("<u4").tobytes()
+    head, tail = MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text, words.astype("<u4").tobytes()
     net_bits, initial_bits = stack.num_bits - begun_bits, 32 * (_RANDOM_WORDS - untouched)
-    return data, Report(len(pictures), pictures.size, net_bits, bound_bits, initial_bits, 8 * len(data))
+    bits = (net_bits, bound_bits, initial_bits, 8 * len(head), 8 * len(head + tail))
+    return head + tail, Report(len(pictures), pictures.size, *bits)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def read_header(data: bytes) -> Header:
     try:
         fields = json.loads(data[begin:end])
         _check_fields(fields)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError("the header of this lab file is damaged") from error
     if (len(data) - end) % 4:
         raise FormatError("this lab file is cut")
@@ -110,22 +113,27 @@ def read_header(data: bytes) -> Header:
 
 def _check_fields(fields: dict[str, Any]) -> None:
     shape, untouched = fields["shape"], fields["untouched"]
-    if len(shape) != 3 or shape[0] not in (1, 3) or not all(1 <= int(edge) <= 1024 for edge in shape[1:]):
+    if not all(type(number) is int for number in (*shape, untouched, fields["crc"])):
+        raise TypeError("numbers")
+    if len(shape) != 3 or shape[0] not in (1, 3) or not all(1 <= edge <= 1024 for edge in shape[1:]):
         raise ValueError("shape")
-    if not 0 <= int(untouched) <= _RANDOM_WORDS or not all(isinstance(name, str) for name in fields["names"]):
-        raise ValueError("words or names")
-    int(fields["crc"])
+    if not 0 <= untouched <= _RANDOM_WORDS:
+        raise ValueError("words")
+    names = fields["names"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("names")
 
 
 def refuse_elsewhere(fields: dict[str, Any], trained: Trained) -> None:
     """Raises FormatError unless this model, torch, machine and number of threads wrote the file."""
     for key, value in {"model": trained.digest, **here()}.items():
         if fields.get(key) != value:
-            raise FormatError(f"a lab file decodes only where it was written: its {key} is {fields.get(key)}, here it is {value}")
+            there = f"{fields.get(key)!r:.40}"
+            raise FormatError(f"a lab file decodes only where it was written; {key}: there {there}, here {value!r}")
 
 
-def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: None) -> tuple[Pixels, list[str]]:
-    """Returns the pictures of a file, uint8 (N, C, H, W), and their names; FormatError unless every bit comes out."""
+def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: None) -> Pixels:
+    """Returns the pictures of a file, uint8 (N, C, H, W); FormatError unless every bit comes out."""
     header = read_header(data)
     fields = header.fields
     refuse_elsewhere(fields, trained)
@@ -138,4 +146,4 @@ def decode(data: bytes, trained: Trained, step: Callable[[], None] = lambda: Non
     pictures = np.stack(found)
     if zlib.crc32(pictures.tobytes()) != fields["crc"] or not stack.is_as_begun(_RANDOM_WORDS):
         raise FormatError("the pictures of this lab file do not have its checksum")
-    return pictures, fields["names"]
+    return pictures

@@ -1,6 +1,7 @@
 """The Ladder VAE: a deterministic way up, and on the way down each posterior combines both by precision.
 
-Room: network. Sønderby et al. 2016, arXiv 1602.02282, section 2.2. Each latent depends on the one above alone, as there.
+Room: network. Sønderby et al. 2016, arXiv 1602.02282, section 2.2. Each latent depends on the one above alone, as there. Batch
+norm, which they use as well, makes a picture's code depend on other pictures, and is left out.
 """
 
 from __future__ import annotations

@@ -45,16 +45,21 @@ class Effort:
     weighted: int
     coded: int
 
+    def within(self, count: int) -> Effort:
+        """Returns what can be done of it with so many pictures."""
+        pictures = min(self.pictures, count)
+        return Effort(pictures, self.samples, min(self.weighted, pictures), min(self.coded, pictures))
 
-def measure(name: str, trained: Trained, test: Pixels, effort: Effort) -> dict[str, Any]:
-    """Returns all figures of a network as plain numbers; test: uint8 (N, C, H, W)."""
+
+def measure(name: str, trained: Trained, test: Pixels, effort: Effort, data: str) -> dict[str, Any]:
+    """Returns all figures of a network as plain numbers; test: uint8 (N, C, H, W), pictures of the set `data`."""
     test, weighted = test[: effort.pictures], effort.weighted
     network, dimensions = trained.network, test[0].size
     pixels, levels, each = bounds(network, test)
     weights = [importance_bound(network, x, effort.samples) for x in batches(test[:weighted], _BATCH)]
     return {
         **subject(name, trained, test, effort),
-        "data": trained.facts["data"],
+        "data": data,
         "elbo_bpd": _bpd(float(each.mean()), dimensions),
         "elbo_error_bpd": _bpd(float(each.std()) / math.sqrt(len(each)), dimensions),
         "importance_bpd": _bpd(float(torch.cat(weights).mean()), dimensions),
@@ -114,7 +119,7 @@ def _coding(trained: Trained, pictures: Pixels) -> dict[str, Any]:
     start = processor_seconds()
     data, report = hlab.encode(pictures, [""] * len(pictures), trained)
     middle = processor_seconds()
-    decoded, _ = hlab.decode(data, trained)
+    decoded = hlab.decode(data, trained)
     end = processor_seconds()
     if not np.array_equal(decoded, pictures):
         raise FormatError("bits back gave other pictures back")
@@ -160,7 +165,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     head = ["model", "ELBO", "seeds", "IW - ELBO", "of which KL", "bits back, net", "initial bits", "active units", "parameters",
             "training s", "steps", "samples/s", "coded/s", "decoded/s"]  # fmt: skip
     runs = [list(same) for _, same in groupby(sorted(results, key=_model), _model)]
-    rows = [_row(same) for same in sorted(runs, key=lambda same: _mean(same, "elbo_bpd"))]
+    runs.sort(key=lambda same: _mean(same, "elbo_bpd"))
+    rows = [_row(same) for same in runs]
     lines = [" | ".join(head), " | ".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
     data, effort = ", ".join(sorted({result["data"] for result in results})), results[0]["effort"]
     title = (
@@ -168,7 +174,16 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         f" error over pictures. IW: importance-weighted bound, k = {effort['samples']}, over the first {effort['weighted']}"
         f" pictures. Bits back: over the first {effort['coded']}, in brackets against their bound.\n"
     )
-    return "\n".join([title, *(f"| {line} |" for line in lines), "", published()])
+    return "\n".join([title, *(f"| {line} |" for line in lines), "", *_levels(runs), "", published()])
+
+
+def _levels(runs: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Yields the lines of the table of levels: means over the runs of each model."""
+    yield "KL of each level in bits a picture, coarse to fine, as the model generates them:\n"
+    yield "| model | levels |\n| --- | --- |"
+    for same in runs:
+        means = {level: statistics.fmean(run["kl_bits"][level] for run in same) for level in same[0]["kl_bits"]}
+        yield f"| {_title(same[0])} | {', '.join(f'{level} {bits:.1f}' for level, bits in means.items())} |"
 
 
 def _model(result: Mapping[str, Any]) -> str:

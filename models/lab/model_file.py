@@ -53,12 +53,17 @@ def load(path: Path) -> Trained:
         config = found.config(**{key: _restored(value) for key, value in json.loads(about["config"]).items()})
         network = found.network(config).requires_grad_(False).eval()
         network.load_state_dict(tensors)
+        facts = json.loads(about["facts"])
     except FileNotFoundError as error:
         raise ModelError(f"no trained model {path}; `hcodec lab train` makes one, `--models mnist` is installed") from error
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{path} is not a model of the lab: {str(error).splitlines()[0]}") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:_NUM_DIGITS]
-    return Trained(about["family"], config, network, json.loads(about["facts"]), digest)
+    return Trained(about["family"], config, network, facts, digest(path))
+
+
+def digest(path: Path) -> str:
+    """Returns the digest of a file, by which files of pictures name the model that wrote them."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:_NUM_DIGITS]
 
 
 def _restored(value: Any) -> Any:

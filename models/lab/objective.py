@@ -22,8 +22,10 @@ class Options:
 
     warmup: share of the budget over which the KL's weight rises from 0 to 1 (Sønderby et al. 2016, section 2.3).
     free_bits: bits of each level and picture that cost nothing (Kingma et al. 2016, Eq. 15).
-    balance: whether, while it rises, levels weigh as much as they hold (Vahdat and Kautz 2020, appendix A).
-    skip: gradients this many times as large as usual are skipped (Child 2021, section 3.2); 0 skips none.
+    balance: whether, while it rises, levels weigh as much as they hold (Vahdat and Kautz 2020, appendix A, where the size of a
+        level counts as well).
+    skip: gradients this many times as large as usual are skipped (Child 2021, section 3.2, where the limit is fixed); 0 skips
+        none.
     """
 
     warmup: float = 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hcodec.errors import PictureError
-from hcodec.models.lab.data import read_idx
+from hcodec.models.lab.data import READING, read_idx
 
 Pixels = NDArray[np.uint8]
 _SUFFIXES = {".png", ".webp", ".bmp", ".jpg", ".jpeg", ".avif", ".tif", ".tiff"}
@@ -26,13 +26,13 @@ def read(paths: Sequence[Path], channels: int, count: int | None) -> tuple[Pixel
     """
     found = list(zip(_each(paths, channels), range(count or 1 << 20), strict=False))
     if not found:
-        raise PictureError("there are no pictures")
+        raise PictureError(f"there are no pictures in {', '.join(map(str, paths))}")
     names = [name for (name, _), _ in found]
-    if len(set(names)) < len(names):
-        raise PictureError("two pictures have the same name")
-    shapes = {pixels.shape for (_, pixels), _ in found}
-    if len(shapes) > 1:
-        raise PictureError(f"pictures on one stack have one size, these have {len(shapes)}")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise PictureError(f"two pictures would come back as {twice}")
+    sizes = {f"{pixels.shape[2]}x{pixels.shape[1]}": None for (_, pixels), _ in found}
+    if len(sizes) > 1:
+        raise PictureError(f"pictures on one stack have one size, these have {', '.join(sizes)}")
     return np.stack([pixels for (_, pixels), _ in found]), names
 
 
@@ -50,11 +50,12 @@ def _each(paths: Sequence[Path], channels: int) -> Iterator[tuple[str, Pixels]]:
 def _read(path: Path, channels: int) -> Pixels:
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image)
-    except (OSError, ValueError) as error:
-        raise PictureError(f"{path} is not a picture") from error
-    if pixels.dtype != np.uint8 or pixels.shape[2:] != ((3,) if channels == 3 else ()):
-        raise PictureError(f"{path} is not an 8-bit {'color' if channels == 3 else 'gray'} picture, which the model wants")
+            pixels, mode = np.asarray(image), image.mode
+    except READING as error:
+        raise PictureError(f"{path} is not a picture, or damaged") from error
+    if mode != ("RGB" if channels == 3 else "L"):
+        kind = "color" if channels == 3 else "gray"
+        raise PictureError(f"{path} is not an 8-bit {kind} picture, which the model wants (its mode is {mode})")
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) if channels == 3 else pixels[None])
 
 

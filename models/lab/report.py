@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +123,7 @@ def _drawn(name: str, folder: Path, network: Family, test: Pixels) -> Iterator[t
 
 def _strips(network: Family, test: Pixels) -> Iterator[tuple[str, str, Pixels]]:
     """Yields (section, title, sheet) of one model's pictures."""
-    first, second = (next(batches(test[i:], _COLUMNS)) for i in (0, _COLUMNS))
-    first, second = first[: len(second)], second
+    first, second = islice(batches(test, min(_COLUMNS, len(test) // 2)), 2)
     names = _some(inspect.levels(network, first[:1].shape))
     yield "samples", "", strip([inspect.samples(network, first.shape, t) for t in TEMPERATURES])
     title = f"levels {', '.join(names)}"
@@ -218,6 +218,7 @@ def study_figure(runs: Mapping[str, list[list[dict[str, float]]]]) -> Figure:
         panel.set_title(title, fontsize=9)
         panel.set_xlabel("seconds of training")
     panels[1].set_yscale("log")
+    panels[2].set_ylim(0, max(1, panels[2].get_ylim()[1]))
     panels[0].legend(fontsize=7)
     figure.tight_layout()
     return figure

@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hcodec.errors import ModelError
 from hcodec.models.lab import model_file, objective
 from hcodec.models.lab.data import DataSet
 from hcodec.models.lab.families import entry
@@ -32,11 +35,12 @@ Say = Callable[[str], None]
 
 @dataclass
 class LabTask:
-    """The bound of a family on a set of pictures."""
+    """The bound of a family on a set of pictures; subject: what a checkpoint is of."""
 
     network: Family
     data: DataSet
     options: Options
+    subject: Mapping[str, Any] = field(default_factory=dict)
 
     def batch(self, count: int) -> Tensor:
         """Returns pictures float32 (count, C, H, W) where the network is."""
@@ -64,8 +68,8 @@ class LabTask:
         return ""
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of the random numbers that batches are drawn with."""
-        return {"random": self.data.random.bit_generator.state}
+        """Returns the state of the random numbers that batches are drawn with, and what the run is of."""
+        return {"random": self.data.random.bit_generator.state, "subject": dict(self.subject)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with these random numbers."""
@@ -88,19 +92,22 @@ class Run:
 def train(run: Run, data: DataSet, folder: Path, say: Say, resume: bool = False) -> Path:
     """Trains, and writes NAME.safetensors (averaged weights), NAME.csv (log) and NAME.pt (checkpoint); returns the first.
 
-    resume: goes on from the checkpoint, if there is one.
+    resume: goes on from the checkpoint, if there is one; ModelError if that is of a run that differs in more than its budget.
     """
     torch.manual_seed(run.seed)
-    torch.set_flush_denormal(True)  # vanishing gradients slow a CPU down a hundredfold
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    task = LabTask(entry(run.family).network(run.config).to(device), data, run.options)
+    task = LabTask(entry(run.family).network(run.config).to(device), data, run.options, subject(run, data))
     recipe = Recipe(run.minutes, run.batch, _RATE, clip=_CLIP, skip=run.options.skip or math.inf)
     trainer = Trainer(task, recipe, clock=None if device == "cuda" else processor_seconds)
     folder.mkdir(parents=True, exist_ok=True)
     if resume and (folder / f"{run.name}.pt").exists():
-        trainer.restore(folder / f"{run.name}.pt")
-    _run(trainer, run, folder, say)
-    torch.set_flush_denormal(False)
+        _restore(trainer, task, folder / f"{run.name}.pt")
+    np.finfo(np.float64)  # numpy looks once, and would warn of zeros where there should be denormals
+    torch.set_flush_denormal(True)  # vanishing gradients slow a CPU down a hundredfold
+    try:
+        _run(trainer, run, folder, say)
+    finally:
+        torch.set_flush_denormal(False)
     facts = {
         "data": data.name, "minutes": run.minutes, "batch": run.batch, "seed": run.seed, "options": asdict(run.options),
         "steps": trainer.step, "seconds": round(trainer.seconds, 1), "skipped": trainer.skipped, "device": device,
@@ -109,6 +116,28 @@ def train(run: Run, data: DataSet, folder: Path, say: Say, resume: bool = False)
     path = folder / f"{run.name}.safetensors"
     model_file.save(path, run.family, run.config, trainer.average, facts)
     return path
+
+
+def subject(run: Run, data: DataSet) -> dict[str, Any]:
+    """Returns what must be the same where a run goes on."""
+    return {
+        "family": run.family, "configuration": asdict(run.config), "options": asdict(run.options), "batch": run.batch,
+        "seed": run.seed, "data": [data.name, zlib.crc32(data.test.tobytes())],
+    }  # fmt: skip
+
+
+def _restore(trainer: Trainer, task: LabTask, path: Path) -> None:
+    """Goes on from a checkpoint; ModelError if it is damaged, or of another run."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        begun = state["random"][0]["task"].get("subject", task.subject)
+        other = [key for key, value in task.subject.items() if begun.get(key) != value]
+        if not other:
+            trainer.restore(path)
+    except Exception as error:  # a damaged pickle may raise anything
+        raise ModelError(f"{path} is not the checkpoint of such a run") from error
+    if other:
+        raise ModelError(f"{path} is of a run that differs in its {', '.join(other)}")
 
 
 def processor_seconds() -> float:
@@ -142,6 +171,12 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Returns the rows that `write_log` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    """Returns the rows that `write_log` wrote, one at least; ModelError if there are none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ModelError(f"{path} is not a log of training") from error
+    if not rows or "seconds" not in rows[0]:
+        raise ModelError(f"{path} is not a log of training")
+    return rows
