@@ -43,12 +43,13 @@ def _prefix(coarse: Prefix, window: Window, height: int, width: int) -> Prefix:
     return coarse.windowed(outer.cells(2 * FINEST), inside, outer.bottom - outer.top, outer.right - outer.left)
 
 
-def _painted(walk: Walk, shortcut: Preview | None, quick: bool, state: Array, levels: float, inside: Cells) -> Pixels:
+def _painted(walk: Walk, preview: Preview | None, quick: bool, state: Array, levels: float, inside: Cells) -> Pixels:
     """Returns the pixels of cells in a finest state that holds so many levels."""
-    level = shortcut.level(levels) if shortcut else None
-    if shortcut and level:
-        return shortcut.shown(level, state, inside)
-    return to_pixels(synthesize(walk, state, levels, quick, inside))
+    level = preview.level(levels) if preview else None
+    if preview and level:
+        return preview.shown(level, state, inside)
+    draft = preview.walk if preview and levels < walk.config.num_levels else walk
+    return to_pixels(synthesize(draft, state, levels, quick, inside))
 
 
 def _outer(window: Window, height: int, width: int) -> Rectangle:
@@ -253,13 +254,13 @@ class Decoder:
         quick: bool = False,
     ) -> Pixels:
         """Returns the picture so far, or a region of it, uint8 (H, W, 3); quick: about as good, for one that is soon replaced."""
-        shortcut = self.model.preview if quick else None
+        preview = self.model.preview if quick else None
         coarse = self.coarse()
         begun = int(coarse.levels) < self.model.config.num_coarse
         if begun:
             coarse = self._coarse = self._foreseeing(coarse)
             coarse = self._with_part(EVERYWHERE, coarse)
-        filled = coarse.filled(sampled(temperature, seed))
+        filled = (preview.of(coarse) if preview else coarse).filled(sampled(temperature, seed))
 
         def state(index: int) -> tuple[Array, float]:
             """Returns the finest state of a window and how many levels it holds."""
@@ -271,11 +272,12 @@ class Decoder:
                 if self._held:
                     self._held[index] = prefix
                 prefix = self._with_part(index, prefix)
+            prefix = preview.of(prefix) if preview else prefix
             answer: Answer = sampled(temperature, seed + index + 1)
-            level = shortcut and shortcut.level(prefix.levels)
+            level = preview and preview.level(prefix.levels)
             return state_of(prefix, level, answer) if level else prefix.completed(answer, quick), prefix.levels
 
-        paint = partial(_painted, self.model.walk, shortcut, quick)
+        paint = partial(_painted, self.model.walk, preview, quick)
         return Mosaic(self.windows, self.header.height, self.header.width).render(paint, state, region, show)
 
     def _foreseeing(self, prefix: Prefix) -> Prefix:

@@ -83,7 +83,7 @@ class StreamDecoder:
         """Returns the picture so far, or its region (x, y, width, height), as a Pillow image, an unfinished layer included.
 
         Until `close`, while levels are still to come, a large one is made in a quicker way, which shows photographs within
-        about 0.2 dB of what `decode` does on average, 0.7 dB at worst, and flat drawings within 2 dB; a region of it
+        about 0.2 dB of what `decode` does on average, 0.8 dB at worst, and flat drawings within 2 dB; a region of it
         may differ by a gray level or two from that part of the whole.
         Raises TruncatedError before the first level, FormatError if that level is damaged, HcodecError (a region beyond it).
         """

@@ -224,6 +224,8 @@ TORCH = {
         f"models.photo.{name}"
         for name in ("agreed", "analysis", "network", "objective", "search", "shortcut", "steps", "synthesis")
     ),
+    "models.photo.draft",
+    "models.photo.fit_preview",
     *(f"models.lossless.{name}" for name in ("integer", "neighbors", "network", "steps")),
     *(f"models.small.{name}" for name in ("integer", "network", "steps")),
 }

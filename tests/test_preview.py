@@ -1,7 +1,8 @@
-"""Shortcuts: trained from nothing to a preview, run by both backends, and never in the way of what is decoded."""
+"""Drafts and shortcuts: made from nothing to a preview, run by both backends, and never in the way of what is decoded."""
 
 from __future__ import annotations
 
+import functools
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -18,11 +19,16 @@ from hcodec import container, stream
 from hcodec.codec import decode, encode
 from hcodec.errors import HcodecWarning, ModelError
 from hcodec.models import registry
+from hcodec.models.descend import at_stride, descend
 from hcodec.models.photo import preview
+from hcodec.models.photo.draft import drafts
+from hcodec.models.photo.fit_preview import Examples, fit_output
+from hcodec.models.photo.model import torch_networks
 from hcodec.models.photo.prefix import sampled
 from hcodec.models.photo.shortcut import Shape, Shortcut
-from hcodec.models.photo.train_shortcut import Examples, _prefixes, fit_output, main
+from hcodec.models.photo.train_shortcut import _prefixes, main
 from hcodec.models.runtime.backend import Backend
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.pixels.picture import psnr
 from hcodec.stream import StreamDecoder
 
@@ -32,17 +38,27 @@ REGION = (20, 50, 100, 60)
 
 @pytest.fixture(scope="module")
 def folder(tiny, tmp_path_factory) -> Iterator[Path]:
-    """A folder with the tiny model and its shortcut, trained for a moment, that is searched before any other."""
+    """A folder with the tiny model and its previews, trained for a moment, that is searched before any other."""
     folder = tmp_path_factory.mktemp("with-preview")
     shutil.copy(tiny, folder)
     for seed in range(3):
         Image.fromarray(render(256, 256, seed)).save(folder / f"{seed}.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HCODEC_MODELS", str(folder))
+        export_quickly(patch)
         options = ["--data", str(folder), "--count", "3", "--minutes", "0.002", "--hidden", "24", "--near", "8"]
         result = CliRunner().invoke(main, ["tiny", *options])
         assert result.exit_code == 0, result.output
         yield folder
+
+
+def export_quickly(patch):
+    """Has torch make its table of operators once: it makes it for every graph, which takes half of an export."""
+    try:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    except ImportError:  # elsewhere in other versions
+        return
+    patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
 
 
 @pytest.fixture(autouse=True)
@@ -84,18 +100,40 @@ def test_the_script_writes_a_small_file_beside_the_model(folder):
 
 
 @pytest.mark.parametrize("backend", [None, "torch"])
-def test_early_levels_take_the_shortcut_and_the_last_the_long_way(picture, backend):
+def test_early_levels_are_drafts_and_the_last_goes_the_long_way(picture, backend):
     data, ends = data_of(picture)
     for level, end in enumerate(ends, 1):
         quick, long = shown(data, end, backend=backend), np.asarray(decode(data, levels=level, backend=backend))
-        assert quick.shape == long.shape and (quick == long).all() == (level > 1)
+        assert quick.shape == long.shape and (quick == long).all() == (level == len(ends))
         assert psnr(quick, picture) > psnr(long, picture) - 0.5
 
 
-def test_both_backends_show_the_same(picture):
+@pytest.mark.parametrize("level", [1, 2])
+def test_both_backends_show_the_same(picture, level):
     data, ends = data_of(picture)
-    one, other = (shown(data, ends[0], backend=backend).astype(int) for backend in (None, "torch"))
-    assert np.abs(one - other).max() <= 1 and (one != other).mean() < 0.2
+    one, other = (shown(data, ends[level - 1], backend=backend).astype(int) for backend in (None, "torch"))
+    assert np.abs(one - other).max() <= 2 and (one != other).mean() < 0.2
+
+
+def test_a_draft_of_a_latent_is_nearly_its_mean():
+    """In floats next to nothing but rounding is lost; on int8 the change that a latent makes is off by a few hundredths."""
+    model = registry.load("tiny")
+    network, agreed = torch_networks(model.path)
+    tensors = preview.packed({name: as_arrays(x) for name, x in drafts(network, agreed, [range(1, 4)]).items()})
+    draft = preview.over(model.walk, TorchSteps(preview.torch_steps(tensors, model.config), torch.device("cpu"))).walk
+    for _, prefix in _prefixes(model, render(128, 96))[:1]:
+        for index in (2, 3):
+            position = at_stride(
+                model.walk, descend(model.walk, prefix.position, sampled(), index), model.walk.latents[index].stride
+            )
+            exact = descend(model.walk, position, sampled(), index + 1).state
+            found = descend(draft, position, sampled(), index + 1).state
+            change = np.square(exact - position.state).mean()
+            assert change > 0 and np.square(found - exact).mean() < 0.05**2 * change
+
+
+def as_arrays(state):
+    return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -129,21 +167,23 @@ def test_part_of_a_level_is_shown(picture):
 
 def test_the_shortcut_of_another_model_is_not_used(folder):
     path = preview.path_of(folder / "tiny.safetensors")
-    assert preview.load(path, Backend(None, "cpu"), b"abcd") is None
-    assert preview.load(path.with_name("none.safetensors"), Backend(None, "cpu"), b"abcd") is None
+    walk = registry.load("tiny").walk
+    assert preview.load(path, Backend(None, "cpu"), b"abcd", walk) is None
+    assert preview.load(path.with_name("none.safetensors"), Backend(None, "cpu"), b"abcd", walk) is None
 
 
 def test_damaged_files_are_refused(folder, tmp_path):
-    base, source = registry.load("tiny").fingerprint, preview.path_of(folder / "tiny.safetensors")
+    model, source = registry.load("tiny"), preview.path_of(folder / "tiny.safetensors")
     path = tmp_path / "tiny.safetensors"
     shutil.copy(source.with_suffix(".graphs"), tmp_path)
     for name in ("torch", None):
         path.write_bytes(source.read_bytes()[:-10])
         with pytest.raises(ModelError, match="cannot be read"):
-            preview.load(path, Backend(name, "cpu"), base)
-        preview.save(path, base, {"0.center": np.zeros(3, np.float32)})
-        with pytest.raises(ModelError, match=r"does not fit together|lack the tensor"):
-            preview.load(path, Backend(name, "cpu"), base)
+            preview.load(path, Backend(name, "cpu"), model.fingerprint, model.walk)
+        for tensor in ("shortcut.0/center", "added.2/weight", "synthesis/dct"):
+            preview.save(path, model.fingerprint, {tensor: np.zeros((3, 4), np.float32)})
+            with pytest.raises(ModelError, match=r"does not fit together|lack the tensor"):
+                preview.load(path, Backend(name, "cpu"), model.fingerprint, model.walk)
 
 
 def test_a_stream_is_shown_the_long_way_where_the_shortcut_is_damaged(folder, tmp_path):

@@ -446,8 +446,8 @@ def shipped_steps(family: str, name: str) -> tuple[OnnxSteps, dict[str, TorchSte
     """Returns the steps of a shipped model by its graphs, and by its torch networks."""
     if family == "preview":
         path = preview.path_of(registry.PHOTO.path(name))
-        weights = weights_file.read_floats(path)
-        return OnnxSteps(path.with_suffix(".graphs"), weights), preview.torch_steps(weights)
+        config, weights = weights_file.read(registry.PHOTO.path(name))[0], weights_file.read_floats(path)
+        return OnnxSteps(path.with_suffix(".graphs"), weights), preview.torch_steps(weights, config)
     path = {"photo": registry.PHOTO, "lossless": registry.LOSSLESS, "small": registry.SMALL}[family].path(name)
     if family == "photo":
         config, integers, floats, _ = weights_file.read(path)
@@ -460,7 +460,7 @@ def shipped_steps(family: str, name: str) -> tuple[OnnxSteps, dict[str, TorchSte
 
 @pytest.mark.parametrize(("family", "name"), SHIPPED)
 def test_shipped_graphs_belong_to_shipped_weights(family, name):
-    """Every step, on inputs like those from which its graph was made: integers come out the same."""
+    """Every step, on inputs like those from which its graph was made: integers come out the same, what is on int8 nearly."""
     by_graphs, own = shipped_steps(family, name)
     by_torch, random = TorchSteps(own, torch.device("cpu")), np.random.default_rng(0)
     assert own.keys() == by_graphs._graphs.keys()
@@ -473,6 +473,8 @@ def test_shipped_graphs_belong_to_shipped_weights(family, name):
             assert one.dtype == other.dtype and one.shape == other.shape, step_name
             if step.exact:
                 assert np.array_equal(one, other), step_name
+            elif other.dtype == np.float32 and "int8" in graph.weights.values():
+                assert np.square(one - other).mean() < 0.1**2 * np.square(other).mean(), step_name
             else:
                 near = 1 if other.dtype == np.uint8 else 1e-3 * np.abs(other).max()
                 np.testing.assert_allclose(one, other.astype(float), rtol=0.01, atol=near, err_msg=step_name)

@@ -49,13 +49,13 @@ class Model:
 
     @functools.cached_property
     def preview(self) -> Preview | None:
-        """Its shortcut for pictures of streams that still arrive, read when it is asked for; None if it has none.
+        """What shows pictures of streams that still arrive, read when it is asked for; None if there is nothing.
 
         Without it they take longer; so one that is damaged is warned of, and left out.
         """
         path = preview.path_of(self.path)
         try:
-            return preview.load(path, self.backend, self.fingerprint)
+            return preview.load(path, self.backend, self.fingerprint, self.walk)
         except ModelError as error:
             warnings.warn(f"previews are made the long way, without {path}: {error}", HcodecWarning, stacklevel=3)
             return None

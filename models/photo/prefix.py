@@ -77,12 +77,8 @@ class Prefix:
         end = -1 if quick and self.levels <= self.walk.config.num_levels - _LATE else None
         return np.ascontiguousarray(descend(self.walk, self.position, answer, end).state[self.inside])
 
-    def expected(self, answer: Answer, missing: int) -> Array:
-        """Returns the finest state (1, H/8, W/8, width) with the next latents as the answer says, all but the last `missing`.
-
-        At least one, which has been foreseen perhaps.
-        """
-        end = max(self.position.index + 1, len(self.walk.latents) - missing)
+    def expected(self, answer: Answer, end: int) -> Array:
+        """Returns the finest state (1, H/8, W/8, width) with the next latents, up to `end`, as the answer says."""
         position = at_stride(self.walk, descend(self.walk, self.position, answer, end), FINEST)
         return np.ascontiguousarray(position.state[self.inside])
 

@@ -6,6 +6,7 @@ all levels, what is made of them each has for itself; see `train_shortcut.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from hcodec.models.blocks import depthwise
 from hcodec.models.integer.products import STATE_UNIT
 from hcodec.models.photo.config import NUM_COEFFICIENTS
 from hcodec.models.runtime.steps import Reach
-from hcodec.models.runtime.torch_steps import Half, TorchStep, check_step
+from hcodec.models.runtime.torch_steps import Half, TorchStep
 
 _FARTHEST = 8.0  # spreads from the center that a hidden unit still tells apart
 
@@ -74,13 +75,12 @@ class Shortcut(nn.Module):
         """Returns what hidden units see (B, H/8, W/8, width), and what a cell takes of its four neighbors (..., 4 * near)."""
         x = self.balanced(state)
         seen = depthwise(x.clamp(-_FARTHEST, _FARTHEST), self.kernel, self.kernel_bias)
-        seen = seen * torch.rsqrt(1 + seen.square().mean(-1, keepdim=True))
-        return seen, neighbors(self.near(x))
+        return seen, neighbors(self.near(x.flatten(0, 2)).reshape(*x.shape[:3], self.shape.near))
 
     def hidden(self, seen: Tensor, level: int) -> Tensor:
         """Returns the hidden units (N, hidden) of cells (N, width)."""
-        bias = self.output(level).bias1
-        return F.gelu(F.linear(seen, self.fc1.weight, bias), approximate="tanh")
+        seen = seen * torch.rsqrt(1 + seen.square().mean(-1, keepdim=True))
+        return F.gelu(F.linear(seen, self.fc1.weight, self.output(level).bias1), approximate="tanh")
 
     def output(self, level: int) -> Output:
         """Returns the part of a level."""
@@ -109,14 +109,15 @@ def neighbors(x: Tensor) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def name_of(level: int) -> str:
-    """Returns the name of the step that shows a level."""
-    return f"preview.{level}"
-
-
-def steps(shortcut: Shortcut) -> dict[str, TorchStep]:
-    """Returns `preview.LEVEL` for each level, a state of integers to pixels, uint8 (1, H/8, W/8, 192); and `check`."""
-    return {"check": check_step()} | {name_of(level): _step(shortcut, level) for level in shortcut.shape.levels}
+def restored(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, TorchStep]]:
+    """Yields the steps of a shortcut from its state: `preview.LEVEL`, a state of integers to pixels, uint8 (1, H/8, W/8, 192)."""
+    (near, width), hidden = tensors["near.weight"].shape, len(tensors["fc1.weight"])
+    levels = tuple(int(name.split(".")[1]) for name in tensors if name.endswith("bias1"))
+    shortcut = Shortcut(Shape(levels, width, hidden, near)).requires_grad_(False)
+    shortcut.load_state_dict(tensors)
+    shortcut.to(tensors["near.weight"].device)
+    for level in levels:
+        yield f"preview.{level}", _step(shortcut, level)
 
 
 def _step(shortcut: Shortcut, level: int) -> TorchStep:

@@ -37,9 +37,9 @@ def steps(network: Network, agreed: Agreed) -> dict[str, TorchStep]:
 def _agreed(agreed: Agreed) -> Named:
     config = agreed.config
     for stride in STRIDES[1:]:
-        yield f"ascend.{stride}", TorchStep(_ascend(agreed, stride), (_map(config.width[2 * stride]),))
+        yield f"ascend.{stride}", TorchStep(_ascend(agreed, stride), (example(config.width[2 * stride]),))
     for latent in agreed.latents:
-        state, value = _map(config.width[latent.stride]), _map(latent.channels)
+        state, value = example(config.width[latent.stride]), example(latent.channels)
         for k, block in enumerate(latent.refine):
             yield f"prior.{latent.index}.{k}", _exact_block(_refined(block), block, state)
         yield f"prior.{latent.index}", _exact_block(_prior(latent), latent.block, state)
@@ -73,23 +73,24 @@ def _advance(latent: IntegerLatent) -> Callable[[Tensor, Tensor, Tensor], tuple[
 
 def _float(network: Network) -> Named:
     config, analysis = network.config, network.analysis
-    pixels, fine = _map(3, 8), _map(config.tail_width, 2)
-    yield "stem", _float_step(network.patched, (pixels,), Reach(0, 8))
+    pixels, fine = example(3, 8), example(config.tail_width, 2)
+    yield "stem", float_step(network.patched, (pixels,), Reach(0, 8))
     yield from _blocks("stem", analysis.stem_blocks, fine)
-    yield "stem.out", _float_step(network.stemmed, (pixels, fine), Reach(8, 8))
+    yield "stem.out", float_step(network.stemmed, (pixels, fine), Reach(8, 8))
     for stride in sorted(STRIDES):
         if stride > FINEST:
             down = analysis.halved(stride)
-            yield f"down.{stride}", _float_step(down, (_map(config.width[stride // 2], 2),), Reach(0, 2))
-        yield from _blocks(f"analysis.{stride}", analysis.blocks_at(stride), _map(config.width[stride]))
+            yield f"down.{stride}", float_step(down, (example(config.width[stride // 2], 2),), Reach(0, 2))
+        yield from _blocks(f"analysis.{stride}", analysis.blocks_at(stride), example(config.width[stride]))
     for index, latent in enumerate(network.ordered_latents()):
-        yield f"posterior.{index}", _posterior(latent.posterior, _map(config.width[latent.stride]), _map(latent.channels))
-    yield from _synthesis(network)
+        yield f"posterior.{index}", _posterior(latent.posterior, example(config.width[latent.stride]), example(latent.channels))
+    yield from synthesis_steps(network)
 
 
-def _synthesis(network: Network) -> Named:
+def synthesis_steps(network: Network) -> Named:
+    """Yields the steps of synthesis."""
     config, synthesis = network.config, network.synthesis
-    state, weights = _map(config.width[FINEST]), torch.full((1, config.num_levels), 1 / config.num_levels)
+    state, weights = example(config.width[FINEST]), torch.full((1, config.num_levels), 1 / config.num_levels)
     first = cast(FloatBlock, synthesis.blocks[0])
     begun = lambda state, weights: synthesis.begun(state * STATE_UNIT, weights)  # noqa: E731
     yield (
@@ -102,27 +103,29 @@ def _synthesis(network: Network) -> Named:
         ),
     )
     yield from _blocks("synthesis", synthesis.blocks, state, 1)
-    yield "tail", _float_step(synthesis.widened, (state,), Reach())
-    fine = _map(config.tail_width, 2)
+    yield "tail", float_step(synthesis.widened, (state,), Reach())
+    fine = example(config.tail_width, 2)
     yield from _blocks("tail", synthesis.fine_blocks, fine)
-    yield "pixels", _float_step(network.pixels, (state, fine, weights), Reach(1))
+    yield "pixels", float_step(network.pixels, (state, fine, weights), Reach(1))
 
 
-def _blocks(name: str, blocks: nn.Sequential, example: Tensor, first: int = 0) -> Named:
+def _blocks(name: str, blocks: nn.Sequential, x: Tensor, first: int = 0) -> Named:
     for k, block in enumerate(blocks):
         if k >= first:
-            yield f"{name}.{k}", _block(cast("Block | FloatBlock", block), example)
+            yield f"{name}.{k}", block_step(cast("Block | FloatBlock", block), x)
 
 
-def _block(block: Block | FloatBlock, example: Tensor) -> TorchStep:
-    return _halves(block.joined, Half(lambda x: (block.gathered(x),)), (example,), 1 if isinstance(block, Block) else 2)
+def block_step(block: Block | FloatBlock, x: Tensor) -> TorchStep:
+    """Returns the step of a block; x: a map such as it takes."""
+    return _halves(block.joined, Half(lambda x: (block.gathered(x),)), (x,), 1 if isinstance(block, Block) else 2)
 
 
 def _halves(function: Callable[..., Tensor], gather: Half, examples: tuple[Tensor, ...], radius: int) -> TorchStep:
     return TorchStep(lambda *tensors: (function(*tensors),), examples, Reach(radius), exact=False, gather=gather)
 
 
-def _float_step(function: Callable[..., Tensor], examples: tuple[Tensor, ...], reach: Reach) -> TorchStep:
+def float_step(function: Callable[..., Tensor], examples: tuple[Tensor, ...], reach: Reach) -> TorchStep:
+    """Returns a step that is a function of float maps, in one part."""
     return TorchStep(lambda *tensors: (function(*tensors),), examples, reach, exact=False)
 
 
@@ -139,5 +142,6 @@ def _posterior(own: Posterior, state: Tensor, value: Tensor) -> TorchStep:
     return _halves(function, Half(gather, 2), (state, state, value, value.to(torch.uint8)), 2)
 
 
-def _map(channels: int, unit: int = 1) -> Tensor:
+def example(channels: int, unit: int = 1) -> Tensor:
+    """Returns a map of so many channels."""
     return torch.zeros(1, _ROWS * unit, _COLUMNS * unit, channels)

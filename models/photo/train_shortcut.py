@@ -1,8 +1,8 @@
-"""Trains the shortcut of a photo model: `python -m hcodec.models.photo.train_shortcut MODEL --data TAR...`.
+"""Makes what a photo model has for previews: `python -m hcodec.models.photo.train_shortcut MODEL --data TAR...`.
 
 Room: photo, a script. What the long way shows of each level is the teacher; products that end in pixels are fitted in closed
 form, before and after the hidden units are trained. Each picture counts as its own mean square error is small, so that what is
-lost is a mean of decibels. A quarter of an hour on one core; the weights file of the shortcut lies beside that of its model.
+lost is a mean of decibels. Drafts are taken from the model as they are. A quarter of an hour on one core.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 import numpy as np
@@ -21,17 +21,19 @@ import torch
 from torch import Tensor
 
 from hcodec.models import registry
-from hcodec.models.blocks import FloatBlock
 from hcodec.models.integer.products import STATE_UNIT
-from hcodec.models.photo import preview
+from hcodec.models.photo import draft, preview
 from hcodec.models.photo.config import FINEST, NUM_COEFFICIENTS, Config
+from hcodec.models.photo.fit_preview import Examples, begin, fit_output, fit_tail, narrow
 from hcodec.models.photo.model import Model, torch_networks
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.prefix import Prefix, posterior, sampled, synthesize
-from hcodec.models.photo.shortcut import Shape, Shortcut, neighbors
+from hcodec.models.photo.preview import Preview
+from hcodec.models.photo.shortcut import Shape, Shortcut
 from hcodec.models.photo.walk import Floats, LatentSteps, Prior, analyze
 from hcodec.models.runtime import graphs
 from hcodec.models.runtime.backend import GRAPHS
+from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.models.tables.symbol_tables import MAX_SYMBOL
 from hcodec.models.training import data
 from hcodec.models.training.loop import Recipe, Trainer
@@ -39,24 +41,16 @@ from hcodec.models.training.soap import Soap
 
 _SIDE = 256  # pixels of a crop
 _LEAST_MSE = 1e-5  # of a picture, whose own error is smaller
-_RIDGE = 1e-6
 _BATCH = 4
 _WARM = 50  # steps
 Show = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Examples:
-    """What one level's shortcut is trained on: states and the teacher's pixels, float16 (N, 32, 32, C), and weights (N,)."""
-
-    states: Tensor
-    pixels: Tensor
-    weights: Tensor
-
-
 @torch.no_grad()
-def examples(model: Model, crops: Sequence[np.ndarray], levels: Sequence[int], show: Show) -> dict[int, Examples]:
-    """Returns the examples of each level, from crops uint8 (256, 256, 3)."""
+def examples(
+    model: Model, drafts: Preview, crops: Sequence[np.ndarray], levels: Sequence[int], show: Show
+) -> dict[int, Examples]:
+    """Returns the examples of each level, from crops uint8 (256, 256, 3); drafts: of the latents that are missing."""
     grid = _SIDE // FINEST
     states = {level: np.empty((len(crops), grid, grid, model.config.width[FINEST]), np.float16) for level in levels}
     pixels = {level: np.empty((len(crops), grid, grid, NUM_COEFFICIENTS), np.float16) for level in levels}
@@ -65,7 +59,7 @@ def examples(model: Model, crops: Sequence[np.ndarray], levels: Sequence[int], s
         for level, prefix in _prefixes(model, crop):
             if level not in states:
                 continue
-            states[level][number] = preview.state_of(prefix, level, sampled())[0] * STATE_UNIT
+            states[level][number] = preview.state_of(drafts.of(prefix), level, sampled())[0] * STATE_UNIT
             long = synthesize(model.walk, prefix.completed(sampled()), float(level))
             weights[level][number] = 1 / max(float(np.square(long - crop / np.float32(255)).mean()), _LEAST_MSE)
             pixels[level][number] = _in_cells(long - np.float32(0.5))
@@ -99,58 +93,11 @@ def _in_cells(pixels: Floats) -> Floats:
     return pixels.reshape(high, FINEST, wide, FINEST, 3).transpose(0, 2, 1, 3, 4).reshape(high, wide, NUM_COEFFICIENTS)
 
 
-@torch.no_grad()
-def begin(shortcut: Shortcut, network: Network, known: dict[int, Examples]) -> None:
-    """Fills a new shortcut: hidden units of the first block of synthesis and others at random, and what neighbors say most of."""
-    block, levels = cast(FloatBlock, network.synthesis.blocks[0]), [level - 1 for level in shortcut.shape.levels]
-    shortcut.center.copy_(block.center - network.synthesis.embed[levels].mean(0))
-    shortcut.balance.copy_(block.balance)
-    shortcut.kernel.copy_(block.kernel)
-    shortcut.kernel_bias.copy_(block.kernel_bias)
-    count = min(shortcut.shape.hidden, len(block.fc1.weight))
-    torch.nn.init.normal_(shortcut.fc1.weight, std=shortcut.shape.width**-0.5)
-    shortcut.fc1.weight[:count] = block.fc1.weight[:count]
-    for level in shortcut.shape.levels:
-        shortcut.output(level).bias1[:count] = block.fc1.bias[:count]
-    shortcut.near.weight.copy_(_nearest(shortcut, known[max(known)]))
-
-
-def _nearest(shortcut: Shortcut, known: Examples, count: int = 60) -> Tensor:
-    """Returns the directions (near, width) of a neighbor's state that say most of a cell's pixels."""
-    width, near = shortcut.shape.width, shortcut.shape.near
-    x = shortcut.balanced(known.states[:count].float())
-    own, beside, pixels = (each.flatten(0, 2) for each in (x, neighbors(x), known.pixels[:count].float()))
-    features = torch.cat([torch.ones(len(own), 1), own, beside], 1)
-    fit = _solved((features.T @ features).double(), (features.T @ pixels).double())
-    say = fit[1 + width :].reshape(4, width, -1).permute(1, 0, 2).flatten(1)
-    spread, axes = torch.linalg.eigh(own.T @ own / len(own))
-    root = spread.clamp(min=1e-6).sqrt()
-    directions = torch.linalg.svd((axes * root).T @ say, full_matrices=False).U[:, :near]
-    return ((axes / root) @ directions).T
-
-
-def _solved(gram: Tensor, right: Tensor) -> Tensor:
-    """Returns the solution of normal equations, with a little ridge."""
-    return torch.linalg.solve(gram + _RIDGE * torch.diag(gram.diagonal().clamp(min=1e-9)), right).float()
-
-
-@torch.no_grad()
-def fit_output(shortcut: Shortcut, level: int, known: Examples, count: int) -> None:
-    """Fits what ends in pixels, of one level, to its first `count` examples, in closed form."""
-    gram, right = torch.zeros(()), torch.zeros(())
-    for start in range(0, min(count, len(known.states)), 8):
-        state, pixels = known.states[start : start + 8].float(), known.pixels[start : start + 8].float()
-        root = known.weights[start : start + 8].sqrt()[:, None, None, None].expand(*state.shape[:3], 1).flatten(0, 2)
-        seen, beside = (x.flatten(0, 2) for x in shortcut.gathered(state))
-        x = shortcut.balanced(state).flatten(0, 2)
-        features = torch.cat([torch.ones(len(x), 1), x, beside, shortcut.hidden(seen, level)], -1) * root
-        gram = gram + (features.T @ features).double()
-        right = right + (features.T @ (pixels.flatten(0, 2) * root)).double()
-    output, width, near = shortcut.output(level), shortcut.shape.width, 4 * shortcut.shape.near
-    bias, own, beside, hidden = _solved(gram, right).split([1, width, near, shortcut.shape.hidden])
-    output.fc2.bias.copy_(bias[0])
-    for layer, value in ((output.own, own), (output.beside, beside), (output.fc2, hidden)):
-        layer.weight.copy_(value.T)
+def shortened(model: Model) -> Network:
+    """Returns a model's network whose tail of synthesis lacks its last blocks."""
+    network, config = torch_networks(model.path)[0], preview.drafted(model.config)
+    del network.synthesis.fine_blocks[config.tail_blocks + config.tail_float_blocks :]
+    return network
 
 
 class ShortcutTask:
@@ -216,16 +163,18 @@ def _size(name: str, parameter: Tensor) -> float:
     return max(float(parameter.detach().square().mean().sqrt()), 1e-3)
 
 
-@torch.no_grad()
-def narrow(layer: torch.nn.Linear) -> None:
-    """Rounds a layer's weights to what their file will hold."""
-    layer.weight.copy_(torch.from_numpy(preview.widened(*preview.narrowed(layer.weight.numpy()))))
+def train(
+    model: Model, network: Network, crops: Sequence[np.ndarray], shapes: Sequence[Shape], recipe: Recipe, show: Show
+) -> list[Shortcut]:
+    """Returns the shortcuts of a model, one of each shape, and fits a shortened network.
 
-
-def train(model: Model, crops: Sequence[np.ndarray], shapes: Sequence[Shape], recipe: Recipe, show: Show) -> list[Shortcut]:
-    """Returns the shortcuts of a model, one of each shape. recipe: its minutes are those of one level."""
-    known = examples(model, crops, [level for shape in shapes for level in shape.levels], show)
-    network, _ = torch_networks(model.path)
+    recipe: its minutes are those of one level.
+    """
+    last = model.config.num_levels - 1
+    steps = preview.torch_steps(_tensors(model, network), model.config)
+    drafts = preview.over(model.walk, TorchSteps(steps, torch.device("cpu")))
+    known = examples(model, drafts, crops, [*(level for shape in shapes for level in shape.levels), last], show)
+    fit_tail(network, last, known[last])
     return [_trained(network, {level: known[level] for level in shape.levels}, shape, recipe, show) for shape in shapes]
 
 
@@ -242,24 +191,34 @@ def _trained(network: Network, known: dict[int, Examples], shape: Shape, recipe:
     return shortcut
 
 
-def write(model: Model, shortcuts: Sequence[Shortcut]) -> Path:
-    """Writes the file of a model's shortcuts, and beside it the graphs that ONNX Runtime runs them by; returns its path."""
-    path = preview.path_of(model.path)
+def write(model: Model, network: Network, shortcuts: Sequence[Shortcut]) -> Path:
+    """Writes what a model has for previews, and beside it the graphs that ONNX Runtime runs that by; returns its path.
+
+    network: the model's, shortened.
+    """
+    path, tensors = preview.path_of(model.path), _tensors(model, network, shortcuts)
     path.parent.mkdir(exist_ok=True)
-    tensors = preview.packed([{name: value.numpy() for name, value in each.state_dict().items()} for each in shortcuts])
-    graphs.write(path.with_suffix(GRAPHS), preview.torch_steps(tensors), tensors)
+    graphs.write(path.with_suffix(GRAPHS), preview.torch_steps(tensors, model.config), tensors)
     preview.save(path, model.fingerprint, tensors)
     return path
 
 
+def _tensors(model: Model, network: Network, shortcuts: Sequence[Shortcut] = ()) -> preview.Arrays:
+    """Returns the tensors of a file for previews."""
+    expected = [preview.expected(model.config, level) for level in range(1, model.config.num_levels)]
+    states = draft.drafts(network, torch_networks(model.path)[1], expected)
+    states |= {f"{preview.SHORTCUT}{number}": each.state_dict() for number, each in enumerate(shortcuts)}
+    return preview.packed({name: {key: x.numpy() for key, x in state.items()} for name, state in states.items()})
+
+
 def shapes_of(config: Config, hidden: int, near: int) -> list[Shape]:
-    """Returns the shapes of a model's shortcuts: for coarse levels, whose states are brought to the finest stride, and others.
+    """Returns the shapes of a model's shortcuts: for coarse levels, with a third of the hidden units, and for others.
 
     The last two levels have none: nothing but synthesis is missing then.
     """
     coarse, end = min(config.num_coarse, config.num_levels - 2), config.num_levels - 1
-    groups = tuple(range(1, coarse + 1)), tuple(range(coarse + 1, end))
-    return [Shape(levels, config.width[FINEST], hidden, near) for levels in groups if levels]
+    groups = (range(1, coarse + 1), hidden // 3), (range(coarse + 1, end), hidden)
+    return [Shape(tuple(levels), config.width[FINEST], count, near) for levels, count in groups if levels]
 
 
 def _crops(sources: Sequence[str], count: int) -> list[np.ndarray]:
@@ -282,16 +241,17 @@ def _crop(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
 @click.option("--count", default=480, help="Crops to train on.")
 @click.option("--minutes", default=2.0, help="Processor time to train hidden units, for each level.")
 @click.option("--rate", default=0.015, help="Learning rate, of each parameter's size.")
-@click.option("--hidden", default=768, help="Hidden units.")
+@click.option("--hidden", default=768, help="Hidden units; a third of them for coarse levels.")
 @click.option("--near", default=64, help="Numbers that a cell takes of each neighbor.")
 def main(name: str, sources: tuple[str, ...], count: int, minutes: float, rate: float, hidden: int, near: int) -> None:
-    """Trains the shortcuts of an installed photo model and writes them into the folder `preview` beside the model."""
+    """Makes what an installed photo model has for previews, and writes it into the folder `preview` beside the model."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = registry.load(name)
+    network = shortened(model)
     shapes = shapes_of(model.config, hidden, near)
     recipe = Recipe(minutes, _BATCH, rate, _WARM, clip=math.inf)
-    path = write(model, train(model, _crops(sources, count), shapes, recipe, click.echo))
+    path = write(model, network, train(model, network, _crops(sources, count), shapes, recipe, click.echo))
     click.echo(f"{path.name}: {path.stat().st_size} bytes")
 
 

@@ -58,12 +58,12 @@ class LatentSteps:
 
 
 class Walk:
-    """The agreed path of a network. start: the integers (width,) that every state begins with."""
+    """The agreed path of a network. start: the integers (width,) that every state begins with; kind: of its latents."""
 
-    def __init__(self, config: Config, steps: Steps, start: Floats) -> None:
+    def __init__(self, config: Config, steps: Steps, start: Floats, kind: type[LatentSteps] = LatentSteps) -> None:
         self.config, self.steps, self.start = config, steps, start
         pairs = [(level, *latent) for level, latents in enumerate(config.levels, 1) for latent in latents]
-        self.latents = [LatentSteps(index, *pair, steps, config.refine_blocks[pair[1]]) for index, pair in enumerate(pairs)]
+        self.latents = [kind(index, *pair, steps, config.refine_blocks[pair[1]]) for index, pair in enumerate(pairs)]
 
     def ordered_latents(self) -> list[LatentSteps]:
         """Returns the latents in coding order, coarse first."""

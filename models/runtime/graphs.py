@@ -53,7 +53,7 @@ def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.n
         model = _narrowed(_exported(step.function, examples, step.exact), narrow, weights)
         entries[f"{name}.onnx"], about["weights"] = _without_weights(model, known)
         if step.gather:
-            first = _exported(step.gather.function, step.examples[: step.gather.count], step.exact)
+            first = _narrowed(_exported(step.gather.function, step.examples[: step.gather.count], step.exact), narrow, weights)
             entries[f"{name}{GATHER}.onnx"], about["gather"] = _without_weights(first, known)
         index[name] = about
     entries[INDEX] = json.dumps(index, indent=1, sort_keys=True).encode()
@@ -80,8 +80,8 @@ def _narrowed(model: Any, narrow: Mapping[tuple[Any, ...], str], weights: Mappin
         name = narrow.get(_digest(values[node.input[1]])) if node.op_type == "Gemm" and node.input[1] in values else None
         if name is None:
             continue
-        x, matrix, bias = node.input
-        inputs = [x, name, name + SCALE, "", bias]
+        x, matrix, *bias = node.input
+        inputs = [x, name, name + SCALE, "", *bias]
         node.CopyFrom(helper.make_node("DynamicQuantizeMatMul", inputs, node.output, domain=_RUNTIME_OWN))
         model.graph.initializer.remove(next(tensor for tensor in model.graph.initializer if tensor.name == matrix))
         parts = weights[name], weights[name + SCALE]

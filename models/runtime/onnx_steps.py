@@ -84,6 +84,9 @@ class OnnxSteps:
         """Returns how far a step sees."""
         return self._graphs[name].reach
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._graphs
+
     def _function(self, name: str) -> tuple[Function, int]:
         """Returns what computes a graph, and how many arrays it takes."""
         session = self._session(name)

@@ -47,6 +47,31 @@ class Steps(Protocol):
     def reach(self, name: str) -> Reach:
         """Returns how far a step sees."""
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a step of that name."""
+
+
+@dataclass(frozen=True)
+class Overlaid:
+    """The steps of a network, of which some are replaced by others of the same names."""
+
+    over: Steps
+    under: Steps
+
+    def __call__(self, name: str, *arrays: Array, into: Array | None = None) -> Sequence[Array]:
+        """Returns what a step makes of arrays."""
+        return self._holder(name)(name, *arrays, into=into)
+
+    def reach(self, name: str) -> Reach:
+        """Returns how far a step sees."""
+        return self._holder(name).reach(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.over or name in self.under
+
+    def _holder(self, name: str) -> Steps:
+        return self.over if name in self.over else self.under
+
 
 @dataclass(frozen=True)
 class _Span:

@@ -79,3 +79,6 @@ class TorchSteps:
     def reach(self, name: str) -> Reach:
         """Returns how far a step sees."""
         return self.steps[name].reach
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.steps
