@@ -170,7 +170,7 @@ def test_models_are_measured_on_pictures_of_the_users_own(tmp_path):
 def test_installed_models_code_pictures_and_are_those_that_were_measured(name, edge, channels, tmp_path, monkeypatch):
     results = json.loads((ROOT / f"benchmarks/results/lab/{name}/results.json").read_text())
     folder = INSTALLED / name
-    assert {one["name"]: one["model"] for one in results} == {
+    assert {one["name"]: one["model"] for one in results if "." not in one["name"]} == {  # without further seeds
         path.stem: model_file.load(path).digest for path in folder.glob("*.safetensors")
     }
     card = (folder.parent / f"{name}.md").read_text()
