@@ -29,7 +29,7 @@ def found() -> Found:
     return [
         _peer("hcodec", "hcodec (one file, its levels)", version, Stream(level_steps, cut, first_picture)),
         replace(_peer("hcodec-cuts", "hcodec (one file, cut at bytes)", version, Stream(_byte_steps, cut)), with_ms_ssim=False),
-        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, first_bytes)),
+        _peer("hcodec-received", "hcodec", version, Stream(_prefix_steps, first_bytes, first_picture)),
         Peer("hcodec-lossless", "hcodec lossless", version, (0,), 0, _encode_lossless, decode, lossless=True),
     ]
 

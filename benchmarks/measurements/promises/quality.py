@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from benchmarks.measurements.codecs import choose, curves
 from benchmarks.measurements.promises.files import Files
 from benchmarks.measurements.promises.verdict import Verdict
 
-_ALL_WAYS = "truncated file = --levels = StreamDecoder, byte by byte"
+_ALL_WAYS = "truncated file = --levels = StreamDecoder at the end, byte by byte"
 _MAX_FIRST_BPP, _MIN_LAST_DB = 0.06, 38.0
 _MAX_BD_RATE = -25.0
 _MIN_COMPARED_BPP = 0.1
@@ -54,15 +55,26 @@ def _differences(files: Files, photo: Photo) -> list[str]:
 
 
 def _streamed(data: bytes) -> dict[int, Pixels]:
-    """The picture after each level, the bytes fed one at a time."""
+    """The picture of a stream that ends after each level, the bytes fed one at a time."""
     import hcodec
 
     decoder, shown = hcodec.StreamDecoder(), {}
     for index in range(len(data)):
         if decoder.feed(data[index : index + 1]):
-            shown[decoder.levels_decoded] = np.asarray(decoder.image().convert("RGB"))
-    decoder.close()
+            shown[decoder.levels_decoded] = _at_the_end(data[: index + 1])
     return shown
+
+
+def _at_the_end(data: bytes) -> Pixels:
+    """The picture of a stream that ends there, which is not made in the quicker way of one that goes on."""
+    import hcodec
+
+    decoder = hcodec.StreamDecoder()
+    for index in range(len(data)):
+        decoder.feed(data[index : index + 1])
+    with contextlib.suppress(hcodec.TruncatedError):
+        decoder.close()
+    return np.asarray(decoder.image().convert("RGB"))
 
 
 def against_jpeg(curve: Curve, photos: list[Photo], num_workers: int) -> list[Verdict]:
