@@ -33,7 +33,7 @@ from benchmarks.curves.best_jpeg import best_jpeg  # noqa: E402
 from benchmarks.curves.curve import COLUMNS, Curve, averaged  # noqa: E402
 from benchmarks.measurements import cache as measurements_cache  # noqa: E402
 from benchmarks.measurements import clock, codecs, inside, verify  # noqa: E402
-from benchmarks.measurements.promises.quality import rate_honesty, rate_range  # noqa: E402
+from benchmarks.measurements.promises.quality import rate_honesty, rate_range, streamed  # noqa: E402
 from benchmarks.measurements.workers import start_workers  # noqa: E402
 from benchmarks.peers import Absent, NothingYetError, Peer, bridge, codestream, jxl_tools, modern, own  # noqa: E402
 from benchmarks.peers import jpeg as jpeg_peers  # noqa: E402
@@ -399,6 +399,15 @@ def test_range_of_rates_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[
     results.write([asdict(verdict) for verdict in verdicts], tmp_path / results.CHECK)
     parts.show(promises.parts(tmp_path))
     assert capsys.readouterr().out.count("**no**") == 2
+
+
+def test_streams_are_compared_where_they_end() -> None:
+    import hcodec
+
+    data = hcodec.encode(render(3, 264, 256), lossless=False)  # large enough for quicker pictures of a stream that goes on
+    shown = streamed(data)
+    assert sorted(shown) == list(range(1, 8))
+    assert all(np.array_equal(shown[level], np.asarray(hcodec.decode(data, levels=level))) for level in shown)
 
 
 def test_tables_show_wins_and_losses() -> None:

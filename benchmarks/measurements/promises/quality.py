@@ -44,17 +44,17 @@ def agreement(files: Files, curve: Curve) -> list[Verdict]:
 def _differences(files: Files, photo: Photo) -> list[str]:
     """Where the three ways of stopping at a level do not agree, one line each."""
     found = []
-    streamed = _streamed(files.whole(photo).read_bytes())
+    shown = streamed(files.whole(photo).read_bytes())
     for level in range(1, files.num_levels + 1):
         wanted = files.by_levels(photo, level)
         if not np.array_equal(wanted, files.of_cut(photo, level)):
             found.append(f"{photo.name}: the file cut to {level} levels decodes to another picture than --levels {level}")
-        if level not in streamed or not np.array_equal(wanted, streamed[level]):
+        if level not in shown or not np.array_equal(wanted, shown[level]):
             found.append(f"{photo.name}: StreamDecoder shows another picture after level {level}")
     return found
 
 
-def _streamed(data: bytes) -> dict[int, Pixels]:
+def streamed(data: bytes) -> dict[int, Pixels]:
     """The picture of a stream that ends after each level, the bytes fed one at a time."""
     import hcodec
 
