@@ -28,6 +28,7 @@ from hcodec.models.photo.prefix import sampled
 from hcodec.models.photo.shortcut import Shape, Shortcut
 from hcodec.models.photo.train_shortcut import _prefixes, main
 from hcodec.models.runtime.backend import Backend
+from hcodec.models.runtime.narrow import narrowed, widened
 from hcodec.models.runtime.torch_steps import TorchSteps
 from hcodec.pixels.picture import psnr
 from hcodec.stream import StreamDecoder
@@ -202,9 +203,9 @@ def test_int8_weights_are_near_and_their_sums_fit_into_16_bits():
         np.random.default_rng(0).standard_normal((40, 30)).astype(np.float32) * np.logspace(-6, 2, 40, dtype=np.float32)[:, None]
     )
     weight[3] = 0
-    narrow, scale = preview.narrowed(weight)
+    narrow, scale = narrowed(weight)
     assert narrow.shape == (30, 40) and 2 * 255 * np.abs(narrow.astype(int)).max() < 2**15
-    assert (np.abs(preview.widened(narrow, scale) - weight) <= 0.501 * scale[:, None]).all()
+    assert (np.abs(widened(narrow, scale) - weight) <= 0.501 * scale[:, None]).all()
 
 
 def test_fitting_finds_what_pixels_depend_on_linearly():

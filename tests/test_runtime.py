@@ -30,6 +30,7 @@ from hcodec.models.runtime import backend as backends
 from hcodec.models.runtime import graphs, steps, threads
 from hcodec.models.runtime.backend import Backend
 from hcodec.models.runtime.check import check
+from hcodec.models.runtime.narrow import narrowed, widened
 from hcodec.models.runtime.onnx_steps import INDEX, OnnxSteps
 from hcodec.models.runtime.steps import Gather, Reach, in_parts
 from hcodec.models.runtime.torch_steps import Half, TorchStep, TorchSteps, check_step
@@ -338,6 +339,12 @@ def float_step() -> TorchStep:
     return TorchStep(function, (torch.zeros(1, 4, 6, 8), torch.zeros(1, 4, 6, 12, dtype=torch.uint8)), Reach(), exact=False)
 
 
+def linear_step() -> TorchStep:
+    weight, bias = tensor("float/out.weight"), tensor("float/out.bias")
+    function = lambda x: (F.linear(x.flatten(0, 2), weight, bias).reshape(*x.shape[:3], 12),)  # noqa: E731
+    return TorchStep(function, (torch.zeros(1, 4, 6, 8),), Reach(), exact=False)
+
+
 def halved_step() -> TorchStep:
     """Returns a step that takes sums over rows around each cell, then a product."""
     weight, bias = tensor("float/out.weight"), tensor("float/out.bias")
@@ -394,6 +401,25 @@ def test_a_file_of_graphs_holds_names_instead_of_weights(graph_file, pieces, tmp
     assert not any(str(Path(__file__).parent).encode() in text for text in texts)  # nothing of this machine
     graphs.write(tmp_path / "again.graphs", pieces, WEIGHTS)
     assert (tmp_path / "again.graphs").read_bytes() == graph_file.read_bytes()
+
+
+def test_products_by_wide_matrices_are_computed_on_int8_where_that_is_asked_for(tmp_path):
+    """Of inputs that int8 holds exactly, what is found is exactly what the rounded matrix gives."""
+    step = linear_step()
+    graphs.write(tmp_path / "narrow.graphs", {"float": step}, WEIGHTS, on_int8=["float/out.weight"])
+    with zipfile.ZipFile(tmp_path / "narrow.graphs") as file:
+        kinds = json.loads(file.read(INDEX))["float"]["weights"]
+    assert kinds == {"float/out.weight": "int8", "float/out.weight.scale": "float32", "float/out.bias": "float32"}
+    x = np.random.default_rng(0).integers(-100, 101, (1, 9, 7, 8)).astype(np.float32)
+    x[0, 0, 0, :2] = -128, 127
+    (found,) = OnnxSteps(tmp_path / "narrow.graphs", WEIGHTS)("float", x)
+    wide = widened(*narrowed(WEIGHTS["float/out.weight"].astype(np.float32)))
+    np.testing.assert_allclose(found, x @ wide.T + WEIGHTS["float/out.bias"], rtol=1e-5, atol=1e-3)
+    assert np.abs(found - step.function(torch.from_numpy(x))[0].numpy()).max() > 0.1
+    with pytest.raises(ModelError, match=r"weights lack the tensor 'float/out\.weight'"):
+        OnnxSteps(tmp_path / "narrow.graphs", {"float/out.bias": WEIGHTS["float/out.bias"]})
+    with pytest.raises(ModelError, match="graph float does not fit the weights"):
+        OnnxSteps(tmp_path / "narrow.graphs", WEIGHTS | {"float/out.weight": WEIGHTS["float/out.bias"]})("float", x)
 
 
 def test_a_constant_without_a_name_is_refused(pieces):

@@ -117,8 +117,18 @@ def count_symbols(network: Network, agreed: Agreed, pictures: list[np.ndarray], 
 
 def write(path: Path, config: Config, integers: Arrays, floats: Arrays, description: str) -> None:
     """Writes a weights file, and beside it the graphs that ONNX Runtime runs it by."""
-    graphs.write(path.with_suffix(GRAPHS), torch_steps(config, integers, floats), graph_weights(integers, floats))
+    write_graphs(path.with_suffix(GRAPHS), config, integers, floats)
     weights_file.save(path, config, integers, floats, description)
+
+
+def write_graphs(path: Path, config: Config, integers: Arrays, floats: Arrays) -> None:
+    """Writes the graphs of a model.
+
+    Hidden units of its analysis are computed on int8, for nothing but the encoder's choice of symbols depends on them.
+    """
+    products = [name for name in floats if name.startswith("analysis.") and name.endswith(("fc1.weight", "fc2.weight"))]
+    weights = graph_weights(integers, floats)
+    graphs.write(path, torch_steps(config, integers, floats), weights, on_int8=(f"float/{name}" for name in products))
 
 
 def _arrays(tensors: Tensors) -> Arrays:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from hcodec.models.blocks import FloatBlock, depth_to_space, space_to_depth
-from hcodec.models.photo import preview
 from hcodec.models.photo.config import FINEST
 from hcodec.models.photo.network import Network
 from hcodec.models.photo.shortcut import Shortcut, neighbors
+from hcodec.models.runtime.narrow import narrowed, widened
 
 _RIDGE = 1e-6
 
@@ -121,4 +121,4 @@ def fit_tail(network: Network, level: int, known: Examples) -> None:
 @torch.no_grad()
 def narrow(layer: torch.nn.Linear) -> None:
     """Rounds a layer's weights to what their file will hold."""
-    layer.weight.copy_(torch.from_numpy(preview.widened(*preview.narrowed(layer.weight.numpy()))))
+    layer.weight.copy_(torch.from_numpy(widened(*narrowed(layer.weight.numpy()))))

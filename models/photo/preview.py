@@ -22,7 +22,8 @@ from hcodec.models.descend import Answer
 from hcodec.models.photo.config import FINEST, Config
 from hcodec.models.photo.prefix import EVERYTHING, Cells, Prefix, closer, place_of
 from hcodec.models.photo.walk import LatentSteps, Prior, Walk
-from hcodec.models.runtime.backend import SCALE, Backend
+from hcodec.models.runtime.backend import Backend
+from hcodec.models.runtime.narrow import SCALE, narrowed, widened
 from hcodec.models.runtime.steps import Array, Overlaid, Steps
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _FIRST_MISSING = 3  # the same of level 1, which says so little of them that no 
 SHORTCUT = "shortcut."  # how names of shortcuts in the file begin
 _BASE = "base"  # in the file: the fingerprint of the model, in hexadecimal digits
 _PRODUCTS = tuple(f"{name}.weight" for name in ("fc1", "fc2", "across", "along", "near", "beside"))  # on int8
-_LIMIT = 63  # of int8 weights: sums of two products must fit into 16 bits on processors that add them there
 _ADDED = Prior(np.zeros((1, 0, 0, 0), np.float32), np.zeros((1, 0, 0, 0), np.uint8))  # of a latent that is in the state already
 Arrays = dict[str, NDArray[Any]]
 Pixels = NDArray[np.uint8]
@@ -147,17 +147,6 @@ def torch_steps(tensors: Arrays, config: Config, device: str = "cpu") -> dict[st
 def _levels(tensors: Arrays) -> tuple[int, ...]:
     """Returns the levels that shortcuts are for."""
     return tuple(sorted({int(level) for name in tensors for level in re.findall(r"outputs\.(\d+)\.", name)}))
-
-
-def narrowed(weight: Array) -> tuple[NDArray[np.int8], Array]:
-    """Returns a matrix (out, in) as int8 (in, out) and what its columns are to be multiplied by, float32 (out,)."""
-    scale = (np.maximum(np.abs(weight).max(1), 1e-12) / _LIMIT).astype(np.float32)
-    return np.ascontiguousarray(np.rint(weight.T / scale).astype(np.int8)), scale
-
-
-def widened(narrow: NDArray[np.int8], scale: Array) -> Array:
-    """Returns the matrix (out, in) that `narrowed` gave these of, but for rounding."""
-    return np.ascontiguousarray((narrow.astype(np.float32) * scale).T)
 
 
 def packed(groups: Mapping[str, Mapping[str, Array]]) -> Arrays:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 BACKENDS = ("onnx", "torch")
 DEVICES = ("cpu", "cuda", "auto")
 GRAPHS = ".graphs"  # suffix of the file of graphs beside a weights file
-SCALE = ".scale"  # suffix of the name of what the rows of an int8 matrix are multiplied by, float32
 
 
 @dataclass(frozen=True)

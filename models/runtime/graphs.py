@@ -10,7 +10,7 @@ import json
 import logging
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hcodec.models.runtime.backend import SCALE
+from hcodec.models.runtime.narrow import SCALE, narrowed, widened
 from hcodec.models.runtime.onnx_steps import GATHER, INDEX
 from hcodec.models.runtime.torch_steps import TorchStep
 
@@ -40,9 +40,17 @@ class _Module(nn.Module):
         return self.function(*tensors)
 
 
-def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.ndarray]) -> None:
-    """Writes the graphs of all steps, and what must be known to run them. weights: by the names that graphs call them."""
-    narrow = {_digest(_widened(value, weights[name + SCALE])): name for name, value in weights.items() if name + SCALE in weights}
+def write(path: Path, steps: Mapping[str, TorchStep], weights: Mapping[str, np.ndarray], on_int8: Iterable[str] = ()) -> None:
+    """Writes the graphs of all steps, and what must be known to run them.
+
+    weights: by the names that graphs call them. on_int8: matrices among them that are kept wide, but whose products are computed
+    on int8; products by matrices that are kept as int8 always are.
+    """
+    narrow = {_digest(widened(value, weights[name + SCALE])): name for name, value in weights.items() if name + SCALE in weights}
+    for name in on_int8:
+        wide = weights[name].astype(np.float32)
+        narrow[_digest(wide)] = name
+        weights = {**weights, **dict(zip((name, name + SCALE), narrowed(wide), strict=True))}
     types = {name: ("int8",) if name + SCALE in weights else ("float32", "float64") for name in weights}
     known = {_digest(value.astype(dtype)): (name, dtype) for name, value in weights.items() for dtype in types[name]}
     index, entries = {}, {}
@@ -66,13 +74,8 @@ def _digest(value: np.ndarray) -> tuple[Any, ...]:
     return value.dtype.str, value.shape, hash(value.tobytes())
 
 
-def _widened(narrow: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Returns the float32 matrix (out, in) that one of int8, (in, out), stands for."""
-    return np.ascontiguousarray((narrow.astype(np.float32) * scale).T)
-
-
 def _narrowed(model: Any, narrow: Mapping[tuple[Any, ...], str], weights: Mapping[str, np.ndarray]) -> Any:
-    """Returns a graph with its products by matrices that are kept as int8 computed on int8, its inputs rounded on the way."""
+    """Returns a graph with its products by such matrices computed on int8, its inputs rounded on the way."""
     from onnx import helper, numpy_helper
 
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -88,8 +91,8 @@ def _narrowed(model: Any, narrow: Mapping[tuple[Any, ...], str], weights: Mappin
         model.graph.initializer.extend(
             numpy_helper.from_array(part, label) for part, label in zip(parts, inputs[1:3], strict=True)
         )
-    if narrow:
-        model.opset_import.append(helper.make_opsetid(_RUNTIME_OWN, 1))
+        if not any(used.domain == _RUNTIME_OWN for used in model.opset_import):
+            model.opset_import.append(helper.make_opsetid(_RUNTIME_OWN, 1))
     return model
 
 

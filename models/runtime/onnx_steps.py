@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hcodec.errors import ModelError
+from hcodec.models.runtime.narrow import SCALE, narrowed
 from hcodec.models.runtime.steps import Array, Function, Gather, Reach, in_parts
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class OnnxSteps:
         except _DAMAGE as error:
             raise ModelError(f"{path.name} cannot be read: {error}") from None
         self._parts = self._graphs | {f"{name}{GATHER}": graph.gather for name, graph in self._graphs.items() if graph.gather}
-        lost = {weight for graph in self._parts.values() for weight in graph.weights} - set(weights)
+        lost = {weight.removesuffix(SCALE) for graph in self._parts.values() for weight in graph.weights} - set(weights)
         if lost:
             raise ModelError(f"weights lack the tensor {min(lost)!r}")
 
@@ -107,11 +108,20 @@ class OnnxSteps:
 
     def _open(self, name: str) -> onnxruntime.InferenceSession:
         graph = self._parts[name]
-        weights = {weight: self._weights[weight].astype(dtype) for weight, dtype in graph.weights.items()}
         try:
-            return session(graph.data, weights, graph.exact)
+            return session(graph.data, self._wanted(graph.weights), graph.exact)
         except Exception as error:  # ONNX Runtime's errors have no class in common
             raise ModelError(f"the graph {name} does not fit the weights: {error}") from None
+
+    def _wanted(self, types: Mapping[str, str]) -> dict[str, Array]:
+        """Returns weights of these types; those that are wanted as int8 and kept wide are rounded, with their scales."""
+        found: dict[str, Array] = {}
+        for name, dtype in types.items():
+            if dtype == "int8" and name + SCALE not in self._weights:
+                found[name], found[name + SCALE] = narrowed(self._weights[name].astype(np.float32))
+            elif name in self._weights:
+                found[name] = self._weights[name].astype(dtype)
+        return found
 
 
 @functools.cache
