@@ -21,7 +21,7 @@ from hcodec.container.source import Source, read_source
 from hcodec.container.window import windows
 from hcodec.effort import encode_layers
 from hcodec.errors import FormatError, HcodecError, HcodecWarning, PictureError, TruncatedError
-from hcodec.exact import exact_layers, exact_pixels
+from hcodec.exact import NOTHING, exact_layers, exact_pixels
 from hcodec.models.runtime.threads import Show, ignore
 from hcodec.mosaic import Mosaic, Rectangle
 from hcodec.pixels import attachments, faithful
@@ -207,11 +207,11 @@ def decode_picture(
     count = _levels_present(reader, wanted, rectangle, strict)
     decoder = Decoder.open(reader, device, backend, count if wanted is not None else None)
     show = on_progress or ignore
-    exact = exact_pixels(decoder, rectangle, strict, show) if wanted is None else None
-    pixels = decoder.pixels(rectangle, temperature, seed, show) if exact is None else exact
+    exact = exact_pixels(decoder, rectangle, strict, partly=True, show=show) if wanted is None else NOTHING
+    pixels = exact.over(rectangle, lambda: decoder.pixels(rectangle, temperature, seed, show))
     _report_faults(decoder, strict)
     shown = picture_of(reader, pixels, strict, rectangle)
-    return replace(shown, exact=exact is not None)
+    return replace(shown, exact=exact.is_all)
 
 
 def _decode_whole(reader: Reader, levels: int | None, region: Rectangle, strict: bool) -> Picture:

@@ -6,7 +6,7 @@ Room: codec, above `session`. All windows build on the same level, which is judg
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -107,27 +107,66 @@ class _Picture:
                 yield Candidate(number, level[1], 0 if self.num_levels else bits)
 
 
-def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool, show: Show = ignore) -> Pixels | None:
-    """Returns the exact pixels of a region, uint8 (H, W, 3), or None where the lossless layer is not there or cannot be used.
+@dataclass(frozen=True)
+class ExactPixels:
+    """What is exact of a region: the part in each window, uint8, by its place in the region. is_all: whether that is all."""
 
-    It is malformed in spite of its checksum, or its weights are missing: that is warned of, or raised with strict.
+    parts: dict[Rectangle, Pixels]
+    is_all: bool
+
+    def over(self, region: Rectangle, levels: Callable[[], Pixels]) -> Pixels:
+        """Returns the pixels of the region, uint8 (H, W, 3), from the levels where they are not exact."""
+        shape = region.bottom - region.top, region.right - region.left, 3
+        pixels = np.empty(shape, dtype=np.uint8) if self.is_all else levels()
+        for place, part in self.parts.items():
+            pixels[place.inside] = part
+        return pixels
+
+
+NOTHING = ExactPixels({}, is_all=False)
+
+
+def exact_pixels(decoder: Decoder, region: Rectangle, strict: bool, partly: bool, show: Show = ignore) -> ExactPixels:
+    """Returns what the lossless layer says of a region. partly: although it has not arrived for all windows of it.
+
+    A piece may be malformed in spite of its checksum, or the layer's weights missing: that is warned of, or raised with strict.
     """
     mosaic = Mosaic(decoder.windows, decoder.header.height, decoder.header.width)
     touched = mosaic.touched(region)
-    if not all(decoder.reader.lossless[index] for index in touched):
-        return None
+    there = [index for index in touched if decoder.reader.lossless[index]]
+    if not there or (len(there) < len(touched) and not partly):
+        return NOTHING
+
+    def exact(index: int) -> Pixels | FormatError:
+        """Returns the pixels of a window, or why its piece cannot be used."""
+        try:
+            return _exact(decoder, index, mosaic.places[index], region)
+        except FormatError as error:
+            if strict:
+                raise
+            return error
+
     try:
         decoder.coarse()  # once, for all windows
-        parts = each(lambda index: _exact(decoder, index, mosaic.places[index], region), touched, show)
-    except (FormatError, ModelError) as error:
+        found = dict(zip(there, each(exact, there, show), strict=True))
+    except ModelError as error:
         if strict:
             raise
         warnings.warn(f"{error}; it was ignored", HcodecWarning, stacklevel=4)
-        return None
-    pixels = np.empty((region.bottom - region.top, region.right - region.left, 3), dtype=np.uint8)
-    for index, part in zip(touched, parts, strict=True):
-        pixels[mosaic.places[index].shared(region).within(region).inside] = part
-    return pixels
+        return NOTHING
+    _report(decoder, {index: str(error) for index, error in found.items() if isinstance(error, FormatError)})
+    usable = {index: pixels for index, pixels in found.items() if not isinstance(pixels, FormatError)}
+    parts = {mosaic.places[index].shared(region).within(region): pixels for index, pixels in usable.items()}
+    return ExactPixels(parts, len(parts) == len(touched))
+
+
+def _report(decoder: Decoder, faults: Mapping[int, str]) -> None:
+    """Warns of each fault once, with the windows that have it if others do not."""
+    for fault in dict.fromkeys(faults.values()):
+        places = [decoder.windows[index].place for index in faults if faults[index] == fault]
+        where = f" in {places[0]}" if len(places) < len(decoder.windows) else ""
+        others = f" and {len(places) - 1} more" if where and len(places) > 1 else ""
+        warnings.warn(f"{fault}; it was ignored{where}{others}", HcodecWarning, stacklevel=5)
 
 
 def _exact(decoder: Decoder, index: int, place: Rectangle, region: Rectangle) -> Pixels:

@@ -94,8 +94,8 @@ class StreamDecoder:
             faults = [*self._reader.damage, *(decoder.faults.values() if decoder else ())]
             raise FormatError(faults[0]) if faults else TruncatedError("the first level has not arrived yet")
         rectangle = self._rectangle(region)
-        exact = exact_pixels(decoder, rectangle, strict=False)
-        pixels = decoder.pixels(rectangle, quick=self._goes_on) if exact is None else exact
+        exact = exact_pixels(decoder, rectangle, strict=False, partly=self._closed or self._reader.complete)
+        pixels = exact.over(rectangle, lambda: decoder.pixels(rectangle, quick=self._goes_on))
         self._warn(decoder.faults.values())
         return image_of(picture_of(self._reader, pixels, region=rectangle))
 

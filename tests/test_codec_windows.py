@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import warnings
 
@@ -364,7 +365,7 @@ def test_a_malformed_coarse_layer_ends_all_windows(data):
         decode(rewritten(data, layers))
 
 
-def test_a_damaged_lossless_piece_leaves_regions_elsewhere_exact(picture, exact):
+def test_a_damaged_lossless_piece_leaves_all_other_windows_exact(picture, exact):
     last = len(container.read_all(exact)[1].layers)
     broken, region = damaged(exact, last, 0), (100, 100, 30, 30)
     with pytest.warns(HcodecWarning, match="the lossless layer is damaged in the window at 0,0; it was ignored there"):
@@ -372,7 +373,25 @@ def test_a_damaged_lossless_piece_leaves_regions_elsewhere_exact(picture, exact)
     assert found.exact and (found.pixels == cropped(picture, region)).all()
     with pytest.warns(HcodecWarning, match="the lossless layer is damaged"):
         found = decode_picture(broken)
-    assert not found.exact and (found.pixels == pixels_of(exact, levels=last - 1)).all()
+    assert not found.exact and (found.pixels == but_for(0, picture, exact)).all()
+    for data in (broken, exact[: container.info(exact).levels[-1].prefix_bytes + 50], exact[:-1]):
+        decoder = hcodec.StreamDecoder()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HcodecWarning)
+            decoder.feed(data)
+            with contextlib.suppress(TruncatedError):
+                decoder.close()
+            assert (np.asarray(decoder.image()) == pixels_of(data)).all()
+    with pytest.warns(HcodecWarning, match="the file ends"):
+        assert (pixels_of(exact[:-1]) == but_for(-1, picture, exact)).all()
+
+
+def but_for(index: int, picture: np.ndarray, exact: bytes) -> np.ndarray:
+    """Returns a picture with one window as the levels of its file show it."""
+    lossy = pixels_of(exact, levels=len(container.read_all(exact)[1].layers) - 1)
+    place, found = windows(HEIGHT, WIDTH)[index].inside, picture.copy()
+    found[place] = lossy[place]
+    return found
 
 
 def test_a_region_of_a_stream_is_exact_once_its_windows_are(picture, exact):
@@ -402,6 +421,11 @@ def test_a_lossless_layer_on_a_level_of_windows(picture, monkeypatch):
         assert not decode_picture(broken, region=region).exact
     with pytest.raises(FormatError, match="the lossless layer builds on level 3"):
         decode(broken, strict=True)
+    where = f"{lost} in the window at 0,0"
+    with pytest.warns(HcodecWarning, match=where), pytest.warns(HcodecWarning, match="level 3 is malformed, it was ignored"):
+        found = decode_picture(broken)
+    changed = (found.pixels != picture).any(-1)
+    assert not found.exact and changed.any() and not changed[64:].any() and not changed[:, 64:].any()
 
 
 def test_mutations_of_lossless_pieces_give_a_picture_or_our_exception(picture, exact):
@@ -415,7 +439,8 @@ def test_mutations_of_lossless_pieces_give_a_picture_or_our_exception(picture, e
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HcodecWarning)
             found = decode_picture(broken)
-        assert found.pixels.shape == picture.shape and (not found.exact or (found.pixels == picture).all())
+        assert found.exact == (found.pixels == picture).all()
+        assert found.exact or (found.pixels == but_for(number % 9, picture, exact)).all()
 
 
 def test_mutations_of_pieces_give_a_picture_or_our_exception(data):
