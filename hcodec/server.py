@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
@@ -56,7 +57,8 @@ class PictureServer(ThreadingHTTPServer):
     @cached_property
     def names(self) -> set[str]:
         """By which hosts it may be asked."""
-        return {f"{host}:{self.server_port}" for host in (HOST, "localhost")}
+        hosts = HOST, "localhost"
+        return {f"{host}:{self.server_port}" for host in hosts} | set(hosts if self.server_port == HTTP_PORT else ())
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Says nothing of a browser that has left."""
@@ -131,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _jpeg(self, name: str, query: dict[str, list[str]]) -> None:
         """Gives out the JPEG file that `bytes` of the query buy of a picture."""
         jpeg, origin = self.server.gallery.jpeg(name, int(query.get("bytes", ["0"])[0]))
-        said = {"quality": jpeg.quality, "subsampling": jpeg.subsampling, "psnr_db": jpeg.psnr_db, "origin": origin}
+        said = {"quality": jpeg.quality, "subsampling": jpeg.subsampling, "origin": origin}
         self._bytes(jpeg.data, "image/jpeg", {"X-Jpeg": json.dumps(said)})
 
     def _source(self, name: str, _query: dict[str, list[str]]) -> None:

@@ -23,6 +23,7 @@ from test_golden import FOLDER, golden
 
 from hcodec import models
 from hcodec.cli import main
+from hcodec.errors import PictureError
 from hcodec.gallery import Gallery
 from hcodec.models import registry
 from hcodec.pixels.equal_jpeg import equal_jpeg
@@ -152,6 +153,14 @@ def test_only_those_are_answered_who_ask_by_its_name(server, host):
     assert ask(server, "/list", Host=f"localhost:{server.server_port}")[0] == 200
 
 
+def test_at_the_port_of_http_a_browser_names_none(tmp_path):
+    with PictureServer(Gallery(tmp_path)) as server:
+        assert "localhost" not in server.names
+        del server.names
+        server.server_port = 80
+        assert {"127.0.0.1", "localhost", "localhost:80"} <= server.names
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_changed(server, method):
     assert ask(server, place(NAME), method)[0] == 501
@@ -198,6 +207,11 @@ def test_the_best_jpeg_file_of_so_many_bytes(num_bytes):
         assert len(jpeg.data) <= num_bytes and (jpeg.quality == 100 or len(again[jpeg.quality + 1]) > num_bytes)
     shown = np.asarray(Image.open(io.BytesIO(jpeg.data))).astype(float)
     assert jpeg.psnr_db == pytest.approx(10 * np.log10(255**2 / ((shown - pixels) ** 2).mean()), abs=1e-6)
+
+
+def test_what_no_jpeg_file_can_hold_is_refused():
+    with pytest.raises(PictureError, match="a JPEG file holds at most 65500 pixels a side, the picture has 65501"):
+        equal_jpeg(np.zeros((1, 65_501, 3), np.uint8), 1000)
 
 
 def test_the_command_serves_until_it_is_interrupted(tmp_path):

@@ -21,6 +21,7 @@ from PIL import Image
 from test_golden import EXACT, FOLDER, SHOWN, golden, shown
 
 from hcodec import codec, container, packing
+from hcodec.container.window import windows
 from hcodec.gallery import Gallery
 from hcodec.models import registry, weights_file
 from hcodec.pixels.picture import psnr
@@ -155,6 +156,7 @@ def page(tmp_path_factory):
         shutil.copy(path, folder)
     for name, data in damaged(golden("levels-130x150")).items():
         (folder / f"{name}.hcodec").write_bytes(data)
+    (folder / "half-exact.hcodec").write_bytes(half_exact())
     Image.fromarray(render(130, 150)).save(folder / "levels-130x150.png")
     with PictureServer(Gallery(folder)) as server, Chromium() as browser:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -276,6 +278,25 @@ def test_damaged_and_short_files_are_shown_as_far_as_they_go(page):
     for name, line in (("damaged-1", "layer 1 is damaged"), ("header", "inside its header"), ("newer", "newer than this viewer")):
         with pytest.raises(AssertionError, match=line):
             browsed(page, name)
+
+
+WIDE = render(24, 1100)  # two windows
+
+
+def half_exact() -> bytes:
+    """Returns a lossless file of WIDE whose last window is damaged in the lossless layer."""
+    data = bytearray(codec.encode(WIDE, lossless=True))
+    header = container.read_all(data)[1]
+    data[header.piece_range(len(header.layers), 1)[0] + 9] ^= 1
+    return bytes(data)
+
+
+@in_chromium
+def test_a_damaged_lossless_piece_leaves_the_other_window_exact_in_a_browser(page):
+    found, edge = browsed(page, "half-exact"), windows(*WIDE.shape[:2])[1].left
+    exact = (found["pixels"].reshape(*WIDE.shape[:2], 4)[..., :3] == WIDE).all(-1)
+    assert exact[:, :edge].all() and not exact[:, edge:].all() and not found["exact"]
+    assert len(found["warnings"]) == 1 and "is damaged" in found["warnings"][0]
 
 
 def damaged(data: bytes) -> dict[str, bytes]:

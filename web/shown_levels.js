@@ -27,7 +27,9 @@ export class ShownLevels {
     const { limit, region } = viewing;
     const { height, width, numLevels, lossless, fileBytes } = reader.header;
     const levels = decoder.numArrived(Math.min(limit, numLevels));
-    const exact = lossless && limit > numLevels && reader.lossless.every((piece) => piece);
+    // until no more can come, exact pixels are shown of all windows or of none
+    const isLast = (levels > 0 && viewing.ended) || reader.lossless.every((piece) => piece);
+    const exact = lossless && limit > numLevels && isLast;
     const isAll = levels >= Math.min(limit, numLevels) && (exact || !lossless || limit <= numLevels);
     const isDone = viewing.ended || isAll;
     const step = isDone ? "all" : Math.floor((STEPS * reader.length) / fileBytes);
@@ -64,7 +66,8 @@ export class ShownLevels {
       if (before?.key === key && before.place.holds(part)) continue;
       this.viewing.tell({ decoding: number + 1, of: parts.length });
       await pause();
-      const { pixels, ...found } = (exact && (await this.exactPart(index))) || this.part(index, part);
+      const isThere = exact && this.reader.lossless[index];
+      const { pixels, ...found } = (isThere && (await this.exactPart(index))) || this.part(index, part);
       if (found.levels < 1) throw new Error([...this.reader.warnings, ...this.decoder.faults.values()].at(-1));
       await this.viewing.put(pixels, found.place);
       this.painted.set(index, { key, ...found });

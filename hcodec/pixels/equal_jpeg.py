@@ -1,6 +1,6 @@
 """The JPEG file that a number of bytes buys: what a viewer shows beside a level of a file.
 
-Room: pixels, beside the data's path. Imports numpy, Pillow and `picture` only.
+Room: pixels, beside the data's path. Imports numpy, Pillow, `errors` and `picture` only.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hcodec.errors import PictureError
 from hcodec.pixels.picture import psnr
 
 _SUBSAMPLINGS = ("4:2:0", "4:4:4")
 _QUALITIES = (1, 100)
+_MOST = 65_500  # pixels a side that libjpeg writes
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,13 @@ class Jpeg:
 
 
 def equal_jpeg(pixels: NDArray[np.uint8], num_bytes: int) -> Jpeg:
-    """Returns the best JPEG file of pixels, uint8 (H, W, 3), of at most so many bytes; the smallest that there is if none is."""
+    """Returns the best JPEG file of pixels, uint8 (H, W, 3), of at most so many bytes; the smallest that there is if none is.
+
+    Raises PictureError for a side that JPEG files cannot have.
+    """
     image = Image.fromarray(pixels)
+    if max(image.size) > _MOST:
+        raise PictureError(f"a JPEG file holds at most {_MOST} pixels a side, the picture has {max(image.size)}")
     found = [_measured(pixels, image, _largest(image, num_bytes, subsampling), subsampling) for subsampling in _SUBSAMPLINGS]
     fitting = [jpeg for jpeg in found if len(jpeg.data) <= num_bytes]
     return max(fitting, key=lambda jpeg: jpeg.psnr_db) if fitting else min(found, key=lambda jpeg: len(jpeg.data))
