@@ -106,6 +106,9 @@ def test_folders_need_recursive(folder):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: .: is a folder (-r takes the files in it)\n")
     assert Path("out/img.hcodec").exists()
+    for command in ("info", "list", "unpack", "demo", "inspect"):  # which have no -r
+        argv = ["-o", "out"] if command == "unpack" else []
+        assert hcodec(command, "out", *argv).stderr == "Error: out: is a folder\n"
     Path("empty").mkdir()
     assert "nothing to read in empty" in hcodec("encode", "-r", "empty").stderr
 
