@@ -261,6 +261,7 @@ def test_a_file_without_its_first_level_costs_one_line(stream, num_bytes, line):
         ["decode", "img.hcodec", "-o", "out.xyz"],
         ["decode", "img.hcodec", "--format", "xyz"],
         ["decode", "img.hcodec", "--region", "1,2,3"],
+        *(["decode", "img.hcodec", "--region", f"0,0,{'9' * length},1"] for length in (19, 4300, 5000)),
         ["decode", "img.hcodec", "--backend", "abacus"],
         ["truncate", "img.hcodec"],
         ["truncate", "img.hcodec", "--levels", "1", "--target-size", "9kB"],
