@@ -378,6 +378,17 @@ def test_backends_agree(stream):
     assert np.abs(one - other).max() <= 1
 
 
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "1e308"])
+def test_targets_that_are_no_usual_numbers(stream, text):
+    """The same ones are refused, and the same taken, whether a file is encoded or cut to them."""
+    for argv in (["encode", "img.png", "--lossy"], ["truncate", "img.hcodec"]):
+        result = hcodec(*argv, "--target-bpp", text, "-o", "out.hcodec", "--force")
+        if text == "nan":
+            assert result.exit_code == 1 and result.stderr.count("\n") == 1 and not Path("out.hcodec").exists()
+        else:
+            assert result.exit_code == 0 and Path("out.hcodec").read_bytes() == stream
+
+
 def test_truncate_names_what_it_kept():
     hcodec("truncate", "img.hcodec", "--levels", 2)
     hcodec("truncate", "img.hcodec", "--target-bpp", 0.5)
