@@ -21,6 +21,7 @@ from PIL import Image
 from hcodec.cli import main
 from hcodec.errors import FormatError, ModelError, PictureError
 from hcodec.models.lab import data, families, hlab, inspect, measure, model_file, pictures, studies
+from hcodec.models.runtime import threads
 from hcodec.models.small import thumbnails
 
 ROOT = Path(__file__).parent.parent
@@ -225,10 +226,12 @@ def test_decoding_elsewhere_is_refused(models, tmp_path, key):
     assert not (tmp_path / "out").exists()
 
 
-def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, tmp_path):
-    for count in (2, 1):
+def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, tmp_path, monkeypatch):
+    """But never with more than there are processors."""
+    monkeypatch.setattr(threads, "num_processors", lambda: 2)
+    for count in (64, 2, 1):
         lab("code", "vae", digits, "-o", tmp_path / f"{count}.hlab", "--models", models, "-j", count)
-        assert hlab.read_header((tmp_path / f"{count}.hlab").read_bytes()).fields["threads"] == count
+        assert hlab.read_header((tmp_path / f"{count}.hlab").read_bytes()).fields["threads"] == min(count, 2)
     lab("decode", tmp_path / "2.hlab", "-o", tmp_path / "out", "--models", models, code=1)
     lab("decode", tmp_path / "1.hlab", "-o", tmp_path / "out", "--models", models)
 
