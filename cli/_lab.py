@@ -72,7 +72,7 @@ BUDGET = together(
     THREADS,
     click.option("--minutes", type=Number(min=0, min_open=True), default=8.0, show_default=True,
                  help="Budget; without a GPU, time of the processor for each thread."),
-    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
+    click.option("--batch", type=click.IntRange(1, (1 << 31) - 1), default=32, show_default=True, help="Pictures a step."),
     click.option("--tiny", is_flag=True, help="The smallest network of the family."),
     click.option("-f", "--force", is_flag=True, help="Begin anew where something of the same name was trained."),
 )  # fmt: skip

@@ -304,6 +304,7 @@ def test_bad_models_and_data_are_refused(models, tmp_path):
         ("--minutes", "inf"),
         ("--free-bits", "nan"),
         ("--seed", -1),
+        ("--batch", 10**23),
         ("--name", ""),
         ("--name", "a/b"),
     ):
