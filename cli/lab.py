@@ -197,11 +197,11 @@ def decode(file: Path, output: Path, models: Path, force: bool) -> None:
         from hcodec.models.lab import hlab, pictures
 
         data = file.read_bytes()
-        fields = hlab.read_header(data).fields
-        targets = [str(output / Path(name).name) for name in fields["names"]]
+        header = hlab.read_header(data)
+        targets = [str(output / name) for name in hlab.file_names(header)]
         for target in targets:
             refuse_existing(target, force=force)
-        pixels = hlab.decode(data, writer(models, fields))
+        pixels = hlab.decode(data, writer(models, header.fields))
         for picture, target in zip(pixels, targets, strict=True):
             made = BytesIO()
             pictures.to_image(picture).save(made, "PNG")

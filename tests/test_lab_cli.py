@@ -275,6 +275,13 @@ def test_damaged_files_are_refused(models):
             hlab.decode(bad, trained)
 
 
+@pytest.mark.parametrize("names", [["a\0.png", "b", "c"], ["a.png", "b/a.png", "c.png"]])
+def test_pictures_without_names_of_their_own_are_not_written(models, tmp_path, names):
+    (tmp_path / "x.hlab").write_bytes(changed(encoded(models)[2][0], names=names))
+    assert "no names" in lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models, "--force", code=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "color.png")
     Image.new("L", (15, 16)).save(tmp_path / "narrow.png")
