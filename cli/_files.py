@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,12 @@ def _expand(sources: Sequence[str], warn: Warn | None, accepts: frozenset[str]) 
 
 def _name(source: str) -> str:
     """The name of the file that a path or an address leads to."""
-    return os.path.basename(unquote(urlsplit(source).path)) or "remote" if is_address(source) else os.path.basename(source)
+    if not is_address(source):
+        return os.path.basename(source)
+    name = ""
+    with suppress(ValueError):  # of a malformed address: reading it will say so
+        name = os.path.basename(unquote(urlsplit(source).path))
+    return name if name and "\0" not in name else "remote"  # no name on disk holds a NUL
 
 
 def _walk(folder: str, warn: Warn, accepts: frozenset[str]) -> Iterator[Path]:
