@@ -27,6 +27,7 @@ Warn = Callable[[str, str], None]  # is told of what, and what
 
 STDIO = "-"
 ENDING = ".hcodec"
+_LOCAL = "file://"  # begins addresses of files on this machine
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,11 @@ def read_bytes(source: str) -> bytes:
     return data
 
 
+def real(path: str) -> str:
+    """Returns the path of a file that is the same whatever path, link or address of this machine leads to it."""
+    return os.path.realpath(path.removeprefix(_LOCAL))
+
+
 def is_missing(source: str) -> bool:
     """Whether an input is a path at which there is nothing."""
     return source != STDIO and not is_address(source) and not os.path.exists(source)
@@ -167,7 +173,7 @@ def is_missing(source: str) -> bool:
 
 def refuse_input(target: str, sources: Sequence[str]) -> None:
     """Raises click.ClickException if a file that is to be written is one of those that are read, --force or not."""
-    if target != STDIO and os.path.realpath(target) in (os.path.realpath(source) for source in sources if source != STDIO):
+    if target != STDIO and real(target) in (real(source) for source in sources if source != STDIO):
         raise click.ClickException(f"{target} is an input itself; name another output")
 
 

@@ -255,6 +255,23 @@ def test_decoding_finds_the_model_and_overwrites_nothing(models, digits, tmp_pat
     lab("decode", tmp_path, "-o", tmp_path / "out", code=2)
 
 
+def test_no_input_is_written_over_even_with_force(models, digits, tmp_path):
+    shutil.copytree(digits, tmp_path / "in")
+    shutil.copy(models / "vae.safetensors", tmp_path)
+    coding = ("code", "vae", tmp_path / "in", "--models", tmp_path)
+    lab(*coding, "-o", tmp_path / "in/digit0.hlab")
+    (tmp_path / "in/digit0.hlab").rename(tmp_path / "digit0.png")  # a lab file that holds a picture of its own name
+    (tmp_path / "link.hlab").symlink_to("in/digit5.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for argv in (
+        *((*coding, "-o", tmp_path / name) for name in ("in/digit1.png", "link.hlab", "vae.safetensors")),
+        ("code", "vae", *sorted((tmp_path / "in").iterdir()), "-o", tmp_path / "in/digit2.png", "--models", tmp_path),
+        ("decode", tmp_path / "digit0.png", "-o", tmp_path, "--models", tmp_path),
+    ):
+        assert "is an input itself" in lab(*argv, "--force", code=1)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_without_torch_the_lab_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "pip install hcodec[torch]" in lab("measure", code=1)
