@@ -120,6 +120,18 @@ def test_two_inputs_for_one_output():
     assert "Error: img.bmp: img.hcodec was just written from another input" in result.stderr
 
 
+@pytest.mark.parametrize("other", ["/real/img.bmp", "sub/img.bmp", "sub/sub/img.bmp", "x.bmp"])
+def test_two_inputs_for_one_output_under_two_names(folder, other):
+    """Of two pictures whose outputs are one file, the first is kept, however the second leads there."""
+    Path("sub").symlink_to(".")
+    Path("x.hcodec").symlink_to("img.hcodec")
+    other = Path(other.replace("/real", str(folder)))
+    Image.new("RGB", (9, 9)).save(other)
+    result = hcodec("encode", "img.png", other, "--force")
+    assert result.exit_code == 1 and result.stderr.endswith(" was just written from another input\n")
+    assert container.info(Path("img.hcodec").read_bytes()).width > 9
+
+
 def test_links_and_devices_are_written_through(stream):
     os.symlink("img.hcodec", "link.hcodec")
     assert hcodec("encode", "img.png", "-o", "link.hcodec", "--force").exit_code == 0
