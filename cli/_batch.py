@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from hcodec.cli._aside import aside
-from hcodec.cli._files import OURS, STDIO, Format, Job, is_missing, read_bytes, refuse, write_bytes
+from hcodec.cli._files import OURS, STDIO, Format, Job, is_missing, read_bytes, real, refuse, write_bytes
 from hcodec.cli._report import Report, describe, plain, shown
 from hcodec.errors import HcodecError, HcodecWarning
 
@@ -145,13 +145,13 @@ def run_jobs(
     def action(_source: str) -> Report:
         """Does one job, unless its output is there already; what is wrong with its input is said first."""
         job = next(targets)
-        if job.target in written:
+        if real(job.target) in written:
             raise click.ClickException(f"{job.target} was just written from another input")
         data = read(job.source)
         refuse(job.target, sources, format, force=force)
         report = write_job(job, *aside(make, data), force=force)
         if job.target != STDIO:
-            written.add(job.target)
+            written.add(real(job.target))
         return report
 
     run(sources, action, console)

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ Warn = Callable[[str, str], None]  # is told of what, and what
 
 STDIO = "-"
 ENDING = ".hcodec"
+_LOCAL = "file://"  # begins addresses of files on this machine
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,12 @@ def _expand(sources: Sequence[str], warn: Warn | None, accepts: frozenset[str]) 
 
 def _name(source: str) -> str:
     """The name of the file that a path or an address leads to."""
-    return os.path.basename(unquote(urlsplit(source).path)) or "remote" if is_address(source) else os.path.basename(source)
+    if not is_address(source):
+        return os.path.basename(source)
+    name = ""
+    with suppress(ValueError):  # of a malformed address: reading it will say so
+        name = os.path.basename(unquote(urlsplit(source).path))
+    return name if name and "\0" not in name else "remote"  # no name on disk holds a NUL
 
 
 def _walk(folder: str, warn: Warn, accepts: frozenset[str]) -> Iterator[Path]:
@@ -154,6 +161,11 @@ def read_bytes(source: str) -> bytes:
     return data
 
 
+def real(path: str) -> str:
+    """Returns the path of a file that is the same whatever path, link or address of this machine leads to it."""
+    return os.path.realpath(path.removeprefix(_LOCAL))
+
+
 def is_missing(source: str) -> bool:
     """Whether an input is a path at which there is nothing."""
     return source != STDIO and not is_address(source) and not os.path.exists(source)
@@ -161,7 +173,7 @@ def is_missing(source: str) -> bool:
 
 def refuse_input(target: str, sources: Sequence[str]) -> None:
     """Raises click.ClickException if a file that is to be written is one of those that are read, --force or not."""
-    if target != STDIO and os.path.realpath(target) in (os.path.realpath(source) for source in sources if source != STDIO):
+    if target != STDIO and real(target) in (real(source) for source in sources if source != STDIO):
         raise click.ClickException(f"{target} is an input itself; name another output")
 
 

@@ -13,6 +13,7 @@ import click
 from hcodec.cli._options import together
 from hcodec.errors import HcodecError
 from hcodec.models import lab
+from hcodec.models.runtime import threads
 
 if TYPE_CHECKING:
     from hcodec.models.lab.model_file import Trained
@@ -33,12 +34,12 @@ def beside(models: Path) -> Path:
 
 
 def _set_threads(_context: click.Context, _option: click.Parameter, count: int) -> None:
-    """Has torch compute with so many threads; what it computes depends on their number."""
+    """Has torch compute with so many threads, no more than there are processors; what it computes depends on their number."""
     try:
         import torch
     except ImportError as error:
         raise click.ClickException("the lab needs torch, which is not installed: pip install hcodec[torch]") from error
-    torch.set_num_threads(count)
+    torch.set_num_threads(min(count, threads.num_processors()))  # torch crashes when it cannot start as many as it is told
 
 
 class Number(click.FloatRange):
@@ -71,7 +72,7 @@ BUDGET = together(
     THREADS,
     click.option("--minutes", type=Number(min=0, min_open=True), default=8.0, show_default=True,
                  help="Budget; without a GPU, time of the processor for each thread."),
-    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures a step."),
+    click.option("--batch", type=click.IntRange(1, (1 << 31) - 1), default=32, show_default=True, help="Pictures a step."),
     click.option("--tiny", is_flag=True, help="The smallest network of the family."),
     click.option("-f", "--force", is_flag=True, help="Begin anew where something of the same name was trained."),
 )  # fmt: skip

@@ -25,7 +25,7 @@ class Size(click.ParamType):
         try:
             return arguments.size("SIZE", value)
         except HcodecError:
-            self.fail(f"{value!r} is not a size such as 40000, 40kB or 40KiB.", param, ctx)
+            self.fail(f"{value!r:.60} is not a size such as 40000, 40kB or 40KiB.", param, ctx)
 
 
 class Kinds(click.ParamType):
@@ -43,7 +43,7 @@ class Kinds(click.ParamType):
         named = {"all": tuple(self._known), "none": ()}.get(value.strip().lower())
         kinds = tuple(part.strip().lower() for part in value.split(",")) if named is None else named
         if not set(kinds) <= set(self._known):
-            self.fail(f"{value!r} is not all, none or a list of {','.join(self._known)}.", param, ctx)
+            self.fail(f"{value!r:.60} is not all, none or a list of {','.join(self._known)}.", param, ctx)
         return kinds
 
 
@@ -56,8 +56,8 @@ class Region(click.ParamType):
         """The four numbers; that they lie within the picture is seen when it is known."""
         if isinstance(value, tuple):
             return value
-        if not re.fullmatch(r"\d+,\d+,\d+,\d+", value):
-            self.fail(f"{value!r} is not a region such as 512,256,300,200 (x, y, width and height).", param, ctx)
+        if not re.fullmatch(r"\d{1,18}(,\d{1,18}){3}", value):  # more digits than any picture has
+            self.fail(f"{value!r:.60} is not a region such as 512,256,300,200 (x, y, width and height).", param, ctx)
         return tuple(map(int, value.split(",")))
 
 
@@ -73,7 +73,7 @@ class Background(click.ParamType):
         try:
             return rgb(value)
         except HcodecError:
-            self.fail(f"{value!r} is not a color such as white, #ffcc00 or rgb(255,204,0).", param, ctx)
+            self.fail(f"{value!r:.60} is not a color such as white, #ffcc00 or rgb(255,204,0).", param, ctx)
 
 
 def together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:

@@ -42,7 +42,7 @@ def count(number: int, what: str) -> str:
 def describe(error: Exception, source: str) -> str:
     """One line that says what went wrong, without the name of the input."""
     if isinstance(error, IsADirectoryError):
-        return "is a folder (-r takes the files in it)"
+        return f"is a folder{' (-r takes the files in it)' if _has_recursive() else ''}"
     if isinstance(error, OSError) and error.strerror:
         elsewhere = error.filename is not None and str(error.filename) != source
         return f"{error.filename}: {error.strerror}" if elsewhere else error.strerror
@@ -50,6 +50,12 @@ def describe(error: Exception, source: str) -> str:
         return "not enough memory"
     text = error.message if isinstance(error, click.ClickException) else str(error)
     return text.strip().partition("\n")[0] or type(error).__name__
+
+
+def _has_recursive() -> bool:
+    """Whether the command that runs has -r."""
+    context = click.get_current_context(silent=True)
+    return context is not None and any(option.name == "recursive" for option in context.command.params)
 
 
 def whole_levels(info: Info) -> int:

@@ -57,7 +57,8 @@ def encode(
 
     Both are folders, or addresses that fsspec opens (s3://..., gs://...). What has been done is written down in DEST, in
     corpus.jsonl: the same command again does what is left, has changed or has failed, and nothing else. A worker that dies
-    costs no picture. Pictures that failed are listed at the end. One run at a time may write to DEST.
+    costs no picture. Pictures that failed are listed at the end. Hidden files and symbolic links stay out. One run at a time
+    may write to DEST.
 
     \b
       hcodec corpus encode holiday/ archive/
@@ -65,7 +66,7 @@ def encode(
     """
     console = Console(quiet, as_json)
     try:
-        failed = _run(_corpus(source, dest, settings, force), scheduler, workers, threads, console)
+        failed = _run(_corpus(source, dest, settings, force, console), scheduler, workers, threads, console)
     except (HcodecError, OSError, MemoryError) as error:
         raise click.ClickException(describe(error, "")) from error
     for record in failed:
@@ -77,14 +78,14 @@ def encode(
 encode.params += [option for option in encode_command.params if option.name in _ENCODING]
 
 
-def _corpus(source: str, dest: str, settings: dict[str, Any], force: bool) -> Corpus:
+def _corpus(source: str, dest: str, settings: dict[str, Any], force: bool, console: Console) -> Corpus:
     from hcodec.corpus.folder import Folder
     from hcodec.corpus.run import Corpus, dask, try_out
 
     dask()
     try_out(settings)
     corpus = Corpus(Folder.at(source), Folder.at(dest), settings, PICTURES, force)
-    corpus.plan()
+    corpus.plan(console.warn)
     if not corpus.left and not corpus.failed and not corpus.num_done:
         raise click.ClickException(f"{source}: there are no pictures")
     return corpus

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._files import read_bytes, refuse_existing, write_bytes
+from hcodec.cli._files import read_bytes, refuse_existing, refuse_input, write_bytes
 from hcodec.cli._options import COMPUTE, FORCE, JSON, MODEL, set_threads
 from hcodec.cli._report import describe, shown
 from hcodec.errors import HcodecError
@@ -52,6 +52,7 @@ def command(
     set_threads(threads)
     try:
         if output is not None:
+            refuse_input(output, [image])
             refuse_existing(output, force=force)
         picture = _read(image)
         views = _views(picture, model, compute)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hcodec.cli._files import refuse_existing, write_bytes
+from hcodec.cli._files import refuse_existing, refuse_input, write_bytes
 from hcodec.cli._lab import (
     BUDGET,
     DATA,
@@ -176,6 +176,7 @@ def code(family: str, files: tuple[Path, ...], output: str, models: Path, count:
     with one_line():
         from hcodec.models.lab import hlab, pictures
 
+        refuse_input(output, [str(path) for path in (*pictures.files(files), *paths_of(models))])
         refuse_existing(output, force=force)
         trained = chosen(models, family)
         pixels, names = pictures.read(files, trained.config.channels, count)
@@ -197,11 +198,12 @@ def decode(file: Path, output: Path, models: Path, force: bool) -> None:
         from hcodec.models.lab import hlab, pictures
 
         data = file.read_bytes()
-        fields = hlab.read_header(data).fields
-        targets = [str(output / Path(name).name) for name in fields["names"]]
+        header = hlab.read_header(data)
+        targets = [str(output / name) for name in hlab.file_names(header)]
         for target in targets:
+            refuse_input(target, [str(file)])
             refuse_existing(target, force=force)
-        pixels = hlab.decode(data, writer(models, fields))
+        pixels = hlab.decode(data, writer(models, header.fields))
         for picture, target in zip(pixels, targets, strict=True):
             made = BytesIO()
             pictures.to_image(picture).save(made, "PNG")

@@ -79,8 +79,9 @@ def command(
 
     def action(_source: str) -> Report:
         """Makes the archive."""
-        refuse(job.target, sources, force=force)
-        return write_job(job, *aside(_pack, packing), force=force)
+        files = list(_find(packing))
+        refuse(job.target, [*sources, *(path for path, _ in files)], force=force)
+        return write_job(job, *aside(_pack, packing, files), force=force)
 
     run([job.source], action, console)
     if packing.failed:
@@ -94,12 +95,11 @@ def _default_output(sources: Sequence[str]) -> str:
     return folder + ENDING
 
 
-def _pack(wanted: _Packing) -> tuple[bytes, Report]:
+def _pack(wanted: _Packing, files: Sequence[tuple[str, str]]) -> tuple[bytes, Report]:
     from hcodec import packing
     from hcodec.container import archive
 
-    start = perf_counter()
-    console, files = wanted.console, list(_find(wanted))
+    start, console = perf_counter(), wanted.console
     if not wanted.keep_going:
         _refuse_faulty(files, wanted)
     with console.progress(len(files)):

@@ -7,6 +7,7 @@ from functools import partial
 
 import click
 
+from hcodec import arguments
 from hcodec.cli._batch import Console, run_jobs
 from hcodec.cli._files import ENDING, has_suffix, named, plan
 from hcodec.cli._options import SEVERAL_INPUTS, Size
@@ -50,7 +51,7 @@ def _truncate(levels: int | None, target_bpp: float | None, target_size: int | N
     info = container.info(data)
     pixels = info.width * info.height
     if target_bpp is not None:
-        target_size = int(target_bpp * pixels / 8)
+        target_size = arguments.num_bytes(arguments.target("target_bpp", target_bpp), pixels)
     short = container.truncate(data, levels=levels, num_bytes=target_size)
     kept, bpp = container.info(short), 8 * len(short) / pixels
     text = f"{len(data):,} -> {len(short):,} bytes  {bpp:.3f} bpp  {say_levels(kept)}{say_lossless(kept)}"

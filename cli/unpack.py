@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from time import perf_counter
@@ -13,7 +13,7 @@ import click
 
 from hcodec.cli._aside import aside
 from hcodec.cli._batch import Console, run
-from hcodec.cli._files import STDIO, read_bytes, refuse_existing, write_bytes
+from hcodec.cli._files import STDIO, read_bytes, real, refuse_existing, refuse_input, write_bytes
 from hcodec.cli._image_files import file_of
 from hcodec.cli._options import FILE, FORCE, JSON, QUIET, set_threads
 from hcodec.cli._report import Report, shown
@@ -75,7 +75,8 @@ def command(
         """Unpacks one archive."""
         start = perf_counter()
         with _open(source) as file:
-            targets = _targets(file, into, only, force)
+            targets = _targets(file, into, only)
+            _refuse(targets.values(), into, source, force)
             done = _write_all(file, targets, console, force=force, strict=strict, some=bool(only))
         faulty.update(name for name in targets if done.get(name) != ())
         lost = [name for name in targets if name not in done]
@@ -102,8 +103,8 @@ def _open(source: str) -> Iterator[BinaryIO]:
             yield file
 
 
-def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> dict[str, str]:
-    """Where each picture goes, by name; refuses before anything is written."""
+def _targets(file: BinaryIO, folder: str, only: Sequence[str]) -> dict[str, str]:
+    """Where each picture goes, by name."""
     from hcodec.container import archive, directory
 
     targets: dict[str, str] = {}
@@ -114,14 +115,19 @@ def _targets(file: BinaryIO, folder: str, only: Sequence[str], force: bool) -> d
             targets[entry.name] = os.path.join(folder, _file_name(entry, is_deep))
     if missing := [name for name in only if name not in targets]:
         raise click.ClickException(f"there is no picture {missing[0]!r} in the archive")
-    if len(set(targets.values())) < len(targets):
-        raise click.ClickException("two of its pictures would come out under one name; take them out one by one with --only")
-    root = os.path.realpath(folder)
-    for target in targets.values():
-        if os.path.commonpath((root, os.path.realpath(target))) != root:
-            raise click.ClickException(f"{target} leads out of {folder} through a symbolic link")
-        refuse_existing(target, force=force)
     return targets
+
+
+def _refuse(targets: Collection[str], folder: str, source: str, force: bool) -> None:
+    """Raises click.ClickException, before anything is written, if that would destroy something or lie elsewhere."""
+    if len({real(target) for target in targets}) < len(targets):
+        raise click.ClickException("two of its pictures would come out under one name; take them out one by one with --only")
+    root = real(folder)
+    for target in targets:
+        if os.path.commonpath((root, real(target))) != root:
+            raise click.ClickException(f"{target} leads out of {folder} through a symbolic link")
+        refuse_input(target, [source])
+        refuse_existing(target, force=force)
 
 
 def _file_name(entry: Entry, is_deep: bool) -> str:

@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from hcodec.errors import HcodecError
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
+_MOST_BYTES = 2**62  # more than any file has
 _FLAGS = ("bool", "bool_")  # Python's type and those of numpy, which need not be imported for it
 
 
@@ -44,6 +45,11 @@ def target(name: str, value: object) -> float:
     if not found > 0:
         raise HcodecError(f"{name} is {_say(value)}; it must be a number above 0")
     return found
+
+
+def num_bytes(bpp: float, num_pixels: int) -> int:
+    """Returns how many bytes a target of bits per pixel, which may be infinite, leaves a picture."""
+    return int(min(bpp * num_pixels / 8, _MOST_BYTES))
 
 
 def size(name: str, value: object, low: int = 1) -> int:

@@ -70,7 +70,7 @@ class Targets:
 
     def _limit(self, pixels: Pixels) -> int | None:
         """Returns the smaller of both limits in bytes, or None."""
-        by_bpp = None if self.bpp is None else int(min(self.bpp * pixels[..., 0].size / 8, 2**62))
+        by_bpp = None if self.bpp is None else arguments.num_bytes(self.bpp, pixels[..., 0].size)
         return min((limit for limit in (self.size, by_bpp) if limit is not None), default=None)
 
 

@@ -106,6 +106,9 @@ def test_folders_need_recursive(folder):
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: .: is a folder (-r takes the files in it)\n")
     assert Path("out/img.hcodec").exists()
+    for command in ("info", "list", "unpack", "demo", "inspect"):  # which have no -r
+        argv = ["-o", "out"] if command == "unpack" else []
+        assert hcodec(command, "out", *argv).stderr == "Error: out: is a folder\n"
     Path("empty").mkdir()
     assert "nothing to read in empty" in hcodec("encode", "-r", "empty").stderr
 
@@ -115,6 +118,18 @@ def test_two_inputs_for_one_output():
     result = hcodec("encode", "img.png", "img.bmp", "--force")
     assert result.exit_code == 1
     assert "Error: img.bmp: img.hcodec was just written from another input" in result.stderr
+
+
+@pytest.mark.parametrize("other", ["/real/img.bmp", "sub/img.bmp", "sub/sub/img.bmp", "x.bmp"])
+def test_two_inputs_for_one_output_under_two_names(folder, other):
+    """Of two pictures whose outputs are one file, the first is kept, however the second leads there."""
+    Path("sub").symlink_to(".")
+    Path("x.hcodec").symlink_to("img.hcodec")
+    other = Path(other.replace("/real", str(folder)))
+    Image.new("RGB", (9, 9)).save(other)
+    result = hcodec("encode", "img.png", other, "--force")
+    assert result.exit_code == 1 and result.stderr.endswith(" was just written from another input\n")
+    assert container.info(Path("img.hcodec").read_bytes()).width > 9
 
 
 def test_links_and_devices_are_written_through(stream):
@@ -258,6 +273,7 @@ def test_a_file_without_its_first_level_costs_one_line(stream, num_bytes, line):
         ["decode", "img.hcodec", "-o", "out.xyz"],
         ["decode", "img.hcodec", "--format", "xyz"],
         ["decode", "img.hcodec", "--region", "1,2,3"],
+        *(["decode", "img.hcodec", "--region", f"0,0,{'9' * length},1"] for length in (19, 4300, 5000)),
         ["decode", "img.hcodec", "--backend", "abacus"],
         ["truncate", "img.hcodec"],
         ["truncate", "img.hcodec", "--levels", "1", "--target-size", "9kB"],
@@ -372,6 +388,17 @@ def test_backends_agree(stream):
     assert abs(len(Path("torch.hcodec").read_bytes()) - len(stream)) < 100  # posteriors are floats
     one, other = (np.asarray(Image.open(f"{backend}.png")).astype(int) for backend in ("onnx", "torch"))
     assert np.abs(one - other).max() <= 1
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "1e308"])
+def test_targets_that_are_no_usual_numbers(stream, text):
+    """The same ones are refused, and the same taken, whether a file is encoded or cut to them."""
+    for argv in (["encode", "img.png", "--lossy"], ["truncate", "img.hcodec"]):
+        result = hcodec(*argv, "--target-bpp", text, "-o", "out.hcodec", "--force")
+        if text == "nan":
+            assert result.exit_code == 1 and result.stderr.count("\n") == 1 and not Path("out.hcodec").exists()
+        else:
+            assert result.exit_code == 0 and Path("out.hcodec").read_bytes() == stream
 
 
 def test_truncate_names_what_it_kept():

@@ -416,6 +416,23 @@ def test_mistakes(tmp_path, monkeypatch, arguments, line):
     assert line in told.output.splitlines()[-1]
 
 
+def test_what_is_no_file_stays_out_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fill(Path("in/sub"), 1)
+    for link, leads_to in {"gone.png": "nowhere", "around": "..", "linked.png": names(Path("in/sub"))[0], "a.txt": "x"}.items():
+        Path("in/sub", link).symlink_to(leads_to)
+    Path("in/.hidden.png").symlink_to("nowhere")
+    os.mkfifo("in/pipe.png")
+    lines = CliRunner().invoke(main, ["corpus", "encode", "in", "out", "--model", TINY, "--workers", "1"]).stderr.splitlines()
+    assert lines[:4] == [
+        "Warning: pipe.png: skipped: not a regular file",
+        "Warning: sub/around: skipped: a symbolic link",
+        "Warning: sub/gone.png: skipped: a link that leads nowhere",
+        "Warning: sub/linked.png: skipped: a symbolic link",
+    ]
+    assert lines[4] == "0 pictures done before, 1 left, 0 impossible"
+
+
 def test_without_dask(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(HcodecError, match=r"hcodec\[cluster\]"), run.connected(None, 1):

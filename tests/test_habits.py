@@ -19,7 +19,7 @@ from PIL import Image
 from test_cli import hcodec as run
 
 import hcodec
-from hcodec import container, models
+from hcodec import container, models, packing
 from hcodec.cli import _selftest, main
 from hcodec.errors import PictureError
 from hcodec.models import registry
@@ -121,14 +121,22 @@ def test_foreign_suffixes_need_force(argv, name, data):
         ("truncate", "x.hcodec", "--levels", "1", "-o", "x.hcodec"),
         ("truncate", "x.hcodec", "x-L1.hcodec", "--levels", "1"),
         ("pack", "img.png", "-o", "img.png"),
+        ("pack", ".", "-o", "img.png"),
+        ("pack", ".", "-o", "sub/img.png"),
         ("demo", "img.png", "-o", "img.png"),
+        ("inspect", "img.png", "-o", "img.png"),
+        ("inspect", "img.png", "-o", "link.hcodec"),
+        ("unpack", "keep.png", "-o", "."),
+        ("unpack", "sub/keep.png", "-o", "."),
     ],
 )
 def test_no_input_is_written_over_even_with_force(argv, data):
     os.symlink("img.png", "link.hcodec")
+    os.symlink(".", "sub")
     for name in ("x.hcodec", "x-L1.hcodec"):
         Path(name).write_bytes(data)
-    before = {path: path.read_bytes() for path in Path().iterdir()}
+    Path("keep.png").write_bytes(packing.pack([("keep.png", picture.read(PIXELS))]))
+    before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
     result = run(*argv, "--force")
     assert result.exit_code == 1 and "is an input itself; name another output\n" in result.stderr
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -155,7 +155,7 @@ ARROWS = {
     "models.training": {"models.blocks", "models.photo"},
     "models.lab": {"errors", "coding.float_stack", "models.descend", "models.tables", "models.small", "models.training"},
     "cli.lab": {"errors", "cli", "models.lab"},
-    "cli._lab": {"errors", "cli", "models.lab"},
+    "cli._lab": {"errors", "cli", "models.lab", "models.runtime.threads"},
 }
 # these make and train models; they may import more, for nothing else imports them
 TRAINING = {"models.training"} | {

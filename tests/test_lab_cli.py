@@ -21,6 +21,7 @@ from PIL import Image
 from hcodec.cli import main
 from hcodec.errors import FormatError, ModelError, PictureError
 from hcodec.models.lab import data, families, hlab, inspect, measure, model_file, pictures, studies
+from hcodec.models.runtime import threads
 from hcodec.models.small import thumbnails
 
 ROOT = Path(__file__).parent.parent
@@ -225,10 +226,12 @@ def test_decoding_elsewhere_is_refused(models, tmp_path, key):
     assert not (tmp_path / "out").exists()
 
 
-def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, tmp_path):
-    for count in (2, 1):
+def test_files_are_made_with_as_many_threads_as_were_asked_for(models, digits, tmp_path, monkeypatch):
+    """But never with more than there are processors."""
+    monkeypatch.setattr(threads, "num_processors", lambda: 2)
+    for count in (64, 2, 1):
         lab("code", "vae", digits, "-o", tmp_path / f"{count}.hlab", "--models", models, "-j", count)
-        assert hlab.read_header((tmp_path / f"{count}.hlab").read_bytes()).fields["threads"] == count
+        assert hlab.read_header((tmp_path / f"{count}.hlab").read_bytes()).fields["threads"] == min(count, 2)
     lab("decode", tmp_path / "2.hlab", "-o", tmp_path / "out", "--models", models, code=1)
     lab("decode", tmp_path / "1.hlab", "-o", tmp_path / "out", "--models", models)
 
@@ -252,6 +255,23 @@ def test_decoding_finds_the_model_and_overwrites_nothing(models, digits, tmp_pat
     lab("decode", tmp_path, "-o", tmp_path / "out", code=2)
 
 
+def test_no_input_is_written_over_even_with_force(models, digits, tmp_path):
+    shutil.copytree(digits, tmp_path / "in")
+    shutil.copy(models / "vae.safetensors", tmp_path)
+    coding = ("code", "vae", tmp_path / "in", "--models", tmp_path)
+    lab(*coding, "-o", tmp_path / "in/digit0.hlab")
+    (tmp_path / "in/digit0.hlab").rename(tmp_path / "digit0.png")  # a lab file that holds a picture of its own name
+    (tmp_path / "link.hlab").symlink_to("in/digit5.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for argv in (
+        *((*coding, "-o", tmp_path / name) for name in ("in/digit1.png", "link.hlab", "vae.safetensors")),
+        ("code", "vae", *sorted((tmp_path / "in").iterdir()), "-o", tmp_path / "in/digit2.png", "--models", tmp_path),
+        ("decode", tmp_path / "digit0.png", "-o", tmp_path, "--models", tmp_path),
+    ):
+        assert "is an input itself" in lab(*argv, "--force", code=1)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_without_torch_the_lab_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "pip install hcodec[torch]" in lab("measure", code=1)
@@ -270,6 +290,13 @@ def test_damaged_files_are_refused(models):
     for bad in (*broken, *headers):
         with pytest.raises((FormatError, ModelError)):
             hlab.decode(bad, trained)
+
+
+@pytest.mark.parametrize("names", [["a\0.png", "b", "c"], ["a.png", "b/a.png", "c.png"]])
+def test_pictures_without_names_of_their_own_are_not_written(models, tmp_path, names):
+    (tmp_path / "x.hlab").write_bytes(changed(encoded(models)[2][0], names=names))
+    assert "no names" in lab("decode", tmp_path / "x.hlab", "-o", tmp_path / "out", "--models", models, "--force", code=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_that_do_not_fit_are_refused(models, digits, tmp_path):
@@ -301,6 +328,7 @@ def test_bad_models_and_data_are_refused(models, tmp_path):
         ("--minutes", "inf"),
         ("--free-bits", "nan"),
         ("--seed", -1),
+        ("--batch", 10**23),
         ("--name", ""),
         ("--name", "a/b"),
     ):

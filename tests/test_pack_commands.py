@@ -210,6 +210,14 @@ def test_links_do_not_lead_out_of_the_folder(folder):
     assert result.exit_code == 1 and "through a symbolic link" in result.stderr and files("elsewhere") == []
 
 
+def test_links_do_not_make_two_pictures_one(folder):
+    Path("both.hcodec").write_bytes(packing.pack([(name, PICTURES["photo.png"]) for name in ("a.png", "b.png")]))
+    Path("out").mkdir()
+    os.symlink("b.png", "out/a.png")
+    result = hcodec("unpack", "both.hcodec", "-o", "out", "--force")
+    assert result.exit_code == 1 and "under one name" in result.stderr and files("out") == []
+
+
 def test_formats_that_would_lose_something_are_left(folder):
     names = {"a.bmp": "sub/alpha.png", "b.bmp": "photo.png", "c.webp": "sub/gray.png", "d.tga": "meta.png"}
     data = packing.pack([(name, PICTURES[key]) for name, key in names.items()])

@@ -335,6 +335,29 @@ def test_commands(data, exact, tmp_path, monkeypatch):
         assert told.stderr == f"Error: {site.address}/none.hcodec: No such file or directory\n"
 
 
+@pytest.mark.parametrize("name", ["x%00y.hcodec", "%00", "x/"])
+def test_addresses_without_a_name_for_a_file(data, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with serving({name: data}) as site:
+        for argv in (["--levels", "1"], ["--force"]):
+            assert cli("decode", f"{site.address}/{name}", *argv).exit_code == 0
+            assert [path.name for path in tmp_path.iterdir()] == ["remote.png"]
+
+
+def test_malformed_addresses_cost_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ("decode", "info"):
+        told = cli(command, "http://[x/a.hcodec")
+        assert told.exit_code == 1 and told.stderr == "Error: http://[x/a.hcodec: cannot be read: Invalid IPv6 URL\n"
+
+
+def test_no_input_is_written_over_by_its_address(data, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    told = cli("decode", path.as_uri(), "-o", path, "--force")
+    assert told.exit_code == 1 and "is an input itself" in told.stderr and path.read_bytes() == data
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("length", [True, False])
 def test_an_endless_answer_is_not_read_for_ever(data, monkeypatch, ranges, length):

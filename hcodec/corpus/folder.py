@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -17,8 +17,13 @@ from typing import Any
 
 from hcodec import stores
 
+Warn = Callable[[str, str], None]  # is told of which file, and what
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")  # what file systems tell of changes
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")  # names of files that are being written
+
+
+def unheard(name: str, message: str) -> None:
+    """Is told for nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +61,41 @@ class Folder:
                 number = errno.ENOTDIR if system.exists(root) else errno.ENOENT
                 raise OSError(number, os.strerror(number))
 
-    def files(self, endings: Collection[str]) -> dict[str, Found]:
+    def files(self, endings: Collection[str], warn: Warn = unheard) -> dict[str, Found]:
         """Returns the files below the folder with one of these endings, by their path inside it, in order.
 
-        Hidden ones stay out, pipes and devices, and whatever a listing says to be in "..". Raises OSError.
+        Hidden ones stay out, and whatever a listing says to be in "..". Links, pipes and devices do, too, but of these `warn`
+        is told. Raises OSError.
         """
+        found: dict[str, Found] = {}
+        for name, facts in self._listed():
+            has_ending = PurePosixPath(name).suffix.lower() in endings
+            if facts.get("type") == "other":
+                if has_ending or self._is_folder(name):
+                    warn(name, f"skipped: {self._why_not(name, facts)}")
+            elif has_ending:
+                found[name] = Found(facts.get("size"), str(next((facts[key] for key in _STAMPS if facts.get(key)), "")))
+        return found
+
+    def _listed(self) -> list[tuple[str, dict[str, Any]]]:
+        """Returns the paths inside the folder of all that lies below it and is not hidden, and what is known of each."""
         system, root = self._place
         with stores.failing(self.address):
             system.invalidate_cache()
             listed = system.find(root, detail=True)
-        names = {path.removeprefix(root).lstrip("/"): facts for path, facts in listed.items() if facts.get("type") != "other"}
-        return {
-            name: Found(facts.get("size"), str(next((facts[key] for key in _STAMPS if facts.get(key)), "")))
-            for name, facts in sorted(names.items())
-            if PurePosixPath(name).suffix.lower() in endings and not any(part.startswith(".") for part in name.split("/"))
-        }
+        names = {path.removeprefix(root).lstrip("/"): facts for path, facts in listed.items()}
+        return sorted(one for one in names.items() if not any(part.startswith(".") for part in one[0].split("/")))
+
+    def _is_folder(self, name: str) -> bool:
+        system, root = self._place
+        return bool(system.isdir(f"{root}/{name}"))
+
+    def _why_not(self, name: str, facts: dict[str, Any]) -> str:
+        """Why something that is neither a file nor a folder is left out: of a link, the file's time would not be known."""
+        system, root = self._place
+        if not facts.get("islink"):
+            return "not a regular file"
+        return "a symbolic link" if system.exists(f"{root}/{name}") else "a link that leads nowhere"
 
     def sweep(self) -> None:
         """Removes what processes that were killed have left of files that they wrote. Nobody else may be writing."""

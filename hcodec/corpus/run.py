@@ -23,7 +23,7 @@ import numpy as np
 
 from hcodec import __version__, codec
 from hcodec.corpus import work
-from hcodec.corpus.folder import Folder, Found
+from hcodec.corpus.folder import Folder, Found, Warn, unheard
 from hcodec.corpus.manifest import Manifest, Record
 from hcodec.errors import HcodecError, TruncatedError
 
@@ -62,15 +62,16 @@ class Corpus:
     failed: list[Record] = field(default_factory=list)
     num_done: int = 0
 
-    def plan(self) -> None:
+    def plan(self, warn: Warn = unheard) -> None:
         """Finds out which pictures are `left` to do, how many are done, and which cannot be (`failed`).
 
-        Writes the manifest. Raises OSError, FormatError (a damaged manifest), HcodecError (other settings, and no force).
+        Writes the manifest; `warn` is told of links and the like, which stay out. Raises OSError, FormatError (a damaged
+        manifest), HcodecError (other settings, and no force).
         """
         self.source.check()
         self.manifest = self._begun()
         self.dest.sweep()
-        outputs, found = self.dest.files([ENDING]), self.source.files(self.endings)
+        outputs, found = self.dest.files([ENDING]), self.source.files(self.endings, warn)
         taken = {record.target: name for name, record in self.manifest.records.items() if name in found}
         for name in found:
             record = Record(name, str(PurePosixPath(name).with_suffix(ENDING)), found[name].stamp)

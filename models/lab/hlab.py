@@ -13,6 +13,7 @@ import platform
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,14 @@ def _check_fields(fields: dict[str, Any]) -> None:
     names = fields["names"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ValueError("names")
+
+
+def file_names(header: Header) -> list[str]:
+    """Returns the names of the files that pictures go to; FormatError if two have one, or no file can have it."""
+    names = [Path(name).name for name in header.fields["names"]]
+    if len(set(names)) < len(names) or "\0" in "".join(names):
+        raise FormatError("the pictures of this lab file have no names that files can have")
+    return names
 
 
 def refuse_elsewhere(fields: dict[str, Any], trained: Trained) -> None:

@@ -36,11 +36,18 @@ def read(paths: Sequence[Path], channels: int, count: int | None) -> tuple[Pixel
     return np.stack([pixels for (_, pixels), _ in found]), names
 
 
-def _each(paths: Sequence[Path], channels: int) -> Iterator[tuple[str, Pixels]]:
+def files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yields the files that these paths stand for: themselves, and the pictures in folders."""
     for path in paths:
         if path.is_dir():
-            yield from _each(sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES), channels)
-        elif "idx3" in path.name:
+            yield from files(sorted(p for p in path.iterdir() if p.suffix.lower() in _SUFFIXES))
+        else:
+            yield path
+
+
+def _each(paths: Sequence[Path], channels: int) -> Iterator[tuple[str, Pixels]]:
+    for path in files(paths):
+        if "idx3" in path.name:
             for number, pixels in enumerate(read_idx(path)):
                 yield f"{number:05}.png", pixels
         else:
