@@ -70,7 +70,7 @@ def command(
       33      3           0.18       28.8 dB     quality differ by picture,
       50      4           0.30       30.5 dB     but grow with the number
       67      5           0.55       33.1 dB
-      83      6           1.02       36.4 dB
+      83      6           1.03       36.4 dB
      100      7           1.78       40.0 dB     as without -q; not lossless
     """
     _check(settings, level_cost)
