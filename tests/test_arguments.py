@@ -13,6 +13,7 @@ from conftest import render
 import hcodec
 from hcodec import arguments
 from hcodec.codec import encode_lossless
+from hcodec.pixels.picture import Picture
 
 PIXELS = render(24, 40)
 WRONG = (object(), [], {}, "x", b"x", 1.5, -1, True, float("nan"), 1e400, 10**400, (1, 2, 3), "\0", np.zeros(3))
@@ -136,3 +137,27 @@ def test_closed_files_and_archives(tmp_path, data, archive):
     for call in (hcodec.decode, hcodec.info, hcodec.truncate):
         with pytest.raises(hcodec.FormatError, match="this is an archive of pictures"):
             call(archive)
+
+
+GRAY, DEEP = np.repeat(PIXELS[..., :1], 3, 2), np.zeros((24, 40, 1), np.uint16)
+
+
+@pytest.mark.parametrize(
+    "lossy",
+    [
+        Picture(PIXELS, gray=True),
+        Picture(PIXELS, deep=DEEP),
+        Picture(GRAY, gray=True, deep=np.repeat(DEEP, 3, 2)),
+        Picture(GRAY, PIXELS[..., 0], gray=True, deep=DEEP),
+    ],
+)
+def test_pictures_that_contradict_themselves_are_refused(lossy):
+    for make in (partial(hcodec.encode, lossless=True), lambda one: hcodec.pack([("a", one)])):
+        with pytest.raises(hcodec.PictureError, match="a Picture"):
+            make(lossy)
+
+
+def test_what_was_decoded_is_gray_and_encoded_again():
+    decoded = hcodec.decode_picture(hcodec.encode(PIXELS[..., 0], model="tiny"))
+    assert decoded.gray and not np.ptp(decoded.pixels, axis=2).any()
+    assert hcodec.info(hcodec.encode(decoded, model="tiny")).gray

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from test_picture import sixteen_bit_png
 
 import hcodec
 from hcodec import codec
@@ -94,6 +95,17 @@ def test_gray_files_of_others():
 def test_eight_bits_are_not_deep():
     assert picture.read(np.zeros((3, 4, 3), np.uint8)).deep is None
     assert picture.read(Image.new("RGB", (5, 6))).deep is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_color_of_16_bits_becomes_alpha(channels):
+    samples = smooth(channels)
+    samples[3:5, 7:9] = samples[3, 7]
+    key = (b"tRNS", samples[3, 7].astype(">u2").tobytes())
+    found = picture.read(sixteen_bit_png(channels - 1, samples, key))
+    alpha = np.where((samples == samples[3, 7]).all(axis=2), 0, 65535)
+    assert found.deep is not None and (found.deep == np.dstack([samples, alpha])).all()
+    assert found.alpha is not None and (found.alpha == alpha >> 8).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from hcodec.errors import HcodecError, PictureError
-from hcodec.pixels.picture import Picture, psnr, read, save, to_image
+from hcodec.pixels.picture import Picture, equal_planes, psnr, read, save, to_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (7, 11, 3), np.uint8)
@@ -140,14 +140,14 @@ def test_16_bits_are_rounded_and_said(byte_order):
         assert picture.notes == ("16-bit samples rounded to 8 bits",)
 
 
-def sixteen_bit_png(color_type, samples):
+def sixteen_bit_png(color_type, samples, *before):
     """A PNG file with 16-bit samples, (H, W, C), that Pillow cannot write."""
     import struct
     import zlib
 
     height, width, _ = samples.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0))]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)), *before]
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = (struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
@@ -269,7 +269,7 @@ def test_formats_that_do_not_exist_are_named(tmp_path):
 
 def test_gray_comes_from_the_mean_of_the_planes():
     decoded = np.array([[[10, 11, 11], [0, 0, 1], [255, 255, 255], [254, 255, 255]]], np.uint8)
-    image = to_image(Picture(decoded, gray=True))
+    image = to_image(Picture(equal_planes(decoded), gray=True))
     assert image.mode == "L" and np.asarray(image).tolist() == [[11, 0, 255, 255]]
 
 

@@ -174,7 +174,10 @@ def _from_image(image: Image.Image) -> Picture:
     converted, changes = samples.convert(image, rawmode, facts.bits)
     upright = np.asarray(converted if turn is None else converted.transpose(turn))
     rounded = replace(_from_channels(upright, metadata, tuple(changes), left_out), guessed=image.mode == "F")
-    return _rounded(rounded, deep.joined(image, halves, turn) if has_deep else None)
+    found = deep.joined(image, halves, turn) if has_deep else None
+    if found is not None and found.shape[2] % 2 == 0:  # Pillow compares a transparent color of 16 bits with samples of 8
+        rounded = replace(rounded, alpha=(found[..., -1] >> 8).astype(np.uint8))
+    return _rounded(rounded, found)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -219,6 +222,12 @@ def _from_channels(channels: NDArray[Any], metadata: Metadata, changes: tuple[st
     return Picture(pixels, alpha, gray, metadata, changes, left_out)
 
 
+def equal_planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns decoded pixels of a gray picture, (H, W, 3), with the mean of their planes in each: levels know of color alone."""
+    gray = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+    return np.repeat(gray[..., np.newaxis], 3, axis=2)
+
+
 def to_image(picture: Picture) -> Image.Image:
     """A Pillow image of mode L, LA, RGB, RGBA or I;16, with what comes along in its `info`.
 
@@ -226,9 +235,7 @@ def to_image(picture: Picture) -> Image.Image:
     not have: `cicp` (four numbers) and `text` (a dict). It has no mode for other samples of 16 bits than gray ones without
     alpha: such are rounded.
     """
-    pixels: NDArray[Any] = picture.pixels
-    if picture.gray:
-        pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+    pixels: NDArray[Any] = picture.pixels[..., 0] if picture.gray else picture.pixels
     is_deep = picture.deep is not None and picture.deep.shape[2] == 1
     image = Image.fromarray(picture.deep[..., 0] if picture.deep is not None and is_deep else pixels)
     if picture.alpha is not None:
