@@ -37,6 +37,11 @@ def as_file(image, image_format, **options):
     return file.getvalue()
 
 
+def writable():
+    Image.init()
+    return Image.SAVE.keys() - {"HCODEC"}
+
+
 def reopen_bytes(image, image_format):
     file = io.BytesIO()
     save(image, file, image_format)
@@ -238,10 +243,48 @@ def test_lossless_formats_keep_every_sample(image_format, mode):
     assert reopened.convert(mode).tobytes() == image.tobytes()
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PPM", "BMP", "GIF", "ICO", "PDF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PPM", "BMP", "GIF", "ICNS", "PDF"])
 def test_alpha_is_never_dropped_in_silence(image_format):
     with pytest.raises(PictureError, match="alpha"):
         save(Image.new("RGBA", (4, 4)), io.BytesIO(), image_format)
+
+
+NOT_READ = ("EPS", "PDF")  # by Pillow alone
+SMOOTH = np.stack(np.meshgrid(np.arange(192), np.arange(128))[::-1] + [np.full((128, 192), 90)], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("image_format", sorted(writable() - {*NOT_READ}))
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_every_format_holds_the_picture_or_refuses(image_format, mode):
+    image = Image.fromarray(np.dstack([SMOOTH, SMOOTH[..., 1]])).convert(mode)
+    with warnings.catch_warnings(), contextlib.suppress(PictureError):
+        warnings.simplefilter("ignore")  # IM is deprecated, GIF has few colors
+        again = reopen(image, image_format)
+        assert again.size == image.size
+        assert psnr(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA"))) > 35
+
+
+@pytest.mark.parametrize("size", [(256, 9), (257, 9), (300, 300)])
+def test_icons_hold_256_pixels_a_side(size):
+    image = Image.new("RGBA", size, (1, 2, 3, 4))
+    if max(size) <= 256:
+        assert reopen(image, "ICO").tobytes() == image.tobytes()
+    else:
+        with pytest.raises(PictureError, match="ICO holds at most 256 pixels a side"):
+            save(image, io.BytesIO(), "ICO")
+
+
+@pytest.mark.parametrize(("mode", "size", "image_format"), [("RGB", (512, 512), "ICNS"), ("RGB", (8, 8), "SPIDER")])
+def test_what_pillow_would_change_is_refused(mode, size, image_format):
+    with pytest.raises(PictureError, match="PNG can"):
+        save(Image.new(mode, size), io.BytesIO(), image_format)
+
+
+@pytest.mark.parametrize("image_format", ["MPO", "PDF"])
+def test_what_holds_a_jpeg_file_holds_the_same(image_format):
+    image = Image.fromarray(SMOOTH)
+    scan = reopen_bytes(image, "JPEG").partition(b"\xff\xdb")[2]
+    assert scan in reopen_bytes(image, image_format)
 
 
 def test_the_suffix_chooses_the_format(tmp_path):

@@ -51,12 +51,17 @@ _HINT = "; hcodec encode --allow-truncated keeps what can be read"
 _GIF_COLORS = 256
 _MAX_NAMES = 12  # in the line that lists what was left out
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
-_FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
+_FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "ICO", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
+_MAX_SIDES_PX = {"AVIF": 32768, "ICO": 256}  # beyond, Pillow writes files that it cannot read, or a smaller picture
+_ICNS_SIZE_PX = 1024, 1024  # Pillow writes any other picture enlarged to this
+_JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
     "HEIF": {"quality": 95, "chroma": 444},
-    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "JPEG": _JPEG_OPTIONS,
     "JXL": {"lossless": True},
+    "MPO": _JPEG_OPTIONS,
+    "PDF": _JPEG_OPTIONS,
     "WEBP": {"lossless": True, "exact": True},
 }
 
@@ -252,8 +257,7 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     be written.
     """
     image_format = _choose_format(target, format)
-    if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
-        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
+    _refuse_changes(image, image_format)
     options, left_out = writing.options(blobs.collect(image, Facts())[0], image_format)
     if left_out:
         warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
@@ -264,9 +268,26 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     own, image.info = image.info, {}  # some of Pillow's writers look there for what they are not told
     try:
         with _pillow_errors(f"the picture cannot be written as {image_format}"):
-            image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **fax, **options)
+            image.save(target, image_format, **_save_options(image, image_format), **fax, **options)
     finally:
         image.info = own
+
+
+def _save_options(image: Image.Image, image_format: str) -> dict[str, Any]:
+    return {"sizes": [image.size]} if image_format == "ICO" else _SAVE_OPTIONS.get(image_format, {})
+
+
+def _refuse_changes(image: Image.Image, image_format: str) -> None:
+    """Raises PictureError if a format cannot hold a picture as it is, and Pillow would write another in silence."""
+    if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
+        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
+    if max(image.size) > _MAX_SIDES_PX.get(image_format, MAX_SIDE_PX):
+        limit, size = _MAX_SIDES_PX[image_format], f"{image.width}x{image.height}"
+        raise PictureError(f"{image_format} holds at most {limit} pixels a side, the picture has {size}; PNG can hold it")
+    if image_format == "ICNS" and image.size != _ICNS_SIZE_PX:
+        raise PictureError("ICNS is written of pictures of 1024x1024 pixels only; PNG can hold this one")
+    if image_format == "SPIDER" and image.mode != "L":
+        raise PictureError("SPIDER cannot hold colors; PNG can")
 
 
 def _choose_format(target: str | os.PathLike[str] | BinaryIO, image_format: str | None) -> str:
