@@ -142,8 +142,9 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
     if isinstance(exif := changed.get("exif"), Image.Exif):
         changed["exif"] = exif.tobytes()
     try:
-        image.info = own | changed  # not in a copy: that would lose what kind of file it came from
-        data = encode(image, **{name: value for name, value in given.items() if name in _OPTIONS})
+        image.info = own | changed  # a transparent color, say; not in a copy: that would lose what kind of file it came from
+        source = picture.read(image, given=changed)
+        data = encode(source, **{name: value for name, value in given.items() if name in _OPTIONS})
     except PictureError as error:
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}: {error}") from error
     finally:

@@ -250,7 +250,7 @@ def test_alpha_is_never_dropped_in_silence(image_format):
 
 
 NOT_READ = ("EPS", "PDF")  # by Pillow alone
-SMOOTH = np.stack(np.meshgrid(np.arange(192), np.arange(128))[::-1] + [np.full((128, 192), 90)], -1).astype(np.uint8)
+SMOOTH = np.stack([*np.meshgrid(np.arange(192), np.arange(128))[::-1], np.full((128, 192), 90)], -1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("image_format", sorted(writable() - {*NOT_READ}))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -108,11 +108,13 @@ def read(
     source: Image.Image | str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.generic],
     *,
     allow_truncated: bool = False,
+    given: Mapping[str, Any] | None = None,
 ) -> Picture:
     """The picture in a file (by path, as bytes, or open), in a Pillow image, or in an array.
 
     Arrays: bool, uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-    `allow_truncated`: of a file that is damaged or ends early, take what can be read, and note it.
+    `allow_truncated`: of a file that is damaged or ends early, take what can be read, and note it. `given`: metadata that takes
+    the place of that of a Pillow image, under Pillow's keys.
     Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
     OSError if the file cannot be read.
     """
@@ -120,7 +122,7 @@ def read(
         return _from_array(source)
     if isinstance(source, Image.Image):
         with _pillow_errors("the image cannot be read"):
-            return _from_image(source)
+            return _from_image(source, given)
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_file(io.BytesIO(source), allow_truncated)
     if isinstance(source, str | os.PathLike):
@@ -165,14 +167,14 @@ def _opened(file: BinaryIO) -> Picture:
             return _from_image(image)
 
 
-def _from_image(image: Image.Image) -> Picture:
+def _from_image(image: Image.Image, given: Mapping[str, Any] | None = None) -> Picture:
     _check_size(image.width, image.height)
     left_out, facts, rawmode = _say_frames(image), facts_of(image), samples.rawmode(image)
     with _pillow_errors("the image is damaged", _HINT):
         has_deep = facts.bits in (0, 16)  # samples of 10 or 12 bits would come back as very dark ones of 16
         halves = deep.halves(image, rawmode) if has_deep else None
         image.load()
-    metadata, orientation = blobs.collect(image, facts)
+    metadata, orientation = blobs.collect(image, facts, given)
     if image.mode == "CMYK":  # its profile tells of colors that are gone
         metadata = blobs.keep(metadata, strip=("icc", "color"))
     turn = _UPRIGHT.get(orientation)
