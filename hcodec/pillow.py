@@ -99,8 +99,11 @@ class HcodecImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Reads all of the file and compares its checksums; raises OSError if it is cut or damaged."""
+        file = getattr(self, "_file", None)
+        if file is None:  # loaded; Pillow's PNG says the same
+            raise RuntimeError("verify must be called directly after open")
         with _errors(OSError):
-            reader = self._file.reader(lambda _layer, _window: True)
+            reader = file.reader(lambda _layer, _window: True)
             reader.close()
         if reader.warnings:
             raise OSError(reader.warnings[0])

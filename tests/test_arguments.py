@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import render
+from PIL import Image
 
 import hcodec
 from hcodec import arguments
@@ -105,6 +106,29 @@ def test_sources_of_every_kind(tmp_path, data):
         assert hcodec.truncate(source, levels=2) == hcodec.truncate(data, levels=2)
 
 
+def test_views_are_the_bytes_that_they_show(data):
+    every_other = memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2]
+    padded = data + bytes(len(data) % 2)
+    for view in (every_other, memoryview(np.frombuffer(padded, np.uint16))):
+        assert hcodec.decode(view) == hcodec.decode(data)
+        with hcodec.open(view) as file:
+            assert file.image() == hcodec.decode(data)
+        decoder = hcodec.StreamDecoder()
+        decoder.feed(view)
+        assert decoder.image() == hcodec.decode(data) and decoder.close() is None
+    png = io.BytesIO()
+    Image.fromarray(PIXELS).save(png, "PNG")
+    every_other = memoryview(np.repeat(np.frombuffer(png.getvalue(), np.uint8), 2))[::2]
+    assert hcodec.encode(every_other, model="tiny") == data
+
+
+def test_matrices_are_arrays():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.matrix(PIXELS[..., 0])
+    assert hcodec.encode(matrix, model="tiny") == hcodec.encode(PIXELS[..., 0], model="tiny")
+
+
 def test_one_name_or_several(archive):
     assert [name for name, _ in hcodec.unpack(archive, only="a.png")] == ["a.png"]
     with pytest.raises(hcodec.HcodecError, match="there is no picture 'b'"):
@@ -134,6 +158,14 @@ def test_closed_files_and_archives(tmp_path, data, archive):
     for call in (hcodec.encode, hcodec.decode, hcodec.info, hcodec.unpack):
         with pytest.raises(hcodec.HcodecError):
             list(call(closed))
+    path = tmp_path / "x.hcodec"
+    path.write_bytes(data)
+    with pytest.raises(hcodec.HcodecError, match="it is closed"):
+        hcodec.open(closed)
+    with hcodec.open(path) as file:
+        pass
+    with pytest.raises(hcodec.HcodecError, match="it is closed"):
+        file.image()
     for call in (hcodec.decode, hcodec.info, hcodec.truncate):
         with pytest.raises(hcodec.FormatError, match="this is an archive of pictures"):
             call(archive)

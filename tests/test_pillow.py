@@ -273,6 +273,19 @@ def test_verify(saved):
             load(broken).verify()
 
 
+def test_verify_comes_before_load_and_load_before_close(saved, tmp_path):
+    image = load(saved)
+    image.load()
+    with pytest.raises(RuntimeError, match="directly after open"):  # as of Pillow's PNG
+        image.verify()
+    path = tmp_path / "a.hcodec"
+    path.write_bytes(saved)
+    with Image.open(path) as image:
+        pass
+    with pytest.raises(OSError, match="it is closed"):
+        image.load()
+
+
 def test_strangers(saved, rgb):
     gif = io.BytesIO()
     rgb.save(gif, "GIF")

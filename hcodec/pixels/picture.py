@@ -119,12 +119,12 @@ def read(
     OSError if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(np.asarray(source))  # a matrix is one that stays two-dimensional
     if isinstance(source, Image.Image):
         with _pillow_errors("the image cannot be read"):
             return _from_image(source, given)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(io.BytesIO(source), allow_truncated)
+        return _from_file(io.BytesIO(bytes(source)), allow_truncated)
     if isinstance(source, str | os.PathLike):
         with open_path(source) as file:
             return _from_file(file, allow_truncated)
