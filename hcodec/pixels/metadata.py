@@ -112,7 +112,8 @@ def keep(metadata: Metadata, kinds: Names = METADATA_KINDS, strip: Names = ()) -
     chosen = Metadata(**{name: getattr(metadata, name) for kind in kept for name in _FIELDS[kind]})
     if "gps" not in stripped:
         return chosen
-    return replace(chosen, exif=tiff.without_gps(chosen.exif), xmp=tiff.xmp_without_gps(chosen.xmp))
+    text = tuple(pair for pair in chosen.text if "gps" not in pair[0].lower())  # ImageMagick's "exif:GPSLatitude"
+    return replace(chosen, exif=tiff.without_gps(chosen.exif), xmp=tiff.xmp_without_gps(chosen.xmp), text=text)
 
 
 def only(metadata: Metadata, kinds: Collection[str]) -> Metadata:
