@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -95,6 +96,19 @@ def test_gray_files_of_others():
 def test_eight_bits_are_not_deep():
     assert picture.read(np.zeros((3, 4, 3), np.uint8)).deep is None
     assert picture.read(Image.new("RGB", (5, 6))).deep is None
+
+
+def test_what_the_guide_says_of_formats():
+    """Gray JPEG 2000 is kept; PGM, PPM, SGI and JPEG 2000 of colors are refused."""
+    samples, jpeg2000 = smooth(1)[..., 0], io.BytesIO()
+    Image.fromarray(samples).save(jpeg2000, "JPEG2000")
+    assert (codec.decode_picture(hcodec.encode(jpeg2000.getvalue(), lossless=True)).deep[..., 0] == samples).all()
+    wide = smooth(3).astype(">u2")
+    netpbm = [b"P%d\n60 40\n65535\n" % kind + body.tobytes() for kind, body in ((5, wide[..., 0]), (6, wide))]
+    sgi = struct.pack(">HBBHHHHII", 474, 0, 2, 3, 60, 40, 3, 0, 65535).ljust(512, b"\0") + wide.transpose(2, 0, 1).tobytes()
+    for data in (*netpbm, sgi):
+        with pytest.raises(PictureError, match="--convert"):
+            hcodec.encode(data, lossless=True)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
