@@ -89,11 +89,11 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def data(name: str, value: object) -> bytes | bytearray | memoryview:
-    """Returns bytes, as they are."""
+def data(name: str, value: object) -> bytes | bytearray:
+    """Returns bytes as they are; of a view, which may be one of other items or leave some out, those that it shows."""
     if not isinstance(value, bytes | bytearray | memoryview):
         raise HcodecError(f"{name} is {_say(value)}; it must be bytes")
-    return value
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def calls(name: str, value: object) -> None:

@@ -99,8 +99,11 @@ class HcodecImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Reads all of the file and compares its checksums; raises OSError if it is cut or damaged."""
+        file = getattr(self, "_file", None)
+        if file is None:  # loaded; Pillow's PNG says the same
+            raise RuntimeError("verify must be called directly after open")
         with _errors(OSError):
-            reader = self._file.reader(lambda _layer, _window: True)
+            reader = file.reader(lambda _layer, _window: True)
             reader.close()
         if reader.warnings:
             raise OSError(reader.warnings[0])
@@ -142,8 +145,9 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
     if isinstance(exif := changed.get("exif"), Image.Exif):
         changed["exif"] = exif.tobytes()
     try:
-        image.info = own | changed  # not in a copy: that would lose what kind of file it came from
-        data = encode(image, **{name: value for name, value in given.items() if name in _OPTIONS})
+        image.info = own | changed  # a transparent color, say; not in a copy: that would lose what kind of file it came from
+        source = picture.read(image, given=changed)
+        data = encode(source, **{name: value for name, value in given.items() if name in _OPTIONS})
     except PictureError as error:
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}: {error}") from error
     finally:

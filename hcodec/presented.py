@@ -26,7 +26,8 @@ def picture_of(reader: Reader, pixels: Pixels, strict: bool = False, region: Rec
     """
     header = reader.known_header()
     size = header.height, header.width
-    plain, inside = Picture(pixels, gray=header.gray), (region or Rectangle(0, 0, *size)).inside
+    plain = Picture(picture.equal_planes(pixels) if header.gray else pixels, gray=header.gray)
+    inside = (region or Rectangle(0, 0, *size)).inside
     try:
         return attach(plain, reader.attachments, size, inside)
     except FormatError as error:

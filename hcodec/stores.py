@@ -63,7 +63,7 @@ def opened(
     if isinstance(source, str | os.PathLike):
         return _File(open(source, "rb"), own=True)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _File(io.BytesIO(source), own=True)
+        return _File(io.BytesIO(bytes(source)), own=True)
     if not hasattr(source, "seek"):
         raise HcodecError(f"the source is of type {type(source).__name__}; it must be bytes, a path, an address or an open file")
     return _File(source, own=False)
@@ -75,12 +75,18 @@ class _File:
     def __init__(self, file: IO[bytes], own: bool) -> None:
         self._file, self._own = file, own
         self.num_bytes_read = 0
+        self._check_open()
         file.seek(0, os.SEEK_END)
         self.size = file.tell()
 
     def read(self, spans: Sequence[Span]) -> list[bytes]:
         """As in `Store`."""
+        self._check_open()
         return [self._read(start, end) for start, end in spans]
+
+    def _check_open(self) -> None:
+        if getattr(self._file, "closed", False):
+            raise HcodecError("the source cannot be read: it is closed")
 
     def _read(self, start: int, end: int) -> bytes:
         self._file.seek(start)

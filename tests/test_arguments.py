@@ -9,10 +9,12 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import render
+from PIL import Image
 
 import hcodec
 from hcodec import arguments
 from hcodec.codec import encode_lossless
+from hcodec.pixels.picture import Picture
 
 PIXELS = render(24, 40)
 WRONG = (object(), [], {}, "x", b"x", 1.5, -1, True, float("nan"), 1e400, 10**400, (1, 2, 3), "\0", np.zeros(3))
@@ -104,6 +106,29 @@ def test_sources_of_every_kind(tmp_path, data):
         assert hcodec.truncate(source, levels=2) == hcodec.truncate(data, levels=2)
 
 
+def test_views_are_the_bytes_that_they_show(data):
+    every_other = memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2]
+    padded = data + bytes(len(data) % 2)
+    for view in (every_other, memoryview(np.frombuffer(padded, np.uint16))):
+        assert hcodec.decode(view) == hcodec.decode(data)
+        with hcodec.open(view) as file:
+            assert file.image() == hcodec.decode(data)
+        decoder = hcodec.StreamDecoder()
+        decoder.feed(view)
+        assert decoder.image() == hcodec.decode(data) and decoder.close() is None
+    png = io.BytesIO()
+    Image.fromarray(PIXELS).save(png, "PNG")
+    every_other = memoryview(np.repeat(np.frombuffer(png.getvalue(), np.uint8), 2))[::2]
+    assert hcodec.encode(every_other, model="tiny") == data
+
+
+def test_matrices_are_arrays():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        matrix = np.matrix(PIXELS[..., 0])
+    assert hcodec.encode(matrix, model="tiny") == hcodec.encode(PIXELS[..., 0], model="tiny")
+
+
 def test_one_name_or_several(archive):
     assert [name for name, _ in hcodec.unpack(archive, only="a.png")] == ["a.png"]
     with pytest.raises(hcodec.HcodecError, match="there is no picture 'b'"):
@@ -133,6 +158,38 @@ def test_closed_files_and_archives(tmp_path, data, archive):
     for call in (hcodec.encode, hcodec.decode, hcodec.info, hcodec.unpack):
         with pytest.raises(hcodec.HcodecError):
             list(call(closed))
+    path = tmp_path / "x.hcodec"
+    path.write_bytes(data)
+    with pytest.raises(hcodec.HcodecError, match="it is closed"):
+        hcodec.open(closed)
+    with hcodec.open(path) as file:
+        pass
+    with pytest.raises(hcodec.HcodecError, match="it is closed"):
+        file.image()
     for call in (hcodec.decode, hcodec.info, hcodec.truncate):
         with pytest.raises(hcodec.FormatError, match="this is an archive of pictures"):
             call(archive)
+
+
+GRAY, DEEP = np.repeat(PIXELS[..., :1], 3, 2), np.zeros((24, 40, 1), np.uint16)
+
+
+@pytest.mark.parametrize(
+    "lossy",
+    [
+        Picture(PIXELS, gray=True),
+        Picture(PIXELS, deep=DEEP),
+        Picture(GRAY, gray=True, deep=np.repeat(DEEP, 3, 2)),
+        Picture(GRAY, PIXELS[..., 0], gray=True, deep=DEEP),
+    ],
+)
+def test_pictures_that_contradict_themselves_are_refused(lossy):
+    for make in (partial(hcodec.encode, lossless=True), lambda one: hcodec.pack([("a", one)])):
+        with pytest.raises(hcodec.PictureError, match="a Picture"):
+            make(lossy)
+
+
+def test_what_was_decoded_is_gray_and_encoded_again():
+    decoded = hcodec.decode_picture(hcodec.encode(PIXELS[..., 0], model="tiny"))
+    assert decoded.gray and not np.ptp(decoded.pixels, axis=2).any()
+    assert hcodec.info(hcodec.encode(decoded, model="tiny")).gray

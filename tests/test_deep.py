@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from test_picture import sixteen_bit_png
 
 import hcodec
 from hcodec import codec
@@ -94,6 +96,30 @@ def test_gray_files_of_others():
 def test_eight_bits_are_not_deep():
     assert picture.read(np.zeros((3, 4, 3), np.uint8)).deep is None
     assert picture.read(Image.new("RGB", (5, 6))).deep is None
+
+
+def test_what_the_guide_says_of_formats():
+    """Gray JPEG 2000 is kept; PGM, PPM, SGI and JPEG 2000 of colors are refused."""
+    samples, jpeg2000 = smooth(1)[..., 0], io.BytesIO()
+    Image.fromarray(samples).save(jpeg2000, "JPEG2000")
+    assert (codec.decode_picture(hcodec.encode(jpeg2000.getvalue(), lossless=True)).deep[..., 0] == samples).all()
+    wide = smooth(3).astype(">u2")
+    netpbm = [b"P%d\n60 40\n65535\n" % kind + body.tobytes() for kind, body in ((5, wide[..., 0]), (6, wide))]
+    sgi = struct.pack(">HBBHHHHII", 474, 0, 2, 3, 60, 40, 3, 0, 65535).ljust(512, b"\0") + wide.transpose(2, 0, 1).tobytes()
+    for data in (*netpbm, sgi):
+        with pytest.raises(PictureError, match="--convert"):
+            hcodec.encode(data, lossless=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_color_of_16_bits_becomes_alpha(channels):
+    samples = smooth(channels)
+    samples[3:5, 7:9] = samples[3, 7]
+    key = (b"tRNS", samples[3, 7].astype(">u2").tobytes())
+    found = picture.read(sixteen_bit_png(channels - 1, samples, key))
+    alpha = np.where((samples == samples[3, 7]).all(axis=2), 0, 65535)
+    assert found.deep is not None and (found.deep == np.dstack([samples, alpha])).all()
+    assert found.alpha is not None and (found.alpha == alpha >> 8).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -249,11 +250,29 @@ def test_background(folder):
     assert run("decode", "x.hcodec", "y.jpg", "--background", "blurple").exit_code == 2
 
 
+@pytest.mark.parametrize(("channels", "color", "mode"), [(4, "white", "RGB"), (2, "#808080", "I;16"), (2, "#ff8000", "RGB")])
+def test_samples_of_16_bits_stay_such_on_a_background(channels, color, mode, folder):
+    samples = np.random.default_rng(0).integers(0, 65536, (20, 30, channels), np.uint16)
+    samples[0, :3, -1] = 0, 65535, 1
+    data = hcodec.encode(samples, lossless=True)
+    shown = on_background(hcodec.decode_picture(data), rgb(color))
+    share, behind = samples[..., -1:] / 65535, np.array(rgb(color) if mode == "RGB" else rgb(color)[:1]) * 257
+    expected = np.rint(samples[..., :-1] * share + behind * (1 - share))
+    assert shown.alpha is None and shown.deep is not None and (shown.deep == expected).all()
+    assert shown.gray == (mode != "RGB") and abs(shown.pixels - expected / 257).max() <= 1.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", hcodec.HcodecWarning)
+        assert hcodec.decode(data, background=color).mode == mode
+    Path("x.hcodec").write_bytes(data)
+    assert run("decode", "x.hcodec", "x.png", "--background", color).exit_code == 0
+    assert (picture.read(Path("x.png")).deep == expected).all()
+
+
 def test_gray_stays_gray_on_gray():
     gray = Picture(np.repeat(PIXELS[..., :1], 3, 2), np.full((48, 64), 7, np.uint8), gray=True)
     assert on_background(gray, rgb("white")).gray and not on_background(gray, rgb("red")).gray
     assert on_background(Picture(PIXELS), (0, 0, 0)).pixels is PIXELS
-    for color in ((1, 2), (1, 2, 256), 5, None, "#ff000080", "rgb(", (1.5, "a", 2)):
+    for color in ((1, 2), (1, 2, 256), 5, None, "#ff000080", "rgb(", (1.5, "a", 2), (np.inf, 0, 0), (0, np.nan, 0)):
         with pytest.raises(hcodec.HcodecError, match="is no color"):
             rgb(color)
 

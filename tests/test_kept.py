@@ -298,6 +298,22 @@ def test_the_place_of_the_thumbnail_goes_too():
     assert after == data[:8] + first + bytes(12) + second + bytes(12) + bytes(36)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_place_inside_the_exif_directory_goes_too(order):
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8)
+    main = struct.pack(f"{order}HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    inner, rest = struct.pack(f"{order}HHII", 0x8827, 3, 1, 7), struct.pack(f"{order}HHII", 0x8825, 4, 1, 56)
+    place = struct.pack(f"{order}HHHI4sI", 1, 1, 2, 2, b"N\0\0\0", 0)
+    count, end = struct.pack(f"{order}H", 2), bytes(4)
+    after = tiff.without_gps(head + main + count + inner + rest + end + place)
+    assert after == head + main + struct.pack(f"{order}H", 1) + inner + end + bytes(12) + bytes(len(place))
+
+
+def test_the_place_goes_from_texts():
+    texts = (("exif:GPSLatitude", "47/1"), ("Title", "by GPS"), ("Composite:gpsposition", "47 N"), ("a", "b"))
+    assert keep(Metadata(text=texts), strip="gps").text == (texts[1], texts[3])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=120), st.sampled_from(tiff.STARTS), st.binary(max_size=8), st.integers(0, 300))
 def test_any_exif_is_survived(noise, start, damage, place):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from hcodec.errors import HcodecError, PictureError
-from hcodec.pixels.picture import Picture, psnr, read, save, to_image
+from hcodec.pixels.picture import Picture, equal_planes, psnr, read, save, to_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (7, 11, 3), np.uint8)
@@ -35,6 +35,11 @@ def as_file(image, image_format, **options):
     file = io.BytesIO()
     image.save(file, image_format, **options)
     return file.getvalue()
+
+
+def writable():
+    Image.init()
+    return Image.SAVE.keys() - {"HCODEC"}
 
 
 def reopen_bytes(image, image_format):
@@ -140,14 +145,14 @@ def test_16_bits_are_rounded_and_said(byte_order):
         assert picture.notes == ("16-bit samples rounded to 8 bits",)
 
 
-def sixteen_bit_png(color_type, samples):
+def sixteen_bit_png(color_type, samples, *before):
     """A PNG file with 16-bit samples, (H, W, C), that Pillow cannot write."""
     import struct
     import zlib
 
     height, width, _ = samples.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0))]
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)), *before]
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = (struct.pack(">I", len(c)) + t + c + struct.pack(">I", zlib.crc32(t + c)) for t, c in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
@@ -238,10 +243,48 @@ def test_lossless_formats_keep_every_sample(image_format, mode):
     assert reopened.convert(mode).tobytes() == image.tobytes()
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PPM", "BMP", "GIF", "ICO", "PDF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PPM", "BMP", "GIF", "ICNS", "PDF"])
 def test_alpha_is_never_dropped_in_silence(image_format):
     with pytest.raises(PictureError, match="alpha"):
         save(Image.new("RGBA", (4, 4)), io.BytesIO(), image_format)
+
+
+NOT_READ = ("EPS", "PDF")  # by Pillow alone
+SMOOTH = np.stack([*np.meshgrid(np.arange(192), np.arange(128))[::-1], np.full((128, 192), 90)], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("image_format", sorted(writable() - {*NOT_READ}))
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_every_format_holds_the_picture_or_refuses(image_format, mode):
+    image = Image.fromarray(np.dstack([SMOOTH, SMOOTH[..., 1]])).convert(mode)
+    with warnings.catch_warnings(), contextlib.suppress(PictureError):
+        warnings.simplefilter("ignore")  # IM is deprecated, GIF has few colors
+        again = reopen(image, image_format)
+        assert again.size == image.size
+        assert psnr(np.asarray(again.convert("RGBA")), np.asarray(image.convert("RGBA"))) > 35
+
+
+@pytest.mark.parametrize("size", [(256, 9), (257, 9), (300, 300)])
+def test_icons_hold_256_pixels_a_side(size):
+    image = Image.new("RGBA", size, (1, 2, 3, 4))
+    if max(size) <= 256:
+        assert reopen(image, "ICO").tobytes() == image.tobytes()
+    else:
+        with pytest.raises(PictureError, match="ICO holds at most 256 pixels a side"):
+            save(image, io.BytesIO(), "ICO")
+
+
+@pytest.mark.parametrize(("mode", "size", "image_format"), [("RGB", (512, 512), "ICNS"), ("RGB", (8, 8), "SPIDER")])
+def test_what_pillow_would_change_is_refused(mode, size, image_format):
+    with pytest.raises(PictureError, match="PNG can"):
+        save(Image.new(mode, size), io.BytesIO(), image_format)
+
+
+@pytest.mark.parametrize("image_format", ["MPO", "PDF"])
+def test_what_holds_a_jpeg_file_holds_the_same(image_format):
+    image = Image.fromarray(SMOOTH)
+    scan = reopen_bytes(image, "JPEG").partition(b"\xff\xdb")[2]
+    assert scan in reopen_bytes(image, image_format)
 
 
 def test_the_suffix_chooses_the_format(tmp_path):
@@ -269,7 +312,7 @@ def test_formats_that_do_not_exist_are_named(tmp_path):
 
 def test_gray_comes_from_the_mean_of_the_planes():
     decoded = np.array([[[10, 11, 11], [0, 0, 1], [255, 255, 255], [254, 255, 255]]], np.uint8)
-    image = to_image(Picture(decoded, gray=True))
+    image = to_image(Picture(equal_planes(decoded), gray=True))
     assert image.mode == "L" and np.asarray(image).tolist() == [[11, 0, 255, 255]]
 
 

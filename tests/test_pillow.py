@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import TINY, render
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from test_golden import golden
 
 import hcodec
@@ -202,6 +203,51 @@ def test_orientation_is_applied(rgb):
     assert same(ImageOps.exif_transpose(image), image)  # and is not applied twice
 
 
+def described(image, image_format, what):
+    """The image opened from a file, all of whose metadata says `what`, as far as the format has a place for it."""
+    exif, info = Image.Exif(), PngInfo()
+    exif[0x010E] = what
+    info.add_itxt("XML:com.adobe.xmp", f"<x>{what}</x>")
+    info.add_text("Comment", what)
+    data = io.BytesIO()
+    options = {"exif": exif, "pnginfo": info, "icc_profile": what.encode(), "dpi": (72, 72)}
+    own = {"comment": what, "xmp": b"<x>%b</x>" % what.encode()} if image_format != "PNG" else {}
+    image.save(data, image_format, **options | own | ({"model": TINY} if image_format == "HCODEC" else {}))
+    return Image.open(data)
+
+
+@pytest.mark.parametrize("changed", [lambda image: image, lambda image: image.resize((40, 30))], ids=["opened", "resized"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF", "HCODEC"])
+def test_what_save_is_given_wins_and_empty_means_none(image_format, changed, rgb):
+    image = changed(described(rgb, image_format, "secret"))
+    exif = Image.Exif()
+    exif[0x010E] = "open"
+    given = {"exif": exif, "xmp": b"<x>open</x>", "icc_profile": b"open", "text": {"a": "b"}, "comment": "open"}
+    info = load(save(image, dpi=(300, 300), **given)).info
+    assert info["dpi"] == pytest.approx((300, 300), abs=0.01) and "secret" not in str(info)
+    assert (info["exif"][6:], info["xmp"], info["icc_profile"]) == (exif.tobytes()[6:], given["xmp"], b"open")
+    assert info["text"] == {"a": "b", "Comment": "open"}
+    nothing = {"exif": b"", "xmp": b"", "icc_profile": None, "text": {}, "comment": b"", "dpi": None}
+    assert load(save(image, **nothing)).info == {}
+
+
+def test_a_given_profile_goes_before_the_color_of_the_source(rgb):
+    coded = load(save(rgb, cicp=(9, 16, 0, 1), gamma=0.5))
+    assert load(save(coded, comment="x")).info["cicp"] == (9, 16, 0, 1)
+    assert load(save(coded, icc_profile=b"profile")).info == {"icc_profile": b"profile"}
+    assert load(save(coded, icc_profile=None)).info == coded.info
+
+
+def test_the_orientation_that_is_given_is_that_of_the_picture(rgb):
+    exif, other = Image.Exif(), Image.Exif()
+    exif[0x0112], other[0x0112] = 6, 3
+    data = io.BytesIO()
+    rgb.save(data, "PNG", exif=exif)
+    for given, turn in ((other, Image.Transpose.ROTATE_180), (exif, Image.Transpose.ROTATE_270)):
+        assert same(load(save(Image.open(data), exif=given, lossless=True)), rgb.transpose(turn))
+    assert same(load(save(Image.open(data), exif=b"", lossless=True)), rgb)
+
+
 def test_one_frame(saved, rgb):
     image = load(saved)
     assert image.tell() == 0
@@ -225,6 +271,19 @@ def test_verify(saved):
     for broken, reason in [(bytes(bad), "damaged"), (saved[:-1], "ends after")]:
         with pytest.raises(OSError, match=reason):
             load(broken).verify()
+
+
+def test_verify_comes_before_load_and_load_before_close(saved, tmp_path):
+    image = load(saved)
+    image.load()
+    with pytest.raises(RuntimeError, match="directly after open"):  # as of Pillow's PNG
+        image.verify()
+    path = tmp_path / "a.hcodec"
+    path.write_bytes(saved)
+    with Image.open(path) as image:
+        pass
+    with pytest.raises(OSError, match="it is closed"):
+        image.load()
 
 
 def test_strangers(saved, rgb):

@@ -306,7 +306,7 @@ def test_closes_what_it_opened(tmp_path, data):
     path.write_bytes(data)
     with PartialFile(stores.opened(path)) as file:
         assert file.header.width == 180
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(HcodecError, match="closed"):
         file.reader(lambda _layer, _window: True)
 
 

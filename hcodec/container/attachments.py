@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 # How callers name what comes along: what to keep, and what to strip. `color`: cicp, chromaticities and gamma; `resolution`:
-# the density; `other`: what has no place in a file and is only warned of; `gps`: the place in Exif and XMP.
+# the density; `other`: what has no place in a file and is only warned of; `gps`: the place in Exif, XMP and texts.
 METADATA_KINDS = ("icc", "color", "exif", "xmp", "text", "resolution", "other")
 STRIP_KINDS = ("gps", *METADATA_KINDS)
 ARCHIVE_KINDS = ("icc", "exif", "xmp")  # those that have a place in an archive (format)

@@ -51,11 +51,19 @@ def _reread(image: Image.Image, file: BinaryIO, rawmode: str) -> Image.Image:
 
 def joined(image: Image.Image, found: Halves | None, turn: Image.Transpose | None) -> Deep | None:
     """Returns the samples of an image that is loaded now, turned upright, if they have 16 bits; found: as from `halves`."""
-    if found is None and image.mode.startswith("I;16") and "transparency" not in image.info:
+    if found is None and image.mode.startswith("I;16"):
         samples = np.asarray(image).astype(np.uint16)
         found = Image.fromarray((samples >> 8).astype(np.uint8)), Image.fromarray((samples & 255).astype(np.uint8))
     if found is None:
         return None
     high, low = (np.asarray(half if turn is None else half.transpose(turn)).astype(np.uint16) for half in found)
     deep = (high << 8 | low).astype(np.uint16)
-    return deep[..., None] if deep.ndim == 2 else deep
+    deep = deep[..., None] if deep.ndim == 2 else deep
+    key = image.info.get("transparency")
+    return _with_alpha(deep, key) if isinstance(key, int | tuple) and np.size(key) == deep.shape[2] else deep
+
+
+def _with_alpha(deep: Deep, key: int | tuple[int, ...]) -> Deep:
+    """Returns gray or RGB samples with an alpha channel, which is 0 where they are the transparent color of a PNG file."""
+    opaque = (deep != np.array(key)).any(axis=2, keepdims=True)
+    return np.concatenate([deep, opaque.astype(np.uint16) * np.uint16(0xFFFF)], axis=2)

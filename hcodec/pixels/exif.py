@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 STARTS = (b"II*\0", b"MM\0*")
-_ORIENTATION, _GPS = 0x0112, 0x8825
+_ORIENTATION, _EXIF, _GPS = 0x0112, 0x8769, 0x8825
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 RESOLUTION_BYTES = 66  # of what says a resolution and nothing else
 _MAX_PER_M = (1 << 31) - 1
@@ -108,14 +108,23 @@ def set_upright(exif: bytes) -> tuple[int | None, bytes]:
 def without_gps(exif: bytes) -> bytes:
     """Returns a TIFF structure without its GPS directory: the entry is gone, what it led to is zeros, all else is as it was."""
     tiff = _Tiff(exif)
-    main = list(tiff.directories())
-    for directory in main:
+    directories = [*tiff.directories(), *_exif_directories(tiff)]  # some writers put the place into that of Exif
+    for directory in directories:
         for entry in reversed(list(tiff.entries(directory))):
             if tiff.integer(entry, 2) == _GPS:
-                if (led_to := tiff.integer(entry + 8, 4)) not in (0, *main):  # what a damaged one leads to is of the picture
+                if (led_to := tiff.integer(entry + 8, 4)) not in (
+                    0,
+                    *directories,
+                ):  # what a damaged one leads to is of the picture
                     _blank_directory(tiff, led_to)
                 _remove(tiff, directory, entry)
     return bytes(tiff.data)
+
+
+def _exif_directories(tiff: _Tiff) -> list[int]:
+    main = list(tiff.directories())
+    found = [tiff.integer(entry + 8, 4) for one in main for entry in tiff.entries(one) if tiff.integer(entry, 2) == _EXIF]
+    return [place for place in dict.fromkeys(found) if place >= _HEAD_BYTES and place not in main][:_MAX_DIRECTORIES]
 
 
 def _blank_directory(tiff: _Tiff, directory: int) -> None:

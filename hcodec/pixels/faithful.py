@@ -89,6 +89,10 @@ def _check(source: Picture) -> None:
     if deep is not None and not (isinstance(deep, np.ndarray) and deep.dtype == np.uint16 and deep.shape[:2] == pixels.shape[:2]
                                  and deep.ndim == 3 and deep.shape[2] in (1, 2, 3, 4)):  # fmt: skip
         raise PictureError("a Picture has deep samples of uint16 (H, W, 1 to 4), or None")
+    if deep is not None and deep.shape[2] != (1 if source.gray else 3) + (alpha is not None):
+        raise PictureError(f"a Picture's deep samples have {deep.shape[2]} channels, its gray and alpha say others")
+    if source.gray and (pixels[..., :1] != pixels[..., 1:]).any():
+        raise PictureError("a Picture that is gray has three equal planes of pixels")
     if not isinstance(source.metadata, Metadata):
         raise PictureError(f"a Picture has metadata of type Metadata, not {type(source.metadata).__name__}")
     for name, kinds in _TYPES.items():

@@ -40,6 +40,7 @@ DESCRIPTIVE_TAGS = (
     0x010D, 0x010E, 0x010F, 0x0110, X_RESOLUTION, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C, 0x8298,
 )  # fmt: skip
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # the Exif and the GPS directory
+_COLOR_KEYS = ("cicp", "gamma", "chromaticity")  # Pillow's or ours, for what a profile that is given takes the place of
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def keep(metadata: Metadata, kinds: Names = METADATA_KINDS, strip: Names = ()) -
     chosen = Metadata(**{name: getattr(metadata, name) for kind in kept for name in _FIELDS[kind]})
     if "gps" not in stripped:
         return chosen
-    return replace(chosen, exif=tiff.without_gps(chosen.exif), xmp=tiff.xmp_without_gps(chosen.xmp))
+    text = tuple(pair for pair in chosen.text if "gps" not in pair[0].lower())  # ImageMagick's "exif:GPSLatitude"
+    return replace(chosen, exif=tiff.without_gps(chosen.exif), xmp=tiff.xmp_without_gps(chosen.xmp), text=text)
 
 
 def only(metadata: Metadata, kinds: Collection[str]) -> Metadata:
@@ -148,23 +150,52 @@ def _checked(argument: str, names: Names, known: Collection[str]) -> set[str]:
     return set(known if "all" in given else given)
 
 
-def collect(image: Image.Image, facts: Facts) -> tuple[Metadata, int]:
+def collect(image: Image.Image, facts: Facts, given: Mapping[str, Any] | None = None) -> tuple[Metadata, int]:
     """Returns the metadata of a loaded image and its orientation (1 .. 8, as EXIF counts).
 
-    Like Pillow, takes the orientation from EXIF, or from XMP where EXIF has none; neither blob asks for it again.
+    `given`: what takes the place of the image's own, under Pillow's keys; empty means none. Like Pillow, takes the
+    orientation from EXIF, or from XMP where EXIF has none; neither blob asks for it again.
     """
+    own = _found(image, facts)
+    found = _found(_bearer(own, given), Facts(other=own.other)) if given else own
+    orientation, exif = tiff.set_upright(found.exif)
+    from_xmp, xmp = tiff.set_xmp_upright(found.xmp)
+    return replace(found, exif=exif, xmp=xmp), orientation or from_xmp or 1
+
+
+def _bearer(own: Metadata, given: Mapping[str, Any]) -> Image.Image:
+    """Returns an image, of no format whose fields would go before its `info`, with some metadata and what is given."""
+    image = Image.new("L", (1, 1))
+    attach(image, own)
+    rivals = [*(_COLOR_KEYS if given.get("icc_profile") else ()), *(("dpi",) if "aspect" in given else ())]
+    for key in rivals:
+        image.info.pop(key, None)
+    image.info.update(given)
+    image.info.pop("jfif_density", None)  # of a source whose whole `info` is given, and would go before "dpi"
+    if "comment" in given:
+        image.info["text"] = _with_comment(image.info.get("text"), given["comment"])
+    return image
+
+
+def _with_comment(texts: Any, comment: Any) -> dict[Any, Any]:
+    """Returns texts with another comment; without one if it is empty."""
+    own = texts if isinstance(texts, dict) else {}
+    kept = {key: value for key, value in own.items() if str(key).partition(" ")[0] != COMMENT}  # a file may have several
+    return kept | ({COMMENT: _decoded(comment)} if comment and isinstance(comment, bytes | str) else {})
+
+
+def _found(image: Image.Image, facts: Facts) -> Metadata:
+    """Returns the metadata of an image, whose EXIF and XMP still ask for the orientation."""
     other = list(facts.other)
     exif = (_exif(image) or facts.exif).removeprefix(_EXIF_PREFIX)
     if exif and exif[:4] not in tiff.STARTS:
         other.append("Exif (it is damaged)")
         exif = b""
-    orientation, exif = tiff.set_upright(exif)
-    from_xmp, xmp = tiff.set_xmp_upright(_as_bytes(image.info.get("xmp") or image.info.get(_PNG_XMP)) or facts.xmp)
+    xmp = _as_bytes(image.info.get("xmp") or image.info.get(_PNG_XMP)) or facts.xmp
     profile = image.info.get("icc_profile")
     icc = profile if isinstance(profile, bytes) and profile else facts.icc
     text = _texts(image, other)
-    metadata = Metadata(icc, exif, xmp, *_color(image, facts, icc), _density(image), text, tuple(other))
-    return metadata, orientation or from_xmp or 1
+    return Metadata(icc, exif, xmp, *_color(image, facts, icc), _density(image), text, tuple(other))
 
 
 def _as_bytes(blob: object) -> bytes:

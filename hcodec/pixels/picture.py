@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -51,12 +51,17 @@ _HINT = "; hcodec encode --allow-truncated keeps what can be read"
 _GIF_COLORS = 256
 _MAX_NAMES = 12  # in the line that lists what was left out
 _ANIMATIONS = ("AVIF", "GIF", "PNG", "WEBP")
-_FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
+_FORMATS_WITH_ALPHA = ("AVIF", "HEIF", "ICO", "JPEG2000", "JXL", "PNG", "TGA", "TIFF", "WEBP")
+_MAX_SIDES_PX = {"AVIF": 32768, "ICO": 256}  # beyond, Pillow writes files that it cannot read, or a smaller picture
+_ICNS_SIZE_PX = 1024, 1024  # Pillow writes any other picture enlarged to this
+_JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {  # a decoded picture has lost enough already
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
     "HEIF": {"quality": 95, "chroma": 444},
-    "JPEG": {"quality": 95, "subsampling": "4:4:4"},
+    "JPEG": _JPEG_OPTIONS,
     "JXL": {"lossless": True},
+    "MPO": _JPEG_OPTIONS,
+    "PDF": _JPEG_OPTIONS,
     "WEBP": {"lossless": True, "exact": True},
 }
 
@@ -103,21 +108,23 @@ def read(
     source: Image.Image | str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[np.generic],
     *,
     allow_truncated: bool = False,
+    given: Mapping[str, Any] | None = None,
 ) -> Picture:
     """The picture in a file (by path, as bytes, or open), in a Pillow image, or in an array.
 
     Arrays: bool, uint8 or uint16, (H, W) or (H, W, C), C being 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-    `allow_truncated`: of a file that is damaged or ends early, take what can be read, and note it.
+    `allow_truncated`: of a file that is damaged or ends early, take what can be read, and note it. `given`: metadata that takes
+    the place of that of a Pillow image, under Pillow's keys.
     Raises PictureError if it is not an image, or its mode or size cannot be coded; HcodecError if what is open gives no bytes;
     OSError if the file cannot be read.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(np.asarray(source))  # a matrix is one that stays two-dimensional
     if isinstance(source, Image.Image):
         with _pillow_errors("the image cannot be read"):
-            return _from_image(source)
+            return _from_image(source, given)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(io.BytesIO(source), allow_truncated)
+        return _from_file(io.BytesIO(bytes(source)), allow_truncated)
     if isinstance(source, str | os.PathLike):
         with open_path(source) as file:
             return _from_file(file, allow_truncated)
@@ -160,21 +167,24 @@ def _opened(file: BinaryIO) -> Picture:
             return _from_image(image)
 
 
-def _from_image(image: Image.Image) -> Picture:
+def _from_image(image: Image.Image, given: Mapping[str, Any] | None = None) -> Picture:
     _check_size(image.width, image.height)
     left_out, facts, rawmode = _say_frames(image), facts_of(image), samples.rawmode(image)
     with _pillow_errors("the image is damaged", _HINT):
         has_deep = facts.bits in (0, 16)  # samples of 10 or 12 bits would come back as very dark ones of 16
         halves = deep.halves(image, rawmode) if has_deep else None
         image.load()
-    metadata, orientation = blobs.collect(image, facts)
+    metadata, orientation = blobs.collect(image, facts, given)
     if image.mode == "CMYK":  # its profile tells of colors that are gone
         metadata = blobs.keep(metadata, strip=("icc", "color"))
     turn = _UPRIGHT.get(orientation)
     converted, changes = samples.convert(image, rawmode, facts.bits)
     upright = np.asarray(converted if turn is None else converted.transpose(turn))
     rounded = replace(_from_channels(upright, metadata, tuple(changes), left_out), guessed=image.mode == "F")
-    return _rounded(rounded, deep.joined(image, halves, turn) if has_deep else None)
+    found = deep.joined(image, halves, turn) if has_deep else None
+    if found is not None and found.shape[2] % 2 == 0:  # Pillow compares a transparent color of 16 bits with samples of 8
+        rounded = replace(rounded, alpha=(found[..., -1] >> 8).astype(np.uint8))
+    return _rounded(rounded, found)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -219,6 +229,12 @@ def _from_channels(channels: NDArray[Any], metadata: Metadata, changes: tuple[st
     return Picture(pixels, alpha, gray, metadata, changes, left_out)
 
 
+def equal_planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns decoded pixels of a gray picture, (H, W, 3), with the mean of their planes in each: levels know of color alone."""
+    gray = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+    return np.repeat(gray[..., np.newaxis], 3, axis=2)
+
+
 def to_image(picture: Picture) -> Image.Image:
     """A Pillow image of mode L, LA, RGB, RGBA or I;16, with what comes along in its `info`.
 
@@ -226,9 +242,7 @@ def to_image(picture: Picture) -> Image.Image:
     not have: `cicp` (four numbers) and `text` (a dict). It has no mode for other samples of 16 bits than gray ones without
     alpha: such are rounded.
     """
-    pixels: NDArray[Any] = picture.pixels
-    if picture.gray:
-        pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+    pixels: NDArray[Any] = picture.pixels[..., 0] if picture.gray else picture.pixels
     is_deep = picture.deep is not None and picture.deep.shape[2] == 1
     image = Image.fromarray(picture.deep[..., 0] if picture.deep is not None and is_deep else pixels)
     if picture.alpha is not None:
@@ -245,8 +259,7 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     be written.
     """
     image_format = _choose_format(target, format)
-    if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
-        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
+    _refuse_changes(image, image_format)
     options, left_out = writing.options(blobs.collect(image, Facts())[0], image_format)
     if left_out:
         warnings.warn(f"left out ({image_format} has no place for it): {', '.join(left_out)}", HcodecWarning, stacklevel=2)
@@ -257,9 +270,26 @@ def save(image: Image.Image, target: str | os.PathLike[str] | BinaryIO, format: 
     own, image.info = image.info, {}  # some of Pillow's writers look there for what they are not told
     try:
         with _pillow_errors(f"the picture cannot be written as {image_format}"):
-            image.save(target, image_format, **_SAVE_OPTIONS.get(image_format, {}), **fax, **options)
+            image.save(target, image_format, **_save_options(image, image_format), **fax, **options)
     finally:
         image.info = own
+
+
+def _save_options(image: Image.Image, image_format: str) -> dict[str, Any]:
+    return {"sizes": [image.size]} if image_format == "ICO" else _SAVE_OPTIONS.get(image_format, {})
+
+
+def _refuse_changes(image: Image.Image, image_format: str) -> None:
+    """Raises PictureError if a format cannot hold a picture as it is, and Pillow would write another in silence."""
+    if image.mode in ("LA", "RGBA") and image_format not in _FORMATS_WITH_ALPHA:
+        raise PictureError(f"{image_format} cannot hold the picture's alpha channel; PNG can, or hide it with --background COLOR")
+    if max(image.size) > _MAX_SIDES_PX.get(image_format, MAX_SIDE_PX):
+        limit, size = _MAX_SIDES_PX[image_format], f"{image.width}x{image.height}"
+        raise PictureError(f"{image_format} holds at most {limit} pixels a side, the picture has {size}; PNG can hold it")
+    if image_format == "ICNS" and image.size != _ICNS_SIZE_PX:
+        raise PictureError("ICNS is written of pictures of 1024x1024 pixels only; PNG can hold this one")
+    if image_format == "SPIDER" and image.mode != "L":
+        raise PictureError("SPIDER cannot hold colors; PNG can")
 
 
 def _choose_format(target: str | os.PathLike[str] | BinaryIO, image_format: str | None) -> str:

@@ -190,6 +190,7 @@ _WRITERS: dict[str, Writer] = {
     "JPEG": _jpeg,
     "JPEG2000": _only_comment,
     "JXL": _jxl,
+    "MPO": _jpeg,
     "PNG": _png,
     "TIFF": _tiff,
     "WEBP": _blobs,
