@@ -420,6 +420,9 @@ def test_products_by_wide_matrices_are_computed_on_int8_where_that_is_asked_for(
         OnnxSteps(tmp_path / "narrow.graphs", {"float/out.bias": WEIGHTS["float/out.bias"]})
     with pytest.raises(ModelError, match="graph float does not fit the weights"):
         OnnxSteps(tmp_path / "narrow.graphs", WEIGHTS | {"float/out.weight": WEIGHTS["float/out.bias"]})("float", x)
+    kept = {"float/out.weight": np.ones((8, 12), np.int8)}  # as a file would keep it that has lost the scale
+    with pytest.raises(ModelError, match="graph float does not fit the weights"):
+        OnnxSteps(tmp_path / "narrow.graphs", WEIGHTS | kept)("float", x)
 
 
 def test_a_constant_without_a_name_is_refused(pieces):

@@ -112,10 +112,8 @@ def without_gps(exif: bytes) -> bytes:
     for directory in directories:
         for entry in reversed(list(tiff.entries(directory))):
             if tiff.integer(entry, 2) == _GPS:
-                if (led_to := tiff.integer(entry + 8, 4)) not in (
-                    0,
-                    *directories,
-                ):  # what a damaged one leads to is of the picture
+                led_to = tiff.integer(entry + 8, 4)
+                if led_to not in (0, *directories):  # what a damaged one leads to is of the picture
                     _blank_directory(tiff, led_to)
                 _remove(tiff, directory, entry)
     return bytes(tiff.data)

@@ -117,7 +117,7 @@ class OnnxSteps:
         """Returns weights of these types; those that are wanted as int8 and kept wide are rounded, with their scales."""
         found: dict[str, Array] = {}
         for name, dtype in types.items():
-            if dtype == "int8" and name + SCALE not in self._weights:
+            if dtype == "int8" and self._weights[name].dtype != np.int8:
                 found[name], found[name + SCALE] = narrowed(self._weights[name].astype(np.float32))
             elif name in self._weights:
                 found[name] = self._weights[name].astype(dtype)
